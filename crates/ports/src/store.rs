@@ -29,6 +29,9 @@ pub struct Fence {
 pub struct Acquired {
     /// To be shown with the first commit.
     pub fence: Fence,
+    /// Epoch of the last commit, 0 if there was none. Epoch and number of a commit name one history: a
+    /// standby that applied up to another pair has rows that the store no longer has.
+    pub last_epoch: u64,
     /// Milliseconds since the Unix epoch by the store's clock.
     pub store_time_ms: u64,
     /// Number in the peer's change stream that the last leader had applied.
@@ -152,6 +155,8 @@ pub struct Loaded {
     /// The change stream's entry up to which `rows` are complete; later entries apply on top, and
     /// applying an entry again that the rows already contain is harmless.
     pub seq: u64,
+    /// Epoch of that entry, 0 if there is none.
+    pub epoch: u64,
 }
 
 /// A connection to the store of one cluster. Cheap to share behind an `Arc`.
@@ -159,7 +164,8 @@ pub struct Loaded {
 pub trait Store: Send + Sync + 'static {
     /// Takes the lease of a service for a new term: `epoch` becomes one more than the stored one and
     /// at least `epoch_min`. Fails with `Held` while somebody else's lease runs; the holder itself
-    /// (`previous` is its leader id) gets a new term at once.
+    /// (`previous` is its leader id) gets a new term at once, and so does a repeat under the same
+    /// `leader`, whose first answer may have been lost.
     async fn acquire(
         &self,
         service: &'static str,
@@ -172,17 +178,22 @@ pub trait Store: Send + Sync + 'static {
     /// Gives the lease back so that a standby need not wait for it to run out. Fenced like a commit.
     async fn release(&self, service: &'static str, fence: Fence) -> Result<(), StoreError>;
 
-    /// One atomic, fenced step. One commit of a service is in flight at a time.
+    /// One atomic, fenced step. One commit of a service is in flight at a time. A store that has no
+    /// record (it was wiped) answers `Fenced` with epoch 0.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
     /// All rows of a service.
     async fn load(&self, service: &'static str) -> Result<Loaded, StoreError>;
 
-    /// The change stream's entries after `after`, at most `limit` of them, oldest first.
+    /// The change stream's entries after `after`, at most `limit` of them, oldest first. A reader ahead
+    /// of the store gets `RolledBack`: what it applied was lost.
     async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// Entries after `after` for ever, as they are committed; ends with an error when the connection is
-    /// lost or entries were trimmed.
+    /// lost, entries were trimmed, or the store is behind `after` (`RolledBack`).
+    ///
+    /// A store that lost commits and has since made as many new ones looks the same from here: whoever
+    /// sees a new epoch in an entry compares the epoch of the entry before it with what it applied.
     async fn follow(
         &self,
         service: &'static str,

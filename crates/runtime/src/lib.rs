@@ -1,1 +1,14 @@
-//! mesos-runtime
+//! The shell around machines: the loop that moves bytes and timers, telemetry.
+//!
+//! # Layout
+//! - [`shell`]: runs a service's machine with a bus and a store.
+//! - [`follow`]: follows a change stream.
+//! - [`codec`]: rows and messages as bytes.
+//! - [`clock`]: a clock that never jumps.
+//! - [`telemetry`]: log lines, metrics, traces.
+
+pub mod clock;
+pub mod codec;
+pub mod follow;
+pub mod shell;
+pub mod telemetry;

@@ -1,0 +1,150 @@
+//! The end and the output of a running container.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use bollard::{
+    Docker,
+    container::LogOutput,
+    errors::Error,
+    query_parameters::{LogsOptionsBuilder, WaitContainerOptions},
+};
+use futures::StreamExt;
+use mesos_ports::containerizer::Exit;
+use tokio::{
+    fs::{File, OpenOptions},
+    io::AsyncWriteExt,
+    time::{sleep, timeout},
+};
+use tracing::warn;
+
+use super::{Container, LABEL_LOG_BASE, LABEL_SANDBOX, Shared, State, is_absent};
+
+/// Between two tries while the daemon is away.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Where the output goes.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    sandbox: Option<PathBuf>,
+    base: (u64, u64),
+}
+
+impl Output {
+    pub(super) fn from_labels(labels: Option<&HashMap<String, String>>) -> Output {
+        let of = |key: &str| labels.and_then(|labels| labels.get(key));
+        let base = of(LABEL_LOG_BASE).and_then(|text| text.split_once(','));
+        let base = base.and_then(|(out, err)| Some((out.parse().ok()?, err.parse().ok()?)));
+        Output { sandbox: of(LABEL_SANDBOX).map(PathBuf::from), base: base.unwrap_or_default() }
+    }
+
+    /// Copies what the container writes until it ends. Docker keeps all of it, and the files hold a
+    /// prefix of it: what they have beyond their size at the creation is skipped, so an agent that comes
+    /// back neither repeats nor loses a byte.
+    async fn copy(&self, client: &Docker, name: &str) -> Result<(), Error> {
+        let Some(sandbox) = &self.sandbox else { return Ok(()) };
+        let mut stdout = Sink::open(sandbox.join("stdout"), self.base.0).await?;
+        let mut stderr = Sink::open(sandbox.join("stderr"), self.base.1).await?;
+        let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
+        let mut logs = client.logs(name, Some(options));
+        while let Some(part) = logs.next().await {
+            match part? {
+                LogOutput::StdErr { message } => stderr.write(&message).await?,
+                LogOutput::StdOut { message } | LogOutput::Console { message } => stdout.write(&message).await?,
+                LogOutput::StdIn { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Sink {
+    file: File,
+    skip: u64,
+}
+
+impl Sink {
+    async fn open(path: PathBuf, base: u64) -> std::io::Result<Sink> {
+        let flags = nix::libc::O_NOFOLLOW;
+        let file = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path).await?;
+        let skip = file.metadata().await?.len().saturating_sub(base);
+        Ok(Sink { file, skip })
+    }
+
+    async fn write(&mut self, part: &[u8]) -> std::io::Result<()> {
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(part.len());
+        self.skip -= skipped as u64;
+        if skipped < part.len() {
+            self.file.write_all(&part[skipped..]).await?;
+            self.file.flush().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Follows a container to its end. A daemon that goes away and comes back is asked again.
+    pub(super) async fn follow(self: Arc<Shared>, container: Arc<Container>, output: Output) {
+        let Ok(client) = self.client().await.cloned() else { return };
+        let name = container.name();
+        let copying = {
+            let (client, name) = (client.clone(), name.clone());
+            tokio::spawn(async move {
+                while let Err(error) = output.copy(&client, &name).await {
+                    if is_absent(&error) || matches!(error, Error::IOError { .. }) {
+                        warn!(name, %error, "the output of a container is not whole");
+                        return;
+                    }
+                    sleep(RETRY).await;
+                }
+            })
+        };
+        let exit = self.end(&client, &name).await;
+        // Who is told of the end finds the whole output.
+        if timeout(self.options.call_timeout, copying).await.is_err() {
+            warn!(name, "the output of an ended container does not end");
+        }
+        container.state.send_if_modified(|state| {
+            let running = matches!(state, State::Running(_));
+            if running {
+                *state = State::Ended(exit);
+            }
+            running
+        });
+    }
+
+    async fn end(&self, client: &Docker, name: &str) -> Exit {
+        let gone = || Exit { message: Some("somebody removed the container".into()), ..Exit::default() };
+        loop {
+            let mut waiting = Box::pin(client.wait_container(name, None::<WaitContainerOptions>));
+            match waiting.next().await {
+                // A code other than 0 comes as an error.
+                Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => {}
+                Some(Err(error)) if is_absent(&error) => return gone(),
+                Some(Err(_)) | None => {
+                    sleep(RETRY).await;
+                    continue;
+                }
+            }
+            // The daemon answers `wait` also when it shuts down, so the container's own state decides.
+            match timeout(self.options.call_timeout, client.inspect_container(name, None)).await {
+                Ok(Ok(found)) => {
+                    let state = found.state.unwrap_or_default();
+                    if state.running == Some(true) {
+                        sleep(RETRY).await;
+                        continue;
+                    }
+                    let out_of_memory = state.oom_killed == Some(true);
+                    let told = state.error.filter(|text| !text.is_empty());
+                    return Exit {
+                        code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
+                        signal: None,
+                        out_of_memory,
+                        message: told.or_else(|| out_of_memory.then(|| "memory limit exceeded".to_string())),
+                    };
+                }
+                Ok(Err(error)) if is_absent(&error) => return gone(),
+                _ => sleep(RETRY).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Who is offered what, whether an accept is valid, what runs where, and which agents are there.
+//!
+//! The allocator owns agents and launches. A launch row is the intent to run an executor and at the same time
+//! the allocation of its resources: an agent's allocation is the sum of its launch rows, so releasing one is
+//! deleting a row and can be done twice.
+//!
+//! **What the registry may rely on.** A task begins with the `Put` of a launch row that names it, and the end
+//! of its allocation is the `Put` of the row without it or the `Delete` of the row. If the registry does not
+//! know the task as ended by then, it will not hear of an end from the agent either: the agent has taken up
+//! the launch and does not know it any more, or never will. The registry answers for it (TASK_GONE or
+//! TASK_LOST). As long as an agent knows a task whose end it has told nobody yet, the row names the task with
+//! empty resources.
+//!
+//! **What agents may rely on.** `Welcome` comes before the orders of a term. In one term numbers only rise,
+//! also over several handshakes. A launch may be ordered again (same launch id, another number) and is run
+//! once. A report that does not answer the handshake of the present term may be old; if something hangs on
+//! it, the agent is asked for a fresh one by `Handshake`.
+//!
+//! # Layout
+//! - `state`: agents, launches and frameworks as indexes over rows.
+//! - `offers`: the end of a batch: free resources go to whose turn it is.
+//! - `roles`, `share`: whose turn it is. `filters`: who does not want what.
+//! - `calls`: who may call, repeats, calls that are ahead. `accept`, `validate`, `unsupported`: ACCEPT.
+//! - `frameworks`: what the registry's rows mean here.
+//! - `handshake`: agents come and settle launches. `orders`: the numbered way to them. `liveness`: they go.
+//! - `check`: what must hold after every event.
+
+mod accept;
+mod calls;
+mod check;
+mod filters;
+mod frameworks;
+mod handshake;
+mod liveness;
+mod offers;
+mod orders;
+mod random;
+mod roles;
+mod share;
+mod state;
+mod timers;
+mod unsupported;
+mod validate;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, Resources, Role, Term, Time, Trace};
+
+use self::{
+    calls::Calls,
+    filters::{Client, Filters},
+    liveness::Silence,
+    offers::OfferBook,
+    random::SplitMix,
+    roles::RoleTree,
+    state::{Agent, Framework},
+    timers::Timers,
+};
+use crate::{
+    machine::{Effects, Machine},
+    message::{AgentToAllocator, AllocatorCall, Answer, Call, RequestId, ToAgent, ToStream},
+    row::{AgentRow, BodyRow, LaunchRow, Row, RowChange, RowKey},
+};
+
+/// What an operator can set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long an agent may be silent before it is taken for unreachable.
+    pub agent_timeout: Duration,
+    /// How many of the agents, in percent, may become unreachable in one minute; at least one may.
+    pub unreachable_per_minute_percent: u32,
+    /// How long a framework may sit on an offer; `None` is for ever.
+    pub offer_timeout: Option<Duration>,
+    /// How long a refusal lasts if the framework does not say.
+    pub refuse_default: Duration,
+    /// An offer must contain one of these, unless the framework said what it wants at least. Empty means
+    /// anything.
+    pub min_allocatable: Vec<Resources>,
+    /// Weights of roles, in thousandths; a role without one has 1000.
+    pub weights: BTreeMap<Role, u64>,
+    /// The cluster's region: agents elsewhere are only for frameworks that are region-aware.
+    pub region: Option<String>,
+    /// Decides between agents that are equally good.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            agent_timeout: Duration::from_secs(15),
+            unreachable_per_minute_percent: 10,
+            offer_timeout: Some(Duration::from_secs(60)),
+            refuse_default: Duration::from_secs(5),
+            min_allocatable: vec![Resources::of(&[("cpus", 10)]), Resources::of(&[("mem", 32_000)])],
+            weights: BTreeMap::new(),
+            region: None,
+            seed: 0,
+        }
+    }
+}
+
+/// What can happen to the allocator.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A call from outside.
+    Call {
+        /// To answer it by.
+        request: RequestId,
+        /// The call.
+        call: Call<AllocatorCall>,
+    },
+    /// A message of an agent.
+    Agent(AgentToAllocator),
+    /// The bus was away and is back.
+    BusBack,
+    /// Whether the listener's own beat fails to come back over the bus: while it does, the silence of agents
+    /// means nothing.
+    Deaf(bool),
+    /// The rows of the registry's change stream up to this entry were given to `peer`.
+    PeerSeq(u64),
+}
+
+/// What the allocator wants done apart from rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// The answer to a call.
+    Reply {
+        /// Which call.
+        request: RequestId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// An event for a framework.
+    Stream {
+        /// The gateway that holds its stream.
+        gateway: GatewayId,
+        /// The event.
+        event: ToStream,
+    },
+    /// A message to an agent.
+    Agent {
+        /// Which.
+        agent: AgentId,
+        /// The message.
+        message: ToAgent,
+    },
+    /// A message to an agent that has no id yet; it listens on the subject of its instance's UUID text.
+    Unregistered {
+        /// The agent's instance.
+        instance: u128,
+        /// The message.
+        message: ToAgent,
+    },
+    /// A message to all agents.
+    AllAgents(ToAgent),
+    /// An agent obeys a term that is not below this one: a new term is needed whose epoch is above it.
+    RaiseEpoch(Term),
+}
+
+/// Counters since the machine was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Offers made.
+    pub offers_made: u64,
+    /// Offers consumed by an ACCEPT that did something.
+    pub offers_accepted: u64,
+    /// Offers given back by DECLINE or by an ACCEPT without operations.
+    pub offers_declined: u64,
+    /// Offers taken back with a RESCIND.
+    pub offers_rescinded: u64,
+    /// Offers taken back without a word, since their framework was not there.
+    pub offers_recovered: u64,
+    /// Launches accepted.
+    pub launches: u64,
+    /// Launches learned from agents.
+    pub launches_adopted: u64,
+    /// Tasks refused by TASK_ERROR.
+    pub tasks_invalid: u64,
+    /// Tasks dropped, since the offers were not valid any more.
+    pub tasks_dropped: u64,
+    /// Calls answered with another status than 202.
+    pub calls_refused: u64,
+    /// Handshakes done.
+    pub handshakes: u64,
+    /// Agents taken for unreachable.
+    pub agents_unreachable: u64,
+    /// Filters in force: (framework, role, agent).
+    pub filters: u64,
+    /// Offers that frameworks sit on.
+    pub offers_outstanding: u64,
+}
+
+/// The allocator's machine.
+#[derive(Debug)]
+pub struct Allocator {
+    options: Options,
+    /// The term that it leads.
+    term: Option<Term>,
+    random: SplitMix,
+    agents: BTreeMap<AgentId, Agent>,
+    instances: BTreeMap<u128, AgentId>,
+    launches: BTreeMap<LaunchId, LaunchRow>,
+    bodies: BTreeMap<LaunchId, BodyRow>,
+    frameworks: BTreeMap<FrameworkId, Framework>,
+    tree: RoleTree,
+    book: OfferBook,
+    filters: Filters,
+    /// Agents with something free that may be offered.
+    free: BTreeSet<AgentId>,
+    /// Agents that have changed since the last offers: everybody hungry is asked.
+    dirty: BTreeSet<AgentId>,
+    /// Who became hungry since the last offers: asked about everything free.
+    waking: BTreeSet<Client>,
+    /// Whose filter ran out since the last offers: asked about that agent.
+    unfiltered: BTreeMap<AgentId, BTreeSet<Client>>,
+    /// Agents with orders that have not left.
+    speaking: BTreeSet<AgentId>,
+    retries: Timers<AgentId>,
+    silence: Silence,
+    calls: Calls,
+    agents_named: u64,
+    launches_named: u64,
+    metrics: Metrics,
+}
+
+impl Allocator {
+    /// A machine without any rows.
+    #[must_use]
+    pub fn new(options: Options) -> Allocator {
+        Allocator {
+            random: SplitMix::new(options.seed),
+            tree: RoleTree::new(options.weights.clone()),
+            options,
+            term: None,
+            agents: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            launches: BTreeMap::new(),
+            bodies: BTreeMap::new(),
+            frameworks: BTreeMap::new(),
+            book: OfferBook::default(),
+            filters: Filters::default(),
+            free: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            waking: BTreeSet::new(),
+            unfiltered: BTreeMap::new(),
+            speaking: BTreeSet::new(),
+            retries: Timers::default(),
+            silence: Silence::default(),
+            calls: Calls::default(),
+            agents_named: 0,
+            launches_named: 0,
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// Counters and gauges.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics {
+            filters: self.filters.count() as u64,
+            offers_outstanding: self.book.count() as u64,
+            ..self.metrics
+        }
+    }
+
+    /// The agents, in order of their ids.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentRow> {
+        self.agents.values().filter_map(|agent| agent.row.as_ref())
+    }
+
+    /// The launches, in order of their ids.
+    pub fn launches(&self) -> impl Iterator<Item = &LaunchRow> {
+        self.launches.values()
+    }
+
+    /// What an agent has, nobody holds and nobody was offered; nothing if it may not be offered.
+    #[must_use]
+    pub fn free(&self, agent: &AgentId) -> Resources {
+        self.agents.get(agent).map(|agent| agent.free.clone()).unwrap_or_default()
+    }
+
+    /// What frameworks were offered of an agent and have not answered.
+    #[must_use]
+    pub fn offered(&self, agent: &AgentId) -> Resources {
+        self.agents.get(agent).map(|agent| agent.offered.clone()).unwrap_or_default()
+    }
+
+    /// What launches hold of an agent.
+    #[must_use]
+    pub fn allocated(&self, agent: &AgentId) -> Resources {
+        self.agents.get(agent).map(|agent| agent.allocated.clone()).unwrap_or_default()
+    }
+
+    /// What frameworks said by REQUEST that they would like; no decision looks at it.
+    #[must_use]
+    pub fn demand(&self, framework: &FrameworkId) -> &[(Option<AgentId>, Resources)] {
+        self.frameworks.get(framework).map_or(&[], |framework| &framework.demand)
+    }
+
+    /// The number of the last entry of the registry's change stream that was given.
+    #[must_use]
+    pub fn peer_seq(&self) -> u64 {
+        self.calls.peer_seq()
+    }
+}
+
+impl Machine for Allocator {
+    type Event = Event;
+    type Output = Output;
+
+    fn restore(&mut self, change: RowChange) {
+        match change {
+            RowChange::Put(Row::Agent(row)) => self.put_agent(row),
+            RowChange::Put(Row::Launch(row)) => self.index_launch(row),
+            RowChange::Put(Row::Body(row)) => {
+                self.bodies.insert(row.launch.clone(), row);
+            }
+            RowChange::Delete(RowKey::Agent(id)) => self.remove_agent(&id),
+            RowChange::Delete(RowKey::Launch(id)) => {
+                self.unindex_launch(&id);
+            }
+            RowChange::Delete(RowKey::Body(id)) => {
+                self.bodies.remove(&id);
+            }
+            // Rows of other services do not come this way, and rows of newer versions mean nothing here.
+            RowChange::Put(_) | RowChange::Delete(_) => {}
+        }
+    }
+
+    fn peer(&mut self, now: Time, change: RowChange, fx: &mut Effects<Output>) {
+        match change {
+            RowChange::Put(Row::Framework(row)) => self.put_framework(now, row, fx),
+            RowChange::Delete(RowKey::Framework(id)) => self.delete_framework(now, &id, fx),
+            RowChange::Put(Row::Task(row)) => self.put_task(&row, fx),
+            RowChange::Delete(RowKey::Task(framework, task)) => self.delete_task(&framework, &task),
+            RowChange::Put(_) | RowChange::Delete(_) => {}
+        }
+    }
+
+    fn lead(&mut self, now: Time, term: Term, fx: &mut Effects<Output>) {
+        self.follow();
+        self.term = Some(term);
+        self.begin_silence(now);
+        self.release_ended_tasks(fx);
+        fx.emit(Output::AllAgents(ToAgent::Handshake { term }));
+    }
+
+    fn follow(&mut self) {
+        self.term = None;
+        for number in self.book.numbers() {
+            self.take_offer(number);
+        }
+        self.book = OfferBook::default();
+        self.filters = Filters::default();
+        self.waking.clear();
+        self.unfiltered.clear();
+        self.speaking.clear();
+        self.retries = Timers::default();
+        self.silence = Silence::default();
+        self.calls.forget();
+        self.agents_named = 0;
+        self.launches_named = 0;
+        for framework in self.frameworks.values_mut() {
+            framework.forget_term();
+        }
+        let agents: Vec<AgentId> = self.agents.keys().cloned().collect();
+        for agent in agents {
+            if let Some(state) = self.agents.get_mut(&agent) {
+                state.forget_term();
+            }
+            self.refresh(&agent);
+        }
+        self.dirty.clear();
+    }
+
+    fn step(&mut self, now: Time, event: Event, fx: &mut Effects<Output>) {
+        match event {
+            Event::Call { request, call } => self.call(now, request, call, fx),
+            Event::Agent(AgentToAllocator::Report(report)) => self.report(now, *report, fx),
+            Event::Agent(AgentToAllocator::Beat { agent, instance, term, number, digest }) => {
+                self.beat(now, &agent, instance, (term, number), digest, fx);
+            }
+            Event::Agent(AgentToAllocator::Disobeys { agent: _, term }) => self.disobeyed(term, fx),
+            Event::BusBack => self.bus_back(fx),
+            Event::Deaf(deaf) => self.silence.set_deaf(now, deaf),
+            Event::PeerSeq(seq) => self.peer_has_come_to(now, seq, fx),
+        }
+    }
+
+    fn settle(&mut self, now: Time, fx: &mut Effects<Output>) {
+        if self.term.is_none() {
+            return;
+        }
+        self.make_offers(now, fx);
+        self.flush_orders(now, fx);
+    }
+
+    fn tick(&mut self, now: Time, fx: &mut Effects<Output>) {
+        self.time_out_offers(now, fx);
+        for (client, agent) in self.filters.expire(now) {
+            self.unfiltered.entry(agent).or_default().insert(client);
+        }
+        self.retry_orders(now);
+        self.mark_silent_agents(now, fx);
+        self.refuse_overdue_calls(now, fx);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        [
+            self.book.deadline(),
+            self.filters.deadline(),
+            self.retries.first(),
+            self.silence.deadline(),
+            self.calls.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn trace(event: &Event) -> Option<(Trace, &'static str)> {
+        match event {
+            Event::Call { call, .. } => {
+                let name = match call.what {
+                    AllocatorCall::Accept { .. } => "allocator accept",
+                    AllocatorCall::Decline { .. } => "allocator decline",
+                    AllocatorCall::Request { .. } => "allocator request",
+                };
+                call.trace.map(|trace| (trace, name))
+            }
+            Event::Agent(_) | Event::BusBack | Event::Deaf(_) | Event::PeerSeq(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod scenario;

@@ -1,0 +1,227 @@
+//! Orders to one agent: numbered, kept until it has taken them up, sent again until then.
+
+use std::{collections::VecDeque, time::Duration};
+
+use mesos_model::{AgentId, Term, Time};
+
+use super::{Allocator, Output};
+use crate::{
+    machine::Effects,
+    message::{Order, ToAgent},
+    row::AgentState,
+};
+
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(8);
+/// A beat without progress asks for the orders again, unless they left just before it.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// Orders per message.
+const BATCH: usize = 256;
+
+/// The orders of one term to one agent. Numbers begin at 1 in each term and have no gap.
+#[derive(Debug)]
+pub(super) struct Lane {
+    acknowledged: u64,
+    /// Orders `acknowledged + 1`, …
+    queue: VecDeque<Order>,
+    /// How many at the front of the queue have left at least once since they are due.
+    sent: usize,
+    last_sent: Time,
+    wait: Duration,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Lane { acknowledged: 0, queue: VecDeque::new(), sent: 0, last_sent: Time(0), wait: RETRY_FIRST }
+    }
+}
+
+impl Lane {
+    /// Appends an order; the answer is its number.
+    pub(super) fn push(&mut self, order: Order) -> u64 {
+        self.queue.push_back(order);
+        self.last()
+    }
+
+    /// The number of the last order.
+    pub(super) fn last(&self) -> u64 {
+        self.acknowledged + self.queue.len() as u64
+    }
+
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The agent has taken up the orders up to `number`; these are the ones that it had not before.
+    pub(super) fn acknowledge(&mut self, number: u64) -> Vec<Order> {
+        let news = number.min(self.last()).saturating_sub(self.acknowledged);
+        let Ok(count) = usize::try_from(news) else { return Vec::new() };
+        if count > 0 {
+            self.wait = RETRY_FIRST;
+        }
+        self.acknowledged += news;
+        self.sent = self.sent.saturating_sub(count);
+        self.queue.drain(..count).collect()
+    }
+
+    /// Everything that is not acknowledged leaves again, and the wait begins anew.
+    pub(super) fn rewind(&mut self) {
+        self.sent = 0;
+        self.wait = RETRY_FIRST;
+    }
+
+    fn wants_again(&self, now: Time, number: u64) -> bool {
+        number == self.acknowledged && self.sent > 0 && now.since(self.last_sent) >= ASKED_AGAIN_AFTER
+    }
+
+    fn repeat(&mut self) {
+        self.sent = 0;
+        self.wait = (self.wait * 2).min(RETRY_MAX);
+    }
+
+    /// Messages with the orders that are due, and when to send again if they stay unacknowledged.
+    fn messages(&mut self, now: Time, term: Term) -> (Vec<ToAgent>, Option<Time>) {
+        let mut messages = Vec::new();
+        while self.sent < self.queue.len() {
+            let end = (self.sent + BATCH).min(self.queue.len());
+            messages.push(ToAgent::Orders {
+                term,
+                first: self.acknowledged + self.sent as u64 + 1,
+                orders: self.queue.range(self.sent..end).cloned().collect(),
+            });
+            self.sent = end;
+            self.last_sent = now;
+        }
+        (messages, (!self.queue.is_empty()).then(|| self.last_sent.after(self.wait)))
+    }
+}
+
+impl Allocator {
+    /// Gives an agent an order; it leaves at the end of the batch. The answer is its number.
+    pub(super) fn order(&mut self, agent: &AgentId, order: Order) -> u64 {
+        self.speaking.insert(agent.clone());
+        self.agents.entry(agent.clone()).or_default().lane.push(order)
+    }
+
+    /// An agent has taken up orders.
+    pub(super) fn acknowledge(&mut self, now: Time, agent: &AgentId, number: u64) {
+        let Some(state) = self.agents.get_mut(agent) else { return };
+        if state.lane.wants_again(now, number) {
+            state.lane.rewind();
+            self.speaking.insert(agent.clone());
+        }
+        for order in state.lane.acknowledge(number) {
+            if let Order::Launch(launch) = order {
+                // The agent has it in its own books now.
+                self.bodies.remove(&launch.launch);
+            }
+        }
+        if state.lane.is_idle() {
+            self.retries.clear(agent);
+        }
+    }
+
+    /// Sends what is due to all agents that have shaken hands.
+    pub(super) fn flush_orders(&mut self, now: Time, fx: &mut Effects<Output>) {
+        let Some(term) = self.term else { return };
+        for agent in std::mem::take(&mut self.speaking) {
+            if !self.is_shaken(&agent) {
+                continue;
+            }
+            let Some(state) = self.agents.get_mut(&agent) else { continue };
+            let (messages, again) = state.lane.messages(now, term);
+            for message in messages {
+                fx.emit(Output::Agent { agent: agent.clone(), message });
+            }
+            match again {
+                Some(time) => self.retries.set(agent, time),
+                None => self.retries.clear(&agent),
+            }
+        }
+    }
+
+    /// Orders that were not acknowledged in time are due again.
+    pub(super) fn retry_orders(&mut self, now: Time) {
+        while let Some(agent) = self.retries.pop_due(now) {
+            if let Some(state) = self.agents.get_mut(&agent) {
+                state.lane.repeat();
+                self.speaking.insert(agent);
+            }
+        }
+    }
+
+    /// The bus is back: whatever may have been lost on it leaves again.
+    pub(super) fn bus_back(&mut self, fx: &mut Effects<Output>) {
+        let Some(term) = self.term else { return };
+        let mut all_shaken = true;
+        for (id, state) in &mut self.agents {
+            if !state.lane.is_idle() {
+                state.lane.rewind();
+                self.speaking.insert(id.clone());
+            }
+            all_shaken &=
+                state.row.as_ref().is_none_or(|row| row.state != AgentState::Active || row.handshake == term);
+        }
+        if !all_shaken {
+            fx.emit(Output::AllAgents(ToAgent::Handshake { term }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kill(task: &str) -> Order {
+        Order::Kill { framework: "f".into(), task: task.into(), grace_ms: None }
+    }
+
+    fn firsts(lane: &mut Lane, now: u64) -> (Vec<(u64, usize)>, Option<Time>) {
+        let (messages, again) = lane.messages(Time(now), Term::default());
+        let firsts = messages
+            .iter()
+            .map(|message| match message {
+                ToAgent::Orders { first, orders, .. } => (*first, orders.len()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        (firsts, again)
+    }
+
+    #[test]
+    fn orders_leave_once_and_again_with_a_doubling_wait_until_they_are_taken_up() {
+        let mut lane = Lane::default();
+        assert_eq!(lane.push(kill("a")), 1);
+        assert_eq!(lane.push(kill("b")), 2);
+        assert_eq!(firsts(&mut lane, 0), (vec![(1, 2)], Some(Time(1000))));
+        assert_eq!(firsts(&mut lane, 10), (vec![], Some(Time(1000))));
+        assert_eq!(lane.push(kill("c")), 3);
+        assert_eq!(firsts(&mut lane, 20), (vec![(3, 1)], Some(Time(1020))));
+        let mut now = 1020;
+        for wait in [2000, 4000, 8000, 8000] {
+            lane.repeat();
+            assert_eq!(firsts(&mut lane, now), (vec![(1, 3)], Some(Time(now + wait))));
+            now += wait;
+        }
+        assert_eq!(lane.acknowledge(2).len(), 2);
+        lane.rewind();
+        assert_eq!(firsts(&mut lane, now), (vec![(3, 1)], Some(Time(now + 1000))));
+        assert_eq!(lane.acknowledge(99).len(), 1);
+        assert_eq!(lane.acknowledge(1).len(), 0);
+        assert_eq!((lane.last(), lane.is_idle()), (3, true));
+        assert_eq!(firsts(&mut lane, now), (vec![], None));
+    }
+
+    #[test]
+    fn many_orders_leave_in_contiguous_batches() {
+        let mut lane = Lane::default();
+        for n in 0..600 {
+            lane.push(kill(&n.to_string()));
+        }
+        assert_eq!(firsts(&mut lane, 0).0, vec![(1, 256), (257, 256), (513, 88)]);
+    }
+}

@@ -1,0 +1,307 @@
+//! Events in, outputs out, with a machine that writes one row per event and then says so.
+
+use mesos_model::{Resources, TaskState, Trace};
+
+use super::*;
+use crate::row::{JobRow, Row};
+
+#[derive(Default)]
+struct Notes {
+    rows: BTreeSet<RowKey>,
+    peer_rows: BTreeSet<RowKey>,
+    wake_at: Option<Time>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Said {
+    Led(u64),
+    Wrote(String),
+    Heard(String),
+    Woke,
+}
+
+#[derive(Debug)]
+enum Note {
+    Write(&'static str),
+    Say(&'static str),
+    WakeAt(Time),
+}
+
+fn job(name: &str) -> Row {
+    Row::Job(JobRow {
+        task: name.into(),
+        call: "c".into(),
+        body: bytes::Bytes::new(),
+        resources: Resources::new(),
+        state: TaskState::Staging,
+        agent: None,
+        time: Time(0),
+        ended: None,
+        trace: None,
+    })
+}
+
+impl Machine for Notes {
+    type Event = Note;
+    type Output = Said;
+
+    fn restore(&mut self, change: RowChange) {
+        apply(&mut self.rows, &change);
+    }
+
+    fn peer(&mut self, _: Time, change: RowChange, effects: &mut Effects<Said>) {
+        apply(&mut self.peer_rows, &change);
+        effects.emit(Said::Heard(change.key().text()));
+    }
+
+    fn lead(&mut self, _: Time, term: Term, effects: &mut Effects<Said>) {
+        effects.emit(Said::Led(term.epoch));
+    }
+
+    fn follow(&mut self) {}
+
+    fn step(&mut self, _: Time, event: Note, effects: &mut Effects<Said>) {
+        match event {
+            Note::Write(name) => {
+                self.rows.insert(job(name).key());
+                effects.put(job(name));
+                effects.emit(Said::Wrote(name.to_owned()));
+            }
+            Note::Say(name) => effects.emit(Said::Wrote(name.to_owned())),
+            Note::WakeAt(time) => self.wake_at = Some(time),
+        }
+    }
+
+    fn settle(&mut self, _: Time, _: &mut Effects<Said>) {}
+
+    fn tick(&mut self, _: Time, effects: &mut Effects<Said>) {
+        self.wake_at = None;
+        effects.emit(Said::Woke);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.wake_at
+    }
+
+    fn trace(_: &Note) -> Option<(Trace, &'static str)> {
+        None
+    }
+}
+
+fn apply(rows: &mut BTreeSet<RowKey>, change: &RowChange) {
+    match change {
+        RowChange::Put(row) => rows.insert(row.key()),
+        RowChange::Delete(key) => rows.remove(key),
+    };
+}
+
+struct Bench {
+    driver: Driver<Notes>,
+    now: Time,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let config = Config { service: "notes", peer: Some("peer"), lease: Duration::from_secs(3), batch_max: 8, seed: 7 };
+        Bench { driver: Driver::new(config, Notes::default), now: Time(1000) }
+    }
+
+    fn give(&mut self, input: Input<Note>) -> Vec<Output<Said>> {
+        let mut out = Vec::new();
+        self.driver.handle(self.now, input, &mut out);
+        out
+    }
+
+    fn later(&mut self, ms: u64) -> Vec<Output<Said>> {
+        self.now = self.now.after(Duration::from_millis(ms));
+        self.give(Input::Tick)
+    }
+
+    fn done(&mut self) -> Vec<Output<Said>> {
+        let seq = self.driver.applied() + 1;
+        self.give(Input::Committed(Ok(Done { seq, store_time: self.now })))
+    }
+
+    /// Loads an empty store and takes the first term.
+    fn lead(&mut self) {
+        self.give(Input::Tick);
+        self.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 0 })));
+        self.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 0 })));
+        let out = self.give(Input::Acquired(Ok(granted(1, 0, 0))));
+        assert!(matches!(&out[..], [Output::Leading(term), Output::Commit { .. }] if term.epoch == 1), "{out:?}");
+        let out = self.done();
+        assert_eq!(said(&out), [Said::Led(1)]);
+    }
+}
+
+fn granted(epoch: u64, seq: u64, last_epoch: u64) -> Granted {
+    Granted { epoch, seq, last_epoch, store_time: Time(1000) }
+}
+
+fn said(out: &[Output<Said>]) -> Vec<&Said> {
+    out.iter().flat_map(|output| if let Output::Do(said) = output { said.iter().collect() } else { vec![] }).collect()
+}
+
+impl PartialEq<Said> for &Said {
+    fn eq(&self, other: &Said) -> bool {
+        **self == *other
+    }
+}
+
+fn commits(out: &[Output<Said>]) -> usize {
+    out.iter().filter(|output| matches!(output, Output::Commit { .. })).count()
+}
+
+#[test]
+fn nothing_is_said_before_its_rows_are_committed() {
+    let mut bench = Bench::new();
+    bench.lead();
+    let out = bench.give(Input::Events(vec![Note::Write("a"), Note::Write("b")]));
+    assert_eq!((commits(&out), said(&out).len()), (1, 0), "one commit for the batch, and silence");
+    let out = bench.done();
+    assert_eq!(said(&out), [Said::Wrote("a".into()), Said::Wrote("b".into())]);
+    assert!(matches!(out[0], Output::Announce(_)), "followers hear of the rows before anybody acts on them");
+}
+
+#[test]
+fn what_arrives_during_a_commit_is_the_next_batch() {
+    let mut bench = Bench::new();
+    bench.lead();
+    bench.give(Input::Events(vec![Note::Write("a")]));
+    assert_eq!(commits(&bench.give(Input::Events(vec![Note::Write("b")]))), 0);
+    assert_eq!(commits(&bench.give(Input::Events(vec![Note::Write("c")]))), 0);
+    let out = bench.done();
+    assert_eq!((said(&out).len(), commits(&out)), (1, 1));
+    assert_eq!(said(&bench.done()), [Said::Wrote("b".into()), Said::Wrote("c".into())]);
+}
+
+#[test]
+fn f28_a_commit_without_an_answer_is_asked_again_with_the_same_batch() {
+    let mut bench = Bench::new();
+    bench.lead();
+    let first = bench.give(Input::Events(vec![Note::Write("a")]));
+    assert!(bench.give(Input::Committed(Err(Failure::Unavailable("cut".into())))).is_empty());
+    let again = bench.later(250);
+    let batch = |out: &[Output<Said>]| out.iter().find_map(|o| if let Output::Commit { batch, .. } = o { Some(*batch) } else { None });
+    assert!(batch(&first).is_some());
+    assert_eq!(batch(&first), batch(&again));
+    assert_eq!(said(&bench.done()), [Said::Wrote("a".into())]);
+}
+
+#[test]
+fn f4_a_fenced_leader_says_nothing_and_starts_over() {
+    for failure in [Failure::Fenced { epoch: 2 }, Failure::RolledBack, Failure::ReadOnly("full".into())] {
+        let mut bench = Bench::new();
+        bench.lead();
+        bench.give(Input::Events(vec![Note::Write("a")]));
+        let out = bench.give(Input::Committed(Err(failure)));
+        assert!(said(&out).is_empty());
+        assert!(matches!(&out[..], [Output::Following(_), Output::Load, Output::LoadPeer]), "{out:?}");
+        assert!(bench.driver.machine().rows.is_empty(), "the machine is built anew");
+        assert_eq!(bench.driver.leading(), None);
+    }
+}
+
+#[test]
+fn a_standby_that_followed_to_the_head_leads_without_loading_again() {
+    let mut bench = Bench::new();
+    bench.give(Input::Tick);
+    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![RowChange::Put(job("a"))], seq: 4, epoch: 2 })));
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 9, epoch: 1 })));
+    bench.give(Input::Acquired(Err(Failure::Held { left: Duration::from_secs(2) })));
+    bench.give(Input::Entry(Changes { seq: 5, epoch: 2, changes: Arc::new(vec![RowChange::Put(job("b"))]) }));
+    let out = bench.later(300);
+    assert!(matches!(&out[..], [Output::Acquire { .. }]), "{out:?}");
+    let out = bench.give(Input::Acquired(Ok(granted(3, 5, 2))));
+    assert!(matches!(&out[..], [Output::Leading(_), Output::Commit { lease, .. }] if lease.seq == 5), "{out:?}");
+    assert_eq!(bench.driver.machine().rows.len(), 2);
+}
+
+#[test]
+fn f6_a_standby_with_another_history_than_the_store_loads_again() {
+    for granted in [granted(3, 3, 2), granted(3, 4, 1)] {
+        let mut bench = Bench::new();
+        bench.give(Input::Tick);
+        bench.give(Input::Loaded(Ok(Snapshot { rows: vec![RowChange::Put(job("a"))], seq: 4, epoch: 2 })));
+        bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 9, epoch: 1 })));
+        let out = bench.give(Input::Acquired(Ok(granted)));
+        assert!(matches!(&out[..], [Output::Load, ..]), "{out:?}");
+    }
+}
+
+#[test]
+fn f19_a_gap_in_the_own_stream_is_healed_from_the_store() {
+    let mut bench = Bench::new();
+    bench.give(Input::Tick);
+    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 4, epoch: 2 })));
+    let out = bench.give(Input::Entry(Changes { seq: 6, epoch: 2, changes: Arc::default() }));
+    assert!(matches!(&out[..], [Output::Load, ..]), "{out:?}");
+}
+
+#[test]
+fn rows_that_vanished_from_the_peer_are_told_as_deleted() {
+    let mut bench = Bench::new();
+    bench.lead();
+    let entry = |seq, epoch, row: RowChange| Input::PeerEntry(Changes { seq, epoch, changes: Arc::new(vec![row]) });
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![RowChange::Put(job("old"))], seq: 1, epoch: 1 })));
+    assert_eq!(bench.driver.machine().peer_rows.len(), 1);
+    let out = bench.give(entry(2, 2, RowChange::Put(job("new"))));
+    assert!(matches!(&out[..], [Output::LoadPeer]), "a new term of the peer: the store says what is true");
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![RowChange::Put(job("new"))], seq: 2, epoch: 2 })));
+    let rows: Vec<String> = bench.driver.machine().peer_rows.iter().map(RowKey::text).collect();
+    assert_eq!(rows, ["job/new"]);
+}
+
+#[test]
+fn an_event_that_rests_on_the_peer_waits_for_it() {
+    let mut bench = Bench::new();
+    bench.lead();
+    assert!(said(&bench.give(Input::AfterPeer { seq: 1, event: Note::Say("x") })).is_empty());
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 1 })));
+    let out = bench.give(Input::PeerEntry(Changes { seq: 1, epoch: 1, changes: Arc::new(vec![RowChange::Put(job("p"))]) }));
+    assert_eq!(said(&out), [Said::Heard("job/p".into()), Said::Wrote("x".into())]);
+}
+
+#[test]
+fn the_lease_is_renewed_by_an_empty_commit() {
+    let mut bench = Bench::new();
+    bench.lead();
+    assert_eq!(commits(&bench.later(500)), 0);
+    let out = bench.later(600);
+    assert!(matches!(&out[..], [Output::Commit { changes, .. }] if changes.is_empty()), "{out:?}");
+}
+
+#[test]
+fn timers_run_in_the_stores_time() {
+    let mut bench = Bench::new();
+    bench.lead();
+    let store = Time(bench.now.0 + 1_000_000);
+    bench.give(Input::Events(vec![Note::Write("a")]));
+    bench.give(Input::Committed(Ok(Done { seq: 2, store_time: store })));
+    bench.give(Input::Events(vec![Note::WakeAt(store.after(Duration::from_millis(400)))]));
+    assert_eq!(bench.driver.deadline(), Some(bench.now.after(Duration::from_millis(400))));
+    assert!(said(&bench.later(399)).is_empty());
+    assert_eq!(said(&bench.later(1)), [Said::Woke]);
+}
+
+#[test]
+fn an_agent_that_obeys_a_higher_epoch_makes_the_leader_take_a_higher_one() {
+    let mut bench = Bench::new();
+    bench.lead();
+    let out = bench.give(Input::RaiseEpoch(41));
+    assert!(matches!(&out[..], [Output::Following(_), Output::Load, Output::LoadPeer]), "{out:?}");
+    let out = bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 1, epoch: 1 })));
+    let asks = out.iter().any(|o| matches!(o, Output::Acquire { epoch_min: 42, previous: Some(_), .. }));
+    assert!(asks, "{out:?}");
+}
+
+#[test]
+fn a_stopping_leader_finishes_its_commit_and_gives_the_lease_back() {
+    let mut bench = Bench::new();
+    bench.lead();
+    bench.give(Input::Events(vec![Note::Write("a")]));
+    assert!(bench.give(Input::Stop).is_empty());
+    let out = bench.done();
+    assert_eq!(said(&out), [Said::Wrote("a".into())]);
+    assert!(matches!(&out[2..], [Output::Following(_), Output::Release(lease), Output::Stopped] if lease.seq == 2), "{out:?}");
+}

@@ -1,0 +1,77 @@
+//! What a machine is: state that changes only by rows and events, and tells what must be done.
+
+use mesos_model::{Term, Time, Trace};
+
+use crate::row::{Row, RowChange};
+
+/// What a step wants done. Rows are committed first; outputs leave only after that ("commit, then speak").
+#[derive(Debug)]
+pub struct Effects<O> {
+    /// Row changes, in order.
+    pub changes: Vec<RowChange>,
+    /// Replies, messages and work, in order.
+    pub outputs: Vec<O>,
+}
+
+impl<O> Default for Effects<O> {
+    fn default() -> Self {
+        Effects { changes: Vec::new(), outputs: Vec::new() }
+    }
+}
+
+impl<O> Effects<O> {
+    /// Writes a row.
+    pub fn put(&mut self, row: Row) {
+        self.changes.push(RowChange::Put(row));
+    }
+
+    /// Deletes a row.
+    pub fn delete(&mut self, key: crate::row::RowKey) {
+        self.changes.push(RowChange::Delete(key));
+    }
+
+    /// Has something done after the commit.
+    pub fn emit(&mut self, output: O) {
+        self.outputs.push(output);
+    }
+}
+
+/// A service's decisions.
+///
+/// The same events give the same effects. Bad input gives an answer that says so, never a panic.
+pub trait Machine {
+    /// Everything that can happen to it.
+    type Event;
+    /// Everything it can have done, apart from rows.
+    type Output;
+
+    /// A row of this service, as loaded from the store or followed by a standby. No effects.
+    fn restore(&mut self, change: RowChange);
+
+    /// A row of the peer service: loaded at the start of a term or followed since. Rows are states, not
+    /// events: applying one twice, or an old one before the newer, must end in the same state. A follower
+    /// that does not lead gives no effects (`lead` comes later).
+    fn peer(&mut self, now: Time, change: RowChange, effects: &mut Effects<Self::Output>);
+
+    /// A term begins. All own rows were restored, and all rows of the peer up to its head were given.
+    fn lead(&mut self, now: Time, term: Term, effects: &mut Effects<Self::Output>);
+
+    /// The term is over; until the next `lead` there are no events. What was not in rows is forgotten.
+    fn follow(&mut self);
+
+    /// One event.
+    fn step(&mut self, now: Time, event: Self::Event, effects: &mut Effects<Self::Output>);
+
+    /// Called once after the last event of a batch, before the commit: work that is cheaper once per batch
+    /// than once per event (offers).
+    fn settle(&mut self, now: Time, effects: &mut Effects<Self::Output>);
+
+    /// Called when `deadline` has come.
+    fn tick(&mut self, now: Time, effects: &mut Effects<Self::Output>);
+
+    /// When `tick` wants to be called next.
+    fn deadline(&self) -> Option<Time>;
+
+    /// The trace that an event belongs to, and the name of the span that its step is.
+    fn trace(event: &Self::Event) -> Option<(Trace, &'static str)>;
+}

@@ -1,0 +1,667 @@
+//! What services tell each other over the bus.
+//!
+//! A message may be lost, repeated or late. Whatever matters is a row of its sender, or is asked again.
+
+use bytes::Bytes;
+use mesos_model::{
+    AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, OfferId, Resources, Role, TaskId, TaskState,
+    TaskStatus, Term, Trace, attribute::Attribute,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::row::{FrameworkFacts, FrameworkInfo};
+
+/// A number that the shell gives to a call that waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a call from outside carries, whatever it asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call<T> {
+    /// A repeat of a call has the same one, and is answered as the first was.
+    pub call: CallId,
+    /// The gateway it came through.
+    pub gateway: GatewayId,
+    /// Who the gateway found the caller to be.
+    #[serde(default)]
+    pub principal: Option<String>,
+    /// The trace it belongs to.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+    /// Number of the last entry of the registry's change stream that the gateway knew of: an allocator that
+    /// is behind it has not heard yet of what the caller may rely on.
+    #[serde(default)]
+    pub registry_seq: u64,
+    /// What is asked for.
+    pub what: T,
+}
+
+/// The framework that calls, and the stream it shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Who it says it is.
+    pub framework: FrameworkId,
+    /// The `Mesos-Stream-Id` it shows.
+    pub stream: Option<u128>,
+    /// An operator, whom the gateway allowed to act on the framework: it shows no stream.
+    #[serde(default)]
+    pub operator: bool,
+}
+
+impl Caller {
+    /// A framework with the stream that it shows, if it shows one.
+    #[must_use]
+    pub fn framework(framework: FrameworkId, stream: Option<u128>) -> Caller {
+        Caller { framework, stream, operator: false }
+    }
+
+    /// An operator who acts on a framework.
+    #[must_use]
+    pub fn operator(framework: FrameworkId) -> Caller {
+        Caller { framework, stream: None, operator: true }
+    }
+}
+
+/// An answer to a call: an HTTP status and its text, which gRPC maps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// As MESOS v1 answers: 200, 202, 400, 403, 404, 409, 503.
+    pub status: u16,
+    /// Why, if it was refused.
+    #[serde(default)]
+    pub text: String,
+    /// More, for some calls.
+    #[serde(default)]
+    pub body: AnswerBody,
+}
+
+/// What an answer may carry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum AnswerBody {
+    /// Nothing.
+    #[default]
+    None,
+    /// SUBSCRIBE was taken.
+    Subscribed {
+        /// The framework's id, new or the one it brought.
+        framework: FrameworkId,
+        /// Number of the subscription.
+        number: u64,
+    },
+    /// SUBSCRIBE was refused in the way that Mesos refuses what is well-formed but not acceptable: a 200
+    /// stream with one ERROR event.
+    Refused {
+        /// The ERROR event's message.
+        message: String,
+    },
+}
+
+impl Answer {
+    /// 202, the answer to most calls.
+    #[must_use]
+    pub fn accepted() -> Answer {
+        Answer { status: 202, text: String::new(), body: AnswerBody::None }
+    }
+
+    /// Any other status with its text.
+    #[must_use]
+    pub fn refused(status: u16, text: impl Into<String>) -> Answer {
+        Answer { status, text: text.into(), body: AnswerBody::None }
+    }
+}
+
+/// One task of an ACCEPT. The gateway translated it; what it could not translate is in `invalid`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Chosen by the framework.
+    pub task: TaskId,
+    /// For people.
+    #[serde(default)]
+    pub name: String,
+    /// The agent that the framework named.
+    pub agent: AgentId,
+    /// What it asks for.
+    pub resources: Resources,
+    /// The framework's own executor, if it named one.
+    #[serde(default)]
+    pub executor: Option<ExecutorSpec>,
+    /// Why it is not acceptable, as far as the gateway could see without knowing the cluster.
+    #[serde(default)]
+    pub invalid: Option<String>,
+    /// The protobuf `TaskInfo`, as the framework wrote it.
+    pub body: Bytes,
+}
+
+/// An executor of an ACCEPT.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutorSpec {
+    /// Chosen by the framework.
+    pub executor: ExecutorId,
+    /// What it asks for itself.
+    pub resources: Resources,
+    /// The protobuf `ExecutorInfo`, as the framework wrote it.
+    pub body: Bytes,
+}
+
+/// One operation of an ACCEPT.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// For feedback, if the framework wants any.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// What to do.
+    pub kind: OperationKind,
+}
+
+/// What an operation does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OperationKind {
+    /// Tasks, each with its own executor unless they name a common one.
+    Launch(Vec<TaskSpec>),
+    /// Tasks that share one executor, all or none.
+    LaunchGroup {
+        /// Their executor.
+        executor: ExecutorSpec,
+        /// The tasks.
+        tasks: Vec<TaskSpec>,
+    },
+    /// An operation that this version does not do; its Mesos name. See `allocation::unsupported`.
+    Other(String),
+}
+
+/// What is asked of the allocator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AllocatorCall {
+    /// ACCEPT.
+    Accept {
+        /// Who.
+        caller: Caller,
+        /// Offers of one agent and role.
+        offers: Vec<OfferId>,
+        /// Done in order.
+        operations: Vec<Operation>,
+        /// How long not to offer the rest again; `None` is the default.
+        refuse_ms: Option<u64>,
+    },
+    /// DECLINE.
+    Decline {
+        /// Who.
+        caller: Caller,
+        /// Offers; unknown ones are skipped.
+        offers: Vec<OfferId>,
+        /// How long not to offer them again; `None` is the default.
+        refuse_ms: Option<u64>,
+    },
+    /// REQUEST.
+    Request {
+        /// Who.
+        caller: Caller,
+        /// What it would like: on which agent, if it matters, and how much.
+        requests: Vec<(Option<AgentId>, Resources)>,
+    },
+}
+
+/// What is asked of the registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RegistryCall {
+    /// SUBSCRIBE.
+    Subscribe {
+        /// The id it brings, if it has one.
+        framework: Option<FrameworkId>,
+        /// What it says about itself.
+        info: FrameworkInfo,
+        /// What the gateway found wrong with the info, in Mesos's words.
+        invalid: Option<String>,
+        /// The protobuf `FrameworkInfo`.
+        body: Bytes,
+        /// Roles in which it wants no offers.
+        suppressed: Vec<Role>,
+        /// The stream that the gateway made for it.
+        stream: u128,
+    },
+    /// UPDATE_FRAMEWORK.
+    Update {
+        /// Who.
+        caller: Caller,
+        /// What it says about itself.
+        info: FrameworkInfo,
+        /// What the gateway found wrong with the info, in Mesos's words.
+        invalid: Option<String>,
+        /// The protobuf `FrameworkInfo`.
+        body: Bytes,
+        /// Roles in which it wants no offers.
+        suppressed: Vec<Role>,
+    },
+    /// TEARDOWN, by the framework or an operator.
+    Teardown(Caller),
+    /// SUPPRESS; no roles means all.
+    Suppress(Caller, Vec<Role>),
+    /// REVIVE; no roles means all.
+    Revive(Caller, Vec<Role>),
+    /// KILL, by the framework or an operator.
+    Kill {
+        /// Who.
+        caller: Caller,
+        /// Which task.
+        task: TaskId,
+        /// Where, if the framework says so.
+        agent: Option<AgentId>,
+        /// The grace, if it says so.
+        grace_ms: Option<u64>,
+    },
+    /// SHUTDOWN of an executor.
+    Shutdown {
+        /// Who.
+        caller: Caller,
+        /// Which executor.
+        executor: ExecutorId,
+        /// Where.
+        agent: AgentId,
+    },
+    /// ACKNOWLEDGE.
+    Acknowledge {
+        /// Who.
+        caller: Caller,
+        /// Which task.
+        task: TaskId,
+        /// Where.
+        agent: AgentId,
+        /// Of which status.
+        uuid: u128,
+    },
+    /// RECONCILE; no tasks means all.
+    Reconcile {
+        /// Who.
+        caller: Caller,
+        /// Which tasks, and where the framework thinks they are.
+        tasks: Vec<(TaskId, Option<AgentId>)>,
+    },
+    /// MESSAGE to an executor.
+    Message {
+        /// Who.
+        caller: Caller,
+        /// Where.
+        agent: AgentId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// What.
+        data: Bytes,
+    },
+    /// A gateway's stream was closed by its peer.
+    Closed {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        stream: u128,
+    },
+    /// A gateway says which streams it holds: every 2 s, and when the registry has a new term.
+    Streams(Vec<(FrameworkId, u128)>),
+}
+
+/// To the allocator's leader.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToAllocator {
+    /// A call from outside; it is answered.
+    Call(Call<AllocatorCall>),
+    /// From an agent.
+    Agent(AgentToAllocator),
+}
+
+/// To the registry's leader.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToRegistry {
+    /// A call from outside; it is answered.
+    Call(Call<RegistryCall>),
+    /// From an agent.
+    Agent(AgentToRegistry),
+}
+
+/// One offer: one agent, one role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// `<leader>-O<n>`.
+    pub id: OfferId,
+    /// In which role.
+    pub role: Role,
+    /// Whose resources.
+    pub agent: AgentId,
+    /// The agent's host.
+    pub hostname: String,
+    /// The agent's port.
+    pub port: u32,
+    /// What is offered.
+    pub resources: Resources,
+    /// What the agent says about itself.
+    #[serde(default)]
+    pub attributes: Vec<Attribute>,
+    /// Region and zone.
+    #[serde(default)]
+    pub domain: Option<(String, String)>,
+    /// Executors of this framework that run there.
+    #[serde(default)]
+    pub executors: Vec<ExecutorId>,
+}
+
+/// What a framework is told on its stream, apart from SUBSCRIBED and HEARTBEAT, which are the gateway's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StreamEvent {
+    /// OFFERS.
+    Offers(Vec<Offer>),
+    /// RESCIND.
+    Rescind(OfferId),
+    /// UPDATE. The state is already the one that the framework understands.
+    Update {
+        /// The status.
+        status: TaskStatus,
+        /// The trace it belongs to.
+        #[serde(default)]
+        trace: Option<Trace>,
+    },
+    /// UPDATE_OPERATION_STATUS with OPERATION_ERROR.
+    OperationError {
+        /// The operation's id.
+        operation: String,
+        /// Where it was to happen.
+        agent: Option<AgentId>,
+        /// Why it did not.
+        message: String,
+    },
+    /// MESSAGE from an executor.
+    Message {
+        /// Where.
+        agent: AgentId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// What.
+        data: Bytes,
+    },
+    /// FAILURE of an agent, or of an executor with its wait status.
+    Failure {
+        /// Which agent.
+        agent: AgentId,
+        /// Which executor, if only that.
+        executor: Option<ExecutorId>,
+        /// Its wait status.
+        status: Option<i32>,
+    },
+    /// ERROR; the stream ends after it.
+    Error(String),
+}
+
+/// An event for one stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToStream {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Which stream; a gateway that does not hold it drops the event.
+    pub stream: u128,
+    /// What.
+    pub event: StreamEvent,
+}
+
+/// An order of the allocator. The agent takes orders up in order, and writes down the number together with
+/// the effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Run an executor with its tasks.
+    Launch(Box<LaunchOrder>),
+    /// End a task.
+    Kill {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        task: TaskId,
+        /// The grace, if the framework said so.
+        grace_ms: Option<u64>,
+    },
+    /// End everything of a framework and forget it.
+    ShutdownFramework(FrameworkId),
+}
+
+/// What an agent needs to run an executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchOrder {
+    /// Runs at most once, anywhere.
+    pub launch: LaunchId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// What the agent keeps about the framework.
+    pub facts: FrameworkFacts,
+    /// Its id.
+    pub executor: ExecutorId,
+    /// In which role.
+    pub role: Role,
+    /// Its own part of the resources.
+    #[serde(default)]
+    pub executor_resources: Resources,
+    /// The protobuf `ExecutorInfo`, if the framework gave one.
+    #[serde(default)]
+    pub executor_body: Option<Bytes>,
+    /// Its tasks: id, resources, protobuf `TaskInfo`.
+    pub tasks: Vec<(TaskId, Resources, Bytes)>,
+    /// The trace it belongs to.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+}
+
+/// To an agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToAgent {
+    /// Allocator: the handshake is done (committed); orders of this term follow from number 1 on.
+    Welcome {
+        /// The agent's instance, for an agent that has no id yet.
+        instance: u128,
+        /// Its id.
+        agent: AgentId,
+        /// The term it has shaken hands with.
+        term: Term,
+    },
+    /// Allocator: shake hands (again). Also sent to all agents when a term begins.
+    Handshake {
+        /// The term that asks.
+        term: Term,
+    },
+    /// Allocator: orders `first`, `first + 1`, …
+    Orders {
+        /// The term that orders.
+        term: Term,
+        /// Number of the first one.
+        first: u64,
+        /// The orders.
+        orders: Vec<Order>,
+    },
+    /// Allocator: it is not admitted.
+    Refused {
+        /// The agent's instance.
+        instance: u128,
+        /// Why, and what to do.
+        reason: String,
+        /// It was marked gone: end all tasks.
+        gone: bool,
+    },
+    /// Allocator: the beat was heard.
+    Heard {
+        /// The term that hears.
+        term: Term,
+    },
+    /// Registry: updates up to these numbers are in its rows.
+    Received(Vec<(FrameworkId, TaskId, u64)>),
+    /// Registry: the framework acknowledged the updates up to this number.
+    Acknowledged {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which task.
+        task: TaskId,
+        /// By which launch; a later launch of the same task id is another task.
+        #[serde(default)]
+        launch: LaunchId,
+        /// The number.
+        number: u64,
+    },
+    /// Registry: a new term, or the agent is back: tell the latest status of every task again.
+    Resend,
+    /// Registry: a framework's message to an executor.
+    Message {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// What.
+        data: Bytes,
+    },
+}
+
+/// One launch in an agent's report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportedLaunch {
+    /// Which.
+    pub launch: LaunchId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// What the agent knows of the framework.
+    pub facts: FrameworkFacts,
+    /// Its executor.
+    pub executor: ExecutorId,
+    /// In which role.
+    pub role: Role,
+    /// The executor's own part.
+    #[serde(default)]
+    pub executor_resources: Resources,
+    /// Tasks that still hold resources: those that have not ended.
+    pub tasks: Vec<(TaskId, Resources)>,
+}
+
+/// Everything that an agent says of itself in a handshake.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// Its id, if it was given one.
+    pub agent: Option<AgentId>,
+    /// Made at the first start in its work directory.
+    pub instance: u128,
+    /// Changes when the host boots.
+    pub boot: String,
+    /// Where it can be reached.
+    pub hostname: String,
+    /// Port of its own HTTP API.
+    pub port: u32,
+    /// Its program's version.
+    pub version: String,
+    /// All it has.
+    pub total: Resources,
+    /// What it says about itself.
+    pub attributes: Vec<Attribute>,
+    /// Region and zone.
+    pub domain: Option<(String, String)>,
+    /// A protobuf `AgentInfo`.
+    pub body: Bytes,
+    /// The highest term that it obeyed.
+    pub term: Term,
+    /// The last order of that term that it took up.
+    pub number: u64,
+    /// The term whose handshake this answers; `None` if it comes by itself.
+    pub answers: Option<Term>,
+    /// Every launch that it has not forgotten.
+    pub launches: Vec<ReportedLaunch>,
+}
+
+/// From an agent to the allocator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AgentToAllocator {
+    /// The handshake.
+    Report(Box<AgentReport>),
+    /// It lives; every few seconds, and at once after it took up orders.
+    Beat {
+        /// Who.
+        agent: AgentId,
+        /// Its instance.
+        instance: u128,
+        /// The term it obeys.
+        term: Term,
+        /// The last order that it took up.
+        number: u64,
+        /// The launches that still hold resources, folded into one number by [`digest`].
+        digest: u64,
+    },
+    /// It obeys a higher term than the one that spoke to it.
+    Disobeys {
+        /// Who.
+        agent: AgentId,
+        /// The term it obeys.
+        term: Term,
+    },
+}
+
+/// An update of a task, as its agent tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// What the agent knows of the framework.
+    pub facts: FrameworkFacts,
+    /// By which launch.
+    pub launch: LaunchId,
+    /// By which executor.
+    pub executor: ExecutorId,
+    /// In which role.
+    pub role: Role,
+    /// What the task uses.
+    pub resources: Resources,
+    /// Number of the status, per task.
+    pub number: u64,
+    /// The highest number that the framework acknowledged: statuses up to it are told no more.
+    #[serde(default)]
+    pub acknowledged: u64,
+    /// The status.
+    pub status: TaskStatus,
+    /// The latest state, which may be ahead of the status.
+    pub latest: TaskState,
+    /// The trace it belongs to.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+}
+
+/// From an agent to the registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AgentToRegistry {
+    /// A status, in order of its number per task, repeated until `Received`.
+    Update {
+        /// Who.
+        agent: AgentId,
+        /// What.
+        update: Box<Update>,
+    },
+    /// It has forgotten a task whose end was acknowledged.
+    Forgotten {
+        /// Who.
+        agent: AgentId,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        task: TaskId,
+        /// By which launch.
+        launch: LaunchId,
+    },
+    /// An executor's message to its framework.
+    Message {
+        /// Who.
+        agent: AgentId,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// What.
+        data: Bytes,
+    },
+}
+
+/// Folds launch ids into one number, whatever their order, so that two sides can compare what they hold.
+#[must_use]
+pub fn digest<'a>(launches: impl IntoIterator<Item = &'a LaunchId>) -> u64 {
+    launches.into_iter().fold(0, |sum: u64, launch| {
+        // FNV-1a: the same on every machine and in every version.
+        let hash = launch.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        sum.wrapping_add(hash)
+    })
+}

@@ -1,0 +1,405 @@
+//! What the allocator's rows mean for tasks.
+//!
+//! Its rows are states: one that is seen twice, or an old one before the newer, changes nothing in the end.
+//! A launch that was seen deleted does not come back, except with a newer order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use mesos_model::{AgentId, FrameworkId, LaunchId, Reason, TaskId, TaskState, Term, Time};
+
+use super::{Out, Output, Registry, TaskKey, is_end, reconcile::Question};
+use crate::{
+    message::{StreamEvent, ToAgent},
+    row::{AgentRow, AgentState, FrameworkState, LaunchRow, Row, RowChange, RowKey, TaskRow},
+};
+
+/// How many deleted launches are remembered, so that a late row or status does not bring one back.
+const BURIED_MAX: usize = 65_536;
+
+/// What is kept of an agent's row.
+#[derive(Clone, Debug)]
+struct Agent {
+    state: AgentState,
+    handshake: Term,
+    reregistered: Time,
+}
+
+impl Agent {
+    fn new(row: &AgentRow) -> Agent {
+        Agent { state: row.state, handshake: row.handshake, reregistered: row.reregistered }
+    }
+
+    /// Which of two rows of one agent is the newer one.
+    fn age(&self) -> (Term, Time, u8) {
+        let rank = match self.state {
+            AgentState::Active => 0,
+            AgentState::Unreachable { .. } => 1,
+            AgentState::Gone => 2,
+        };
+        (self.handshake, self.reregistered, rank)
+    }
+}
+
+/// The allocator's rows, as far as they matter here.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    agents: BTreeMap<AgentId, Agent>,
+    launches: BTreeMap<LaunchId, LaunchRow>,
+    /// Live launches by task.
+    of_task: BTreeMap<TaskKey, BTreeSet<LaunchId>>,
+    /// How many live launches a framework has.
+    of_framework: BTreeMap<FrameworkId, usize>,
+    /// Tasks that a launch had once.
+    dropped: BTreeMap<LaunchId, BTreeSet<TaskId>>,
+    buried: BTreeMap<LaunchId, (Term, u64)>,
+    buried_order: VecDeque<LaunchId>,
+    term: Term,
+}
+
+/// What an agent's row says to someone who asks about an unknown task.
+pub(super) enum Whereabouts {
+    /// It has shaken hands with the allocator, and all that it runs is known.
+    Known,
+    /// It has yet to say what it runs.
+    Silent,
+    /// It cannot be reached since then.
+    Unreachable(Time),
+    /// An operator said that it will not come back.
+    Gone,
+    /// There is no such agent.
+    Unheard,
+}
+
+impl Cluster {
+    pub(super) fn forget_soft_state(&mut self) {
+        self.buried.clear();
+        self.buried_order.clear();
+        self.dropped.clear();
+    }
+
+    pub(super) fn is_buried(&self, launch: &LaunchId) -> bool {
+        self.buried.contains_key(launch)
+    }
+
+    pub(super) fn is_live(&self, launch: &LaunchId, task: &TaskId) -> bool {
+        self.launches.get(launch).is_some_and(|row| row.tasks.iter().any(|one| one.task == *task))
+    }
+
+    pub(super) fn is_active(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Active)
+    }
+
+    pub(super) fn is_gone(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Gone)
+    }
+
+    pub(super) fn has_launches(&self, framework: &FrameworkId) -> bool {
+        self.of_framework.contains_key(framework)
+    }
+
+    /// Whether the agent has shaken hands with the allocator's leader, so that no launch of it is unknown.
+    pub(super) fn is_current(&self, agent: &AgentId) -> bool {
+        matches!(self.whereabouts(agent), Whereabouts::Known)
+    }
+
+    /// Whether every agent is current or gone.
+    pub(super) fn all_agents_current(&self) -> bool {
+        self.agents.keys().all(|id| matches!(self.whereabouts(id), Whereabouts::Known | Whereabouts::Gone))
+    }
+
+    /// Whether every agent that is not cut off has said what it runs.
+    pub(super) fn none_silent(&self) -> bool {
+        !self.agents.keys().any(|id| matches!(self.whereabouts(id), Whereabouts::Silent))
+    }
+
+    pub(super) fn whereabouts(&self, agent: &AgentId) -> Whereabouts {
+        match self.agents.get(agent) {
+            None => Whereabouts::Unheard,
+            Some(Agent { state: AgentState::Unreachable { since }, .. }) => Whereabouts::Unreachable(*since),
+            Some(Agent { state: AgentState::Gone, .. }) => Whereabouts::Gone,
+            Some(agent) if agent.handshake == self.term => Whereabouts::Known,
+            Some(_) => Whereabouts::Silent,
+        }
+    }
+
+    /// A live launch with this task, other than the one named.
+    pub(super) fn other_launch_of(&self, framework: &FrameworkId, task: &TaskId, not: &LaunchId) -> Option<LaunchRow> {
+        let launches = self.of_task.get(&(framework.clone(), task.clone()))?;
+        let launch = launches.iter().find(|launch| *launch != not)?;
+        self.launches.get(launch).cloned()
+    }
+
+    /// Takes a newer row and returns the older one; `None` if the row is too old to matter.
+    fn agent_put(&mut self, row: &AgentRow) -> Option<Option<Agent>> {
+        let agent = Agent::new(row);
+        if self.agents.get(&row.id).is_some_and(|known| agent.age() < known.age()) {
+            return None;
+        }
+        self.term = self.term.max(agent.handshake);
+        Some(self.agents.insert(row.id.clone(), agent))
+    }
+
+    /// Takes a launch without tasks that it had lost before, and returns what it has lost now; `None` if the
+    /// launch was seen deleted.
+    fn launch_put(&mut self, mut row: LaunchRow) -> Option<(LaunchRow, Vec<TaskId>)> {
+        if self.buried.get(&row.launch).is_some_and(|sent| row.sent <= *sent) {
+            return None;
+        }
+        self.buried.remove(&row.launch);
+        if let Some(dropped) = self.dropped.get(&row.launch) {
+            row.tasks.retain(|task| !dropped.contains(&task.task));
+        }
+        let old = self.unlist(&row.launch);
+        let left = |task: &TaskId| row.tasks.iter().any(|one| one.task == *task);
+        let lost: Vec<TaskId> =
+            old.into_iter().flat_map(|old| old.tasks).map(|task| task.task).filter(|task| !left(task)).collect();
+        if !lost.is_empty() {
+            self.dropped.entry(row.launch.clone()).or_default().extend(lost.iter().cloned());
+        }
+        self.term = self.term.max(row.sent.0);
+        *self.of_framework.entry(row.framework.clone()).or_default() += 1;
+        for task in &row.tasks {
+            let key = (row.framework.clone(), task.task.clone());
+            self.of_task.entry(key).or_default().insert(row.launch.clone());
+        }
+        self.launches.insert(row.launch.clone(), row.clone());
+        Some((row, lost))
+    }
+
+    fn unlist(&mut self, launch: &LaunchId) -> Option<LaunchRow> {
+        let row = self.launches.remove(launch)?;
+        for task in &row.tasks {
+            let key = (row.framework.clone(), task.task.clone());
+            if let Some(launches) = self.of_task.get_mut(&key) {
+                launches.remove(launch);
+                if launches.is_empty() {
+                    self.of_task.remove(&key);
+                }
+            }
+        }
+        if let Some(count) = self.of_framework.get_mut(&row.framework) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_framework.remove(&row.framework);
+            }
+        }
+        Some(row)
+    }
+
+    fn launch_delete(&mut self, launch: &LaunchId) -> Option<LaunchRow> {
+        let row = self.unlist(launch)?;
+        self.dropped.remove(launch);
+        self.buried.insert(launch.clone(), row.sent);
+        self.buried_order.push_back(launch.clone());
+        if self.buried_order.len() > BURIED_MAX
+            && let Some(oldest) = self.buried_order.pop_front()
+        {
+            self.buried.remove(&oldest);
+        }
+        Some(row)
+    }
+}
+
+impl Registry {
+    pub(super) fn apply_peer(&mut self, now: Time, change: RowChange, out: &mut Out) {
+        let leads = self.lead.is_some();
+        match change {
+            RowChange::Put(Row::Agent(row)) => {
+                if let Some(old) = self.cluster.agent_put(&row)
+                    && leads
+                {
+                    self.agent_seen(now, &row.id, old.as_ref(), out);
+                }
+            }
+            RowChange::Put(Row::Launch(row)) => {
+                if let Some((row, lost)) = self.cluster.launch_put(row)
+                    && leads
+                {
+                    self.launch_seen(now, &row, out);
+                    for task in lost {
+                        self.launch_over(now, &row.launch, &(row.framework.clone(), task), out);
+                    }
+                }
+            }
+            RowChange::Delete(RowKey::Agent(id)) => {
+                self.cluster.agents.remove(&id);
+                self.sweep = leads;
+            }
+            RowChange::Delete(RowKey::Launch(id)) => {
+                if let Some(row) = self.cluster.launch_delete(&id)
+                    && leads
+                {
+                    self.sweep = true;
+                    for task in row.tasks {
+                        self.launch_over(now, &row.launch, &(row.framework.clone(), task.task), out);
+                    }
+                }
+            }
+            RowChange::Put(_) | RowChange::Delete(_) => {}
+        }
+    }
+
+    /// The allocator has a new leader; agents have to say again what they run.
+    pub(super) fn peer_term(&mut self, term: Term) {
+        self.cluster.term = self.cluster.term.max(term);
+    }
+
+    /// A term begins: tasks are brought in line with the allocator's rows.
+    pub(super) fn settle_with_peer(&mut self, now: Time, out: &mut Out) {
+        let launches: Vec<LaunchRow> = self.cluster.launches.values().cloned().collect();
+        for row in &launches {
+            self.launch_seen(now, row, out);
+        }
+        let agents: Vec<AgentId> = self.cluster.agents.keys().cloned().collect();
+        for id in agents {
+            match self.cluster.agents.get(&id).map(|agent| agent.state) {
+                Some(AgentState::Unreachable { since }) => self.agent_unreachable(now, &id, since, out),
+                Some(AgentState::Gone) => self.agent_gone(now, &id, out),
+                Some(AgentState::Active) => self.ask_absent(&id),
+                None => {}
+            }
+        }
+        let ids: Vec<FrameworkId> = self.tasks.keys().cloned().collect();
+        for key in ids.iter().flat_map(|id| self.keys_of(id)).collect::<Vec<_>>() {
+            self.delete_if_over(now, &key, out);
+        }
+    }
+
+    fn agent_seen(&mut self, now: Time, id: &AgentId, old: Option<&Agent>, out: &mut Out) {
+        let Some(new) = self.cluster.agents.get(id).cloned() else { return };
+        self.sweep = true;
+        let was = old.map(|old| old.state);
+        match new.state {
+            AgentState::Unreachable { since } => {
+                if !matches!(was, Some(AgentState::Unreachable { .. })) {
+                    self.tell_all(&StreamEvent::Failure { agent: id.clone(), executor: None, status: None }, out);
+                    self.agent_unreachable(now, id, since, out);
+                }
+            }
+            AgentState::Gone => {
+                if was == Some(AgentState::Active) {
+                    self.tell_all(&StreamEvent::Failure { agent: id.clone(), executor: None, status: None }, out);
+                }
+                self.agent_gone(now, id, out);
+            }
+            AgentState::Active => {
+                let same = old.is_some_and(|old| old.age() == new.age());
+                if !same {
+                    out.emit(Output::Agent { agent: id.clone(), message: ToAgent::Resend });
+                    self.ask_absent(id);
+                }
+            }
+        }
+    }
+
+    fn tell_all(&self, event: &StreamEvent, out: &mut Out) {
+        for id in self.frameworks.keys() {
+            self.tell(id, event.clone(), out);
+        }
+    }
+
+    fn agent_unreachable(&mut self, now: Time, id: &AgentId, since: Time, out: &mut Out) {
+        for key in self.keys_on(id) {
+            self.task_unreachable(now, &key, since, out);
+        }
+    }
+
+    fn agent_gone(&mut self, now: Time, id: &AgentId, out: &mut Out) {
+        for key in self.keys_on(id) {
+            let reason = Reason::AGENT_REMOVED_BY_OPERATOR;
+            self.end_task(now, &key, TaskState::GoneByOperator, reason, "Agent has been marked gone", out);
+            self.delete_if_over(now, &key, out);
+        }
+    }
+
+    /// Tasks of an agent that no launch stands for any more are over, once nothing is in between.
+    fn ask_absent(&mut self, id: &AgentId) {
+        let absent = |key: TaskKey| {
+            let row = self.get_task(&key).map(|task| &task.row)?;
+            let absent = !is_end(row.state) && !self.cluster.is_live(&row.launch, &key.1);
+            absent.then(|| (key, row.launch.clone()))
+        };
+        let keys: Vec<(TaskKey, LaunchId)> = self.keys_on(id).into_iter().filter_map(absent).collect();
+        if !keys.is_empty() {
+            self.asking.push(Question::Absent { agent: id.clone(), keys });
+        }
+    }
+
+    /// A launch is there: its tasks have rows.
+    pub(super) fn launch_seen(&mut self, now: Time, launch: &LaunchRow, out: &mut Out) {
+        let facts = launch.adopted.clone().unwrap_or_default();
+        self.recover_framework(now, &launch.framework, &facts, &launch.role, out);
+        let removed = |state| matches!(state, FrameworkState::Removed { .. });
+        if self.framework(&launch.framework).is_none_or(|row| removed(row.state)) {
+            return;
+        }
+        for task in &launch.tasks {
+            let key = (launch.framework.clone(), task.task.clone());
+            let known = self.get_task(&key).map(|task| task.row.clone());
+            let mut row = match &known {
+                // The id is taken until the row goes; then this launch has its turn.
+                Some(row) if row.launch != launch.launch => continue,
+                Some(row) => row.clone(),
+                None => new_row(launch, &task.task, now),
+            };
+            row.launch_seen = true;
+            row.name.clone_from(&task.name);
+            row.resources.clone_from(&task.resources);
+            row.role.clone_from(&launch.role);
+            row.executor.clone_from(&launch.executor);
+            row.trace = launch.trace.or(row.trace);
+            if known.as_ref() == Some(&row) {
+                continue;
+            }
+            self.save_task(row, out);
+            if let Whereabouts::Unreachable(since) = self.cluster.whereabouts(&launch.agent) {
+                self.task_unreachable(now, &key, since, out);
+            }
+        }
+    }
+
+    /// The allocator says that a task of a launch is over. Unless its agent said so first, it never heard of
+    /// the task, or has lost it.
+    fn launch_over(&mut self, now: Time, launch: &LaunchId, key: &TaskKey, out: &mut Out) {
+        if self.get_task(key).is_some_and(|task| task.row.launch == *launch) {
+            self.task_absent(now, key, out);
+            self.delete_if_over(now, key, out);
+        }
+    }
+
+    /// No launch stands for the task.
+    pub(super) fn task_absent(&mut self, now: Time, key: &TaskKey, out: &mut Out) {
+        let Some(row) = self.get_task(key).map(|task| &task.row) else { return };
+        let ran = row.number > 0;
+        if !ran && row.kill.is_some() {
+            let message = "Task was killed before it was launched";
+            self.end_task(now, key, TaskState::Killed, Reason::TASK_KILLED_DURING_LAUNCH, message, out);
+            return;
+        }
+        let state = if ran { TaskState::Gone } else { TaskState::Dropped };
+        let message = "Reconciliation: task unknown to the agent";
+        self.end_task(now, key, state, Reason::RECONCILIATION, message, out);
+    }
+}
+
+fn new_row(launch: &LaunchRow, task: &TaskId, now: Time) -> TaskRow {
+    TaskRow {
+        framework: launch.framework.clone(),
+        task: task.clone(),
+        name: String::new(),
+        launch: launch.launch.clone(),
+        agent: launch.agent.clone(),
+        executor: launch.executor.clone(),
+        role: launch.role.clone(),
+        resources: Default::default(),
+        state: TaskState::Staging,
+        status: None,
+        number: 0,
+        pending: Vec::new(),
+        end_acknowledged: false,
+        launch_seen: false,
+        kill: None,
+        created: if launch.time == Time::default() { now } else { launch.time },
+        trace: launch.trace,
+    }
+}

@@ -1,0 +1,615 @@
+//! What is stored. A row has one owner; followers of the owner's change stream see every change of it.
+//!
+//! Hot rows hold what decisions need. What only travels or is shown is opaque bytes: protobuf messages as
+//! the client sent them, so that fields of a newer client survive.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use mesos_model::{
+    AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, Resources, Role, TaskId, TaskState, TaskStatus, Term,
+    Time, Trace, attribute::Attribute,
+};
+use serde::{Deserialize, Serialize};
+
+/// Names of the services that own rows.
+pub mod service {
+    /// Agents, launches, roles.
+    pub const ALLOCATOR: &str = "allocator";
+    /// Frameworks and tasks.
+    pub const REGISTRY: &str = "registry";
+    /// The built-in framework behind `mesos launch`.
+    pub const LAUNCHER: &str = "launcher";
+    /// An agent's own checkpoint.
+    pub const AGENT: &str = "agent";
+}
+
+/// A change of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowChange {
+    /// Written.
+    Put(Row),
+    /// Deleted.
+    Delete(RowKey),
+}
+
+/// Any row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    /// Allocator: an agent.
+    Agent(AgentRow),
+    /// Allocator: what an accepted launch holds on an agent; intent and allocation in one.
+    Launch(LaunchRow),
+    /// Allocator: what the client wrote about a launch, cold.
+    Body(BodyRow),
+    /// Registry: a framework.
+    Framework(FrameworkRow),
+    /// Registry: a task.
+    Task(TaskRow),
+    /// Agent: who it is and whom it obeyed.
+    AgentSelf(AgentSelfRow),
+    /// Agent: an executor with its tasks and their updates.
+    Executor(ExecutorRow),
+    /// Launcher: a submitted task.
+    Job(JobRow),
+    /// Launcher: its subscription.
+    LauncherSelf(LauncherSelfRow),
+}
+
+/// The key of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowKey {
+    /// `agent/<agent>`
+    Agent(AgentId),
+    /// `launch/<launch>`
+    Launch(LaunchId),
+    /// `body/<launch>`
+    Body(LaunchId),
+    /// `framework/<framework>`
+    Framework(FrameworkId),
+    /// `task/<framework>/<task>`
+    Task(FrameworkId, TaskId),
+    /// `self`
+    AgentSelf,
+    /// `executor/<launch>`
+    Executor(LaunchId),
+    /// `job/<task>`
+    Job(TaskId),
+    /// `launcher`
+    LauncherSelf,
+}
+
+impl RowKey {
+    /// The key's text in the store. Ids hold no slash.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            RowKey::Agent(id) => format!("agent/{id}"),
+            RowKey::Launch(id) => format!("launch/{id}"),
+            RowKey::Body(id) => format!("body/{id}"),
+            RowKey::Framework(id) => format!("framework/{id}"),
+            RowKey::Task(framework, task) => format!("task/{framework}/{task}"),
+            RowKey::AgentSelf => "self".to_owned(),
+            RowKey::Executor(id) => format!("executor/{id}"),
+            RowKey::Job(id) => format!("job/{id}"),
+            RowKey::LauncherSelf => "launcher".to_owned(),
+        }
+    }
+
+    /// The inverse of [`text`](Self::text); `None` for a key of a kind that is not known.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<RowKey> {
+        let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
+        Some(match kind {
+            "agent" => RowKey::Agent(rest.into()),
+            "launch" => RowKey::Launch(rest.into()),
+            "body" => RowKey::Body(rest.into()),
+            "framework" => RowKey::Framework(rest.into()),
+            "task" => {
+                let (framework, task) = rest.split_once('/')?;
+                RowKey::Task(framework.into(), task.into())
+            }
+            "self" => RowKey::AgentSelf,
+            "executor" => RowKey::Executor(rest.into()),
+            "job" => RowKey::Job(rest.into()),
+            "launcher" => RowKey::LauncherSelf,
+            _ => return None,
+        })
+    }
+}
+
+impl Row {
+    /// The row's key.
+    #[must_use]
+    pub fn key(&self) -> RowKey {
+        match self {
+            Row::Agent(row) => RowKey::Agent(row.id.clone()),
+            Row::Launch(row) => RowKey::Launch(row.launch.clone()),
+            Row::Body(row) => RowKey::Body(row.launch.clone()),
+            Row::Framework(row) => RowKey::Framework(row.id.clone()),
+            Row::Task(row) => RowKey::Task(row.framework.clone(), row.task.clone()),
+            Row::AgentSelf(_) => RowKey::AgentSelf,
+            Row::Executor(row) => RowKey::Executor(row.launch.clone()),
+            Row::Job(row) => RowKey::Job(row.task.clone()),
+            Row::LauncherSelf(_) => RowKey::LauncherSelf,
+        }
+    }
+}
+
+impl RowChange {
+    /// The key of the changed row.
+    #[must_use]
+    pub fn key(&self) -> RowKey {
+        match self {
+            RowChange::Put(row) => row.key(),
+            RowChange::Delete(key) => key.clone(),
+        }
+    }
+}
+
+/// Where an agent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentState {
+    /// It shook hands with the term `AgentRow::handshake`, and is heard of.
+    Active,
+    /// Not heard of since.
+    Unreachable {
+        /// Since when.
+        since: Time,
+    },
+    /// An operator said that it will not come back.
+    Gone,
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentRow {
+    /// Given at its first registration.
+    pub id: AgentId,
+    /// Fresh at each installation of the agent's work directory; tells two hosts with one id apart.
+    pub instance: u128,
+    /// Changes when the host boots.
+    pub boot: String,
+    /// Where it can be reached.
+    pub hostname: String,
+    /// Port of its own HTTP API.
+    pub port: u32,
+    /// Its program's version.
+    #[serde(default)]
+    pub version: String,
+    /// All it has.
+    pub total: Resources,
+    /// What it says about itself.
+    #[serde(default)]
+    pub attributes: Vec<Attribute>,
+    /// Region and zone.
+    #[serde(default)]
+    pub domain: Option<(String, String)>,
+    /// Where it stands.
+    pub state: AgentState,
+    /// An operator took it out of offering.
+    #[serde(default)]
+    pub deactivated: bool,
+    /// The last term that it shook hands with.
+    pub handshake: Term,
+    /// First admitted.
+    pub registered: Time,
+    /// Last handshake.
+    pub reregistered: Time,
+    /// A protobuf `AgentInfo`, as it wrote it.
+    #[serde(default)]
+    pub body: Bytes,
+}
+
+/// One task of a launch: what the allocator decides on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchTask {
+    /// Chosen by the framework.
+    pub task: TaskId,
+    /// For people.
+    #[serde(default)]
+    pub name: String,
+    /// Its part of the launch's resources.
+    pub resources: Resources,
+}
+
+/// An accepted launch: one executor with its tasks on one agent. It is an intent until the agent has taken
+/// up the order `sent`, and an allocation as long as the row is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchRow {
+    /// Runs at most once, anywhere.
+    pub launch: LaunchId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// In which of its roles.
+    pub role: Role,
+    /// Where.
+    pub agent: AgentId,
+    /// By which executor; of a command task it is the task's id.
+    pub executor: ExecutorId,
+    /// The executor's own part.
+    #[serde(default)]
+    pub executor_resources: Resources,
+    /// Its tasks.
+    pub tasks: Vec<LaunchTask>,
+    /// The order that carries it: term and number, per agent.
+    pub sent: (Term, u64),
+    /// The call that made it.
+    pub call: CallId,
+    /// When it was accepted.
+    pub time: Time,
+    /// The trace it belongs to.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+    /// Present if it was learned from an agent and not from a call.
+    #[serde(default)]
+    pub adopted: Option<FrameworkFacts>,
+}
+
+impl LaunchRow {
+    /// All that it holds on its agent.
+    #[must_use]
+    pub fn resources(&self) -> Resources {
+        self.tasks.iter().fold(self.executor_resources.clone(), |sum, task| sum.plus(&task.resources))
+    }
+}
+
+/// What the client wrote about a launch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BodyRow {
+    /// Which launch.
+    pub launch: LaunchId,
+    /// Protobuf `TaskInfo`s, in the order of `LaunchRow::tasks`.
+    pub tasks: Vec<Bytes>,
+    /// Protobuf `ExecutorInfo`, if the framework gave one.
+    #[serde(default)]
+    pub executor: Option<Bytes>,
+}
+
+/// What an agent keeps about a framework, so that it can be recovered from agents alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameworkFacts {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// The user that its tasks run as, unless they say otherwise.
+    #[serde(default)]
+    pub user: String,
+    /// Who it is.
+    #[serde(default)]
+    pub principal: Option<String>,
+    /// How long it may be away.
+    #[serde(default)]
+    pub failover_timeout_ms: u64,
+    /// It understands the states of partitions.
+    #[serde(default)]
+    pub partition_aware: bool,
+}
+
+/// What a framework says it can do (`FrameworkInfo.Capability`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// Takes revocable resources.
+    pub revocable_resources: bool,
+    /// Understands TASK_KILLING.
+    pub task_killing_state: bool,
+    /// May be offered agents with GPUs.
+    pub gpu_resources: bool,
+    /// Takes shared resources.
+    pub shared_resources: bool,
+    /// Understands the states of partitions.
+    pub partition_aware: bool,
+    /// Has several roles.
+    pub multi_role: bool,
+    /// Understands reservation stacks.
+    pub reservation_refinement: bool,
+    /// May be offered agents of other regions.
+    pub region_aware: bool,
+}
+
+/// What machines need of a `FrameworkInfo`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameworkInfo {
+    /// Its name.
+    pub name: String,
+    /// The user that its tasks run as, unless they say otherwise.
+    pub user: String,
+    /// Who it is.
+    #[serde(default)]
+    pub principal: Option<String>,
+    /// Its roles; never empty.
+    pub roles: Vec<Role>,
+    /// What it can do.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// How long it may be away before it is removed.
+    #[serde(default)]
+    pub failover_timeout_ms: u64,
+    /// Its tasks survive their agent's restart.
+    #[serde(default)]
+    pub checkpoint: bool,
+    /// Decides who is offered to first.
+    #[serde(default)]
+    pub priority: i64,
+    /// Per role: an offer must contain one of these; absent means the cluster's default.
+    #[serde(default)]
+    pub min_allocatable: BTreeMap<Role, Vec<Resources>>,
+}
+
+/// A stream of events that a gateway holds for a framework.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Rises with each subscription of the framework.
+    pub number: u64,
+    /// The `Mesos-Stream-Id`, made by the gateway.
+    pub stream: u128,
+    /// Who holds it.
+    pub gateway: GatewayId,
+}
+
+/// Where a framework stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FrameworkState {
+    /// Its stream is open.
+    Connected,
+    /// Its gateway has not been heard of since; the framework may come back as if nothing had been.
+    Lost {
+        /// Since when.
+        since: Time,
+    },
+    /// Its stream was closed, or it is known from agents only.
+    Disconnected {
+        /// It is removed then.
+        deadline: Time,
+    },
+    /// Removed: its tasks are killed wherever they turn up, and its id is refused.
+    Removed {
+        /// Since when.
+        since: Time,
+    },
+}
+
+/// A framework.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameworkRow {
+    /// Its id.
+    pub id: FrameworkId,
+    /// What it said about itself.
+    pub info: FrameworkInfo,
+    /// The protobuf `FrameworkInfo`, as it wrote it (with the id put in).
+    #[serde(default)]
+    pub body: Bytes,
+    /// Where it stands.
+    pub state: FrameworkState,
+    /// Its last stream.
+    #[serde(default)]
+    pub subscription: Option<Subscription>,
+    /// Roles in which it wants no offers.
+    #[serde(default)]
+    pub suppressed: BTreeSet<Role>,
+    /// Rises with each REVIVE of a role; the allocator forgets the role's filters when it does.
+    #[serde(default)]
+    pub revived: BTreeMap<Role, u64>,
+    /// Known from agents only; it has not subscribed since.
+    #[serde(default)]
+    pub recovered: bool,
+    /// First subscribed.
+    pub registered: Time,
+    /// Last subscribed.
+    pub reregistered: Time,
+}
+
+/// A status on its way to the framework.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PendingUpdate {
+    /// The agent's number of it, per task.
+    pub number: u64,
+    /// The status.
+    pub status: TaskStatus,
+}
+
+/// An order to end a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillOrder {
+    /// Rises when the framework asks again (with a shorter grace).
+    pub number: u64,
+    /// The grace asked for; `None` is the task's own.
+    pub grace_ms: Option<u64>,
+}
+
+/// A task, from the accepted launch to the acknowledged end that its agent has forgotten.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Chosen by the framework.
+    pub task: TaskId,
+    /// For people.
+    #[serde(default)]
+    pub name: String,
+    /// The launch that runs it.
+    pub launch: LaunchId,
+    /// Where.
+    pub agent: AgentId,
+    /// By which executor.
+    pub executor: ExecutorId,
+    /// In which role.
+    pub role: Role,
+    /// What it uses.
+    pub resources: Resources,
+    /// What is known of it, the latest.
+    pub state: TaskState,
+    /// The latest status, told to the framework or not.
+    #[serde(default)]
+    pub status: Option<TaskStatus>,
+    /// The highest number of a status that was taken over from the agent.
+    #[serde(default)]
+    pub number: u64,
+    /// Statuses that the framework has not acknowledged, oldest first; the first one is with it.
+    #[serde(default)]
+    pub pending: Vec<PendingUpdate>,
+    /// The end was acknowledged; the row goes when the agent has forgotten the task.
+    #[serde(default)]
+    pub end_acknowledged: bool,
+    /// The allocator's launch row was seen.
+    #[serde(default)]
+    pub launch_seen: bool,
+    /// It is to be ended.
+    #[serde(default)]
+    pub kill: Option<KillOrder>,
+    /// When it was accepted.
+    pub created: Time,
+    /// The trace it belongs to.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+}
+
+/// Who an agent is, and whom it obeyed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AgentSelfRow {
+    /// Given by the allocator; absent before the first registration.
+    #[serde(default)]
+    pub id: Option<AgentId>,
+    /// Made at the first start in this work directory.
+    pub instance: u128,
+    /// The host's boot at the last start.
+    #[serde(default)]
+    pub boot: String,
+    /// The highest term that it obeyed.
+    #[serde(default)]
+    pub term: Term,
+    /// The last order of that term that it took up.
+    #[serde(default)]
+    pub number: u64,
+    /// What it had at the last start.
+    #[serde(default)]
+    pub total: Resources,
+}
+
+/// What stage a task is in, on its agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskStage {
+    /// Its files are fetched or its image is pulled.
+    Preparing,
+    /// Its container is being started.
+    Starting,
+    /// It runs.
+    Running,
+    /// It was asked to end.
+    Killing,
+    /// It is over; updates may be left.
+    Ended,
+}
+
+/// A task on its agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentTask {
+    /// Chosen by the framework.
+    pub task: TaskId,
+    /// What it may use.
+    pub resources: Resources,
+    /// The protobuf `TaskInfo`, as the framework wrote it.
+    pub body: Bytes,
+    /// What stage it is in.
+    pub stage: TaskStage,
+    /// The latest status, told or not.
+    pub status: TaskStatus,
+    /// Number of the latest status; the first one is 1.
+    pub number: u64,
+    /// Updates that the framework has not acknowledged, oldest first.
+    #[serde(default)]
+    pub pending: Vec<PendingUpdate>,
+    /// It is to be ended.
+    #[serde(default)]
+    pub kill: Option<KillOrder>,
+    /// Its container.
+    #[serde(default)]
+    pub container: String,
+}
+
+/// An executor on its agent, with its tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutorRow {
+    /// The launch that it is.
+    pub launch: LaunchId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// What is known of its framework.
+    pub facts: FrameworkFacts,
+    /// Its id.
+    pub executor: ExecutorId,
+    /// In which role.
+    pub role: Role,
+    /// Its own part of the resources.
+    #[serde(default)]
+    pub resources: Resources,
+    /// The protobuf `ExecutorInfo`, if the framework gave one.
+    #[serde(default)]
+    pub body: Option<Bytes>,
+    /// Its tasks.
+    pub tasks: Vec<AgentTask>,
+    /// When it was launched.
+    pub time: Time,
+    /// The trace it belongs to.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+}
+
+/// A task that was submitted to the built-in launcher.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRow {
+    /// Chosen by the launcher: name and a number.
+    pub task: TaskId,
+    /// The submission; several tasks may share one.
+    pub call: CallId,
+    /// A protobuf `TaskInfo` without an agent.
+    pub body: Bytes,
+    /// What it needs.
+    pub resources: Resources,
+    /// Where it stands; `Staging` with `accepted` unset is waiting.
+    pub state: TaskState,
+    /// The agent it was given to.
+    #[serde(default)]
+    pub agent: Option<AgentId>,
+    /// When it was submitted.
+    pub time: Time,
+    /// When it ended.
+    #[serde(default)]
+    pub ended: Option<Time>,
+    /// The trace it belongs to.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+}
+
+/// The launcher's own subscription.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LauncherSelfRow {
+    /// Its framework id.
+    #[serde(default)]
+    pub framework: Option<FrameworkId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_text_form() {
+        let keys = [
+            RowKey::Agent("a-S1".into()),
+            RowKey::Launch("l".into()),
+            RowKey::Body("l".into()),
+            RowKey::Framework("f".into()),
+            RowKey::Task("f".into(), "t with spaces.and*stars".into()),
+            RowKey::AgentSelf,
+            RowKey::Executor("l".into()),
+            RowKey::Job("t".into()),
+            RowKey::LauncherSelf,
+        ];
+        for key in keys {
+            assert_eq!(RowKey::parse(&key.text()), Some(key));
+        }
+        assert_eq!(RowKey::parse("novelty/1"), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! One newtype per kind of id. Ids are shared strings: cloning one is cheap.
+//!
+//! What a client may choose as an id follows Mesos (`src/common/validation.cpp`): not empty, at most
+//! 255 bytes, no slash, backslash or control character, neither `.` nor `..`.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest id, in bytes.
+pub const ID_LENGTH_MAX: usize = 255;
+
+/// Why a text is no id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing there.
+    #[error("ID must be non-empty")]
+    Empty,
+    /// More than [`ID_LENGTH_MAX`] bytes.
+    #[error("ID must not be greater than {ID_LENGTH_MAX} characters")]
+    TooLong,
+    /// `.` or `..`.
+    #[error("'{0}' is disallowed")]
+    Dots(String),
+    /// A slash, a backslash or a control character.
+    #[error("'{0}' contains invalid characters")]
+    Characters(String),
+}
+
+/// Checks a text that a client chose as an id.
+///
+/// # Errors
+/// Says in Mesos's words what is wrong with it.
+pub fn validate(text: &str) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > ID_LENGTH_MAX {
+        return Err(IdError::TooLong);
+    }
+    if text == "." || text == ".." {
+        return Err(IdError::Dots(text.to_owned()));
+    }
+    if text
+        .chars()
+        .any(|c| c == '/' || c == '\\' || c.is_control())
+    {
+        return Err(IdError::Characters(text.escape_debug().to_string()));
+    }
+    Ok(())
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes a text as it is; see [`validate`] for what clients may choose.
+            pub fn new(text: impl AsRef<str>) -> Self {
+                $name(Arc::from(text.as_ref()))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name(Arc::from(""))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                $name::new(text)
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                $name::new(text)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+id!(
+    /// `<leader>-S<n>`.
+    AgentId
+);
+id!(
+    /// `<leader>-<nnnn>`, or whatever a framework brings along after a failover.
+    FrameworkId
+);
+id!(
+    /// `<leader>-O<n>`.
+    OfferId
+);
+id!(
+    /// Chosen by the framework.
+    TaskId
+);
+id!(
+    /// Chosen by the framework; of a command task it is the task's id.
+    ExecutorId
+);
+id!(
+    /// `<leader>-L<n>`: one accepted launch of one executor. Runs at most once, anywhere.
+    LaunchId
+);
+id!(
+    /// A path such as `ads/bidding`; `*` is everybody's.
+    Role
+);
+id!(
+    /// Names one running gateway process, fresh at each start.
+    GatewayId
+);
+id!(
+    /// Chosen by whoever calls; a repeat of a call has the same one.
+    CallId
+);
+
+/// A term of a service: the higher epoch is newer, and the leader's UUID tells two apart that were
+/// never meant to share one.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Term {
+    /// Rises with each term.
+    pub epoch: u64,
+    /// Fresh each term; a UUID as a number.
+    pub leader: u128,
+}
+
+impl Term {
+    /// The leader's UUID in its usual text form; ids that this term makes begin with it.
+    #[must_use]
+    pub fn leader_text(&self) -> String {
+        uuid_text(self.leader)
+    }
+}
+
+/// A UUID in its usual text form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+#[must_use]
+pub fn uuid_text(uuid: u128) -> String {
+    let hex = format!("{uuid:032x}");
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[0..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..32]
+    )
+}
+
+/// The inverse of [`uuid_text`]; `None` for anything else.
+#[must_use]
+pub fn uuid_parse(text: &str) -> Option<u128> {
+    let dashes = [8, 13, 18, 23];
+    if text.len() != 36 || !text.is_ascii() || dashes.iter().any(|&i| text.as_bytes()[i] != b'-') {
+        return None;
+    }
+    let hex: String = text.chars().filter(|c| *c != '-').collect();
+    if hex.len() != 32 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    u128::from_str_radix(&hex, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_mesos_refuses_are_refused() {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+            &"x".repeat(256),
+        ] {
+            assert!(validate(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "a.b", "a b", "a*b>c", "...", &"x".repeat(255), "ü"] {
+            assert_eq!(validate(good), Ok(()), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_survives_its_text_form() {
+        let uuid = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
+        assert_eq!(uuid_text(uuid), "01234567-89ab-cdef-0011-223344556677");
+        assert_eq!(uuid_parse(&uuid_text(uuid)), Some(uuid));
+        assert_eq!(uuid_parse("01234567-89ab-cdef-0011-22334455667"), None);
+        assert_eq!(uuid_parse("g1234567-89ab-cdef-0011-223344556677"), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! Following a change stream: over the bus at once, from the store after a gap.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use mesos_model::subject::Subjects;
+use mesos_ports::{
+    bus::Bus,
+    store::{Entry, Store, StoreError},
+};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+
+use crate::codec;
+
+/// What a follower gets.
+#[derive(Debug)]
+pub enum Followed {
+    /// The next entry; numbers have no gaps.
+    Entry(Entry),
+    /// The stream cannot be continued: load the rows and follow again.
+    Gap,
+}
+
+/// How long the bus may be silent before the store is asked whether something was missed.
+const SILENCE: Duration = Duration::from_secs(1);
+const READ_MAX: usize = 1000;
+
+/// Follows the stream of `service` after entry `after` until the receiver is dropped.
+#[must_use]
+pub fn follow(
+    store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
+    subjects: &Subjects,
+    service: &'static str,
+    after: u64,
+) -> mpsc::Receiver<Followed> {
+    let (sender, receiver) = mpsc::channel(1024);
+    let subject = subjects.changes(service);
+    let follower = Follower { store, service, last: after, epoch: 0, sender };
+    tokio::spawn(follower.run(bus, subject));
+    receiver
+}
+
+struct Follower {
+    store: Arc<dyn Store>,
+    service: &'static str,
+    last: u64,
+    epoch: u64,
+    sender: mpsc::Sender<Followed>,
+}
+
+/// The follower has ended.
+struct Ended;
+
+impl Follower {
+    async fn run(mut self, bus: Arc<dyn Bus>, subject: String) {
+        let _ = self.follow(bus, subject).await;
+    }
+
+    async fn follow(&mut self, bus: Arc<dyn Bus>, subject: String) -> Result<(), Ended> {
+        let mut announced = loop {
+            match bus.subscribe(&subject).await {
+                Ok(subscription) => break subscription,
+                Err(error) => {
+                    tracing::debug!(%subject, %error, "cannot subscribe; reading from the store meanwhile");
+                    self.read().await?;
+                    tokio::time::sleep(SILENCE).await;
+                }
+            }
+        };
+        self.read().await?;
+        let mut silence = tokio::time::interval(SILENCE);
+        silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = announced.next() => match message {
+                    Some(message) => match codec::decode_announced(&message.payload) {
+                        Ok(entry) => {
+                            self.announced(entry).await?;
+                            silence.reset();
+                        }
+                        Err(error) => tracing::warn!(%subject, %error, "an announcement cannot be read"),
+                    },
+                    None => return self.emit(Followed::Gap).await,
+                },
+                _ = silence.tick() => self.read().await?,
+                () = self.sender.closed() => return Err(Ended),
+            }
+        }
+    }
+
+    async fn announced(&mut self, entry: Entry) -> Result<(), Ended> {
+        if entry.epoch > self.epoch && self.epoch != 0 && entry.seq <= self.last {
+            // A newer term writes numbers that we have seen: the store was rolled back.
+            self.emit(Followed::Gap).await?;
+            return Err(Ended);
+        }
+        if entry.seq == self.last + 1 {
+            return self.next(entry).await;
+        }
+        if entry.seq > self.last + 1 {
+            return self.read().await;
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<(), Ended> {
+        loop {
+            let entries = match self.store.read(self.service, self.last, READ_MAX).await {
+                Ok(entries) => entries,
+                Err(StoreError::Trimmed { .. } | StoreError::RolledBack { .. }) => {
+                    self.emit(Followed::Gap).await?;
+                    return Err(Ended);
+                }
+                Err(error) => {
+                    tracing::debug!(service = self.service, %error, "cannot read the change stream");
+                    return Ok(());
+                }
+            };
+            let full = entries.len() == READ_MAX;
+            for entry in entries {
+                if entry.seq != self.last + 1 {
+                    self.emit(Followed::Gap).await?;
+                    return Err(Ended);
+                }
+                self.next(entry).await?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn next(&mut self, entry: Entry) -> Result<(), Ended> {
+        self.last = entry.seq;
+        self.epoch = entry.epoch;
+        self.emit(Followed::Entry(entry)).await
+    }
+
+    async fn emit(&self, followed: Followed) -> Result<(), Ended> {
+        self.sender.send(followed).await.map_err(|_| Ended)
+    }
+}

@@ -1,0 +1,673 @@
+//! The shell around a service's machine: moves bytes between bus, store and driver, and keeps its timers.
+//!
+//! One task owns the driver. Decoding happens in the task that reads the bus, encoding and publishing in
+//! one that writes it, commits in a task each (one at a time), so that the machine's task only decides.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use mesos_core::{
+    driver::{Changes, Config, Done, Driver, Failure, Granted, Input, Lease, Output, Snapshot},
+    machine::Machine,
+    message::{Answer, RequestId, ToAgent, ToStream},
+    row::RowChange,
+};
+use mesos_model::{GatewayId, Term, envelope, subject::Subjects};
+use mesos_ports::{
+    bus::{Bus, BusEvent, Message},
+    store::{Change, Commit, Fence, Store, StoreError},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    codec,
+    follow::{Followed, follow},
+    telemetry::{ServiceMetrics, StepSpan},
+};
+
+/// Where an output of a machine goes.
+#[derive(Debug)]
+pub enum Route {
+    /// The answer to a call.
+    Reply(RequestId, Answer),
+    /// An event for a stream that a gateway holds.
+    Gateway(GatewayId, ToStream),
+    /// A message to one agent, by the id or instance that it listens under.
+    Agent(String, ToAgent),
+    /// A message to all agents.
+    AllAgents(ToAgent),
+    /// An agent obeys a term as high as this.
+    RaiseEpoch(u64),
+    /// Tell the machine when the peer's stream was applied up to its present head.
+    CatchUp(u64),
+}
+
+/// What the shell must know about a service.
+pub trait Service: Send + 'static {
+    /// Its machine.
+    type Machine: Machine<Event: Send, Output: Send> + Send;
+    /// What its subject carries.
+    type Inbound: Serialize + DeserializeOwned + Send + 'static;
+    /// Its name: `allocator`, `registry`.
+    const NAME: &'static str;
+    /// The service whose rows it follows.
+    const PEER: &'static str;
+    /// The envelope's kind of a batch of `Inbound`.
+    const INBOX: &'static str;
+
+    /// The event of a message, and whether it will be answered by `request`. Also the number of the
+    /// peer's commit that must be applied before.
+    fn event(inbound: Self::Inbound, request: RequestId) -> Arrived<Self>;
+    /// Where an output goes.
+    fn route(output: <Self::Machine as Machine>::Output) -> Route;
+    /// The peer's stream was applied up to the head asked for.
+    fn caught_up(token: u64) -> Option<<Self::Machine as Machine>::Event>;
+    /// The bus is back.
+    fn bus_back() -> <Self::Machine as Machine>::Event;
+    /// The service's own beat does not come back over the bus, or does again.
+    fn deaf(deaf: bool) -> Option<<Self::Machine as Machine>::Event>;
+    /// Sets gauges from the machine's state; called about once a second.
+    fn observe(machine: &Self::Machine, metrics: &ServiceMetrics);
+}
+
+/// A message, ready for the machine.
+pub struct Arrived<S: Service + ?Sized> {
+    /// The event.
+    pub event: <S::Machine as Machine>::Event,
+    /// Whether it will be answered.
+    pub answered: bool,
+    /// Number of the peer's commit that must have been applied before; 0 for none.
+    pub after_peer: u64,
+}
+
+/// The doors and settings of a service.
+#[derive(Clone)]
+pub struct Ports {
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The cluster's names on the bus.
+    pub subjects: Subjects,
+}
+
+/// What can be chosen about the shell.
+#[derive(Clone, Copy, Debug)]
+pub struct ShellOptions {
+    /// How long a lease runs without renewal.
+    pub lease: Duration,
+}
+
+impl Default for ShellOptions {
+    fn default() -> Self {
+        ShellOptions { lease: Duration::from_secs(3) }
+    }
+}
+
+const BATCH_MAX: usize = 512;
+const INBOX_MAX: usize = 4096;
+/// How often a leader sends itself a beat, and after how many missed ones it takes itself for deaf.
+const BEAT: Duration = Duration::from_secs(1);
+const BEATS_MISSED_MAX: u32 = 3;
+
+enum Work<S: Service> {
+    Input(Input<<S::Machine as Machine>::Event>),
+    Message { message: Message, batch: Vec<S::Inbound> },
+    Head { token: u64, seq: u64 },
+    Encoded(Vec<Change>),
+    Beat,
+    Pulse,
+}
+
+/// Runs a service until it is cancelled; hands over before it returns.
+pub async fn serve<S: Service>(
+    ports: Ports,
+    options: ShellOptions,
+    metrics: ServiceMetrics,
+    make: impl Fn() -> S::Machine + Send + 'static,
+    cancel: CancellationToken,
+) {
+    let config = Config {
+        service: S::NAME,
+        peer: Some(S::PEER),
+        lease: options.lease,
+        batch_max: BATCH_MAX,
+        seed: Uuid::new_v4().as_u128(),
+    };
+    let (inputs, mut results) = mpsc::unbounded_channel();
+    let (calls, mut inbox) = mpsc::channel(INBOX_MAX);
+    let mut shell = Shell::<S> {
+        driver: Driver::new(config, make),
+        clock: Clock::default(),
+        outbox: outbox(ports.bus.clone(), ports.subjects.clone()),
+        ports,
+        options,
+        metrics,
+        inputs,
+        calls,
+        following: BTreeMap::new(),
+        leading: None,
+        requests: HashMap::new(),
+        batches: HashMap::new(),
+        next: 0,
+        encoded: Vec::new(),
+        spans: Vec::new(),
+        committing: Vec::new(),
+        commit_started: None,
+        beats_missed: 0,
+        stopped: false,
+    };
+    shell.watch_bus();
+    shell.handle(Input::Tick);
+    while !shell.stopped {
+        let deadline = shell.driver.deadline().map(|time| shell.clock.instant(time));
+        let work = tokio::select! {
+            biased;
+            () = cancel.cancelled(), if !shell.is_stopping() => { shell.handle(Input::Stop); continue }
+            Some(work) = results.recv() => work,
+            Some(work) = inbox.recv() => work,
+            () = sleep_until(deadline) => Work::Input(Input::Tick),
+        };
+        shell.work(work, &mut inbox);
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Batch {
+    reply: String,
+    answers: Vec<Option<Answer>>,
+    missing: usize,
+}
+
+struct Shell<S: Service> {
+    driver: Driver<S::Machine>,
+    clock: Clock,
+    ports: Ports,
+    options: ShellOptions,
+    metrics: ServiceMetrics,
+    inputs: mpsc::UnboundedSender<Work<S>>,
+    calls: mpsc::Sender<Work<S>>,
+    outbox: mpsc::UnboundedSender<Post>,
+    following: BTreeMap<&'static str, tokio::task::AbortHandle>,
+    leading: Option<Vec<tokio::task::AbortHandle>>,
+    requests: HashMap<RequestId, (u64, usize)>,
+    batches: HashMap<u64, Batch>,
+    next: u64,
+    encoded: Vec<Change>,
+    spans: Vec<StepSpan>,
+    committing: Vec<StepSpan>,
+    commit_started: Option<Instant>,
+    beats_missed: u32,
+    stopped: bool,
+}
+
+type EventOf<S> = <<S as Service>::Machine as Machine>::Event;
+type OutputOf<S> = <<S as Service>::Machine as Machine>::Output;
+
+impl<S: Service> Shell<S> {
+    fn is_stopping(&self) -> bool {
+        self.stopped
+    }
+
+    /// Handles one piece of work, and every message that has arrived meanwhile as one batch.
+    fn work(&mut self, work: Work<S>, inbox: &mut mpsc::Receiver<Work<S>>) {
+        let mut events = Vec::new();
+        let mut next = Some(work);
+        while let Some(work) = next.take() {
+            match work {
+                Work::Message { message, batch } => self.arrived(message, batch, &mut events),
+                Work::Input(input) => {
+                    self.flush(&mut events);
+                    self.handle(input);
+                }
+                Work::Head { token, seq } => {
+                    if let Some(event) = S::caught_up(token) {
+                        self.handle(Input::AfterPeer { seq, event });
+                    }
+                }
+                Work::Encoded(changes) => self.encoded = changes,
+                Work::Beat => {
+                    if std::mem::take(&mut self.beats_missed) > BEATS_MISSED_MAX {
+                        tracing::info!(service = S::NAME, "the bus is heard again");
+                        events.extend(S::deaf(false));
+                    }
+                }
+                Work::Pulse => self.pulse(&mut events),
+            }
+            if events.len() < BATCH_MAX {
+                next = inbox.try_recv().ok();
+            }
+        }
+        self.flush(&mut events);
+    }
+
+    fn flush(&mut self, events: &mut Vec<EventOf<S>>) {
+        if !events.is_empty() {
+            self.handle(Input::Events(std::mem::take(events)));
+        }
+    }
+
+    fn pulse(&mut self, events: &mut Vec<EventOf<S>>) {
+        self.beats_missed += 1;
+        if self.beats_missed == BEATS_MISSED_MAX + 1 {
+            tracing::warn!(service = S::NAME, "the own beat does not come back over the bus: silence proves nothing now");
+            events.extend(S::deaf(true));
+        }
+        S::observe(self.driver.machine(), &self.metrics);
+    }
+
+    fn arrived(&mut self, message: Message, inbound: Vec<S::Inbound>, events: &mut Vec<EventOf<S>>) {
+        let Some(term) = self.driver.leading() else {
+            self.refuse(message.reply, inbound.len());
+            return;
+        };
+        let _ = term;
+        let id = self.next;
+        let mut answers = Vec::new();
+        for inbound in inbound {
+            self.next += 1;
+            let request = RequestId(self.next);
+            let arrived = S::event(inbound, request);
+            if let Some((trace, name)) = S::Machine::trace(&arrived.event) {
+                self.spans.push(StepSpan::start(S::NAME, name, trace));
+            }
+            if arrived.answered && message.reply.is_some() {
+                self.requests.insert(request, (id, answers.len()));
+                answers.push(None);
+            }
+            self.metrics.events.inc();
+            if arrived.after_peer > self.driver.peer_applied() {
+                self.handle(Input::AfterPeer { seq: arrived.after_peer, event: arrived.event });
+            } else {
+                events.push(arrived.event);
+            }
+        }
+        if let (Some(reply), false) = (message.reply, answers.is_empty()) {
+            let missing = answers.len();
+            self.batches.insert(id, Batch { reply, answers, missing });
+        }
+    }
+
+    fn refuse(&self, reply: Option<String>, calls: usize) {
+        if let Some(reply) = reply {
+            let answers = vec![not_leading(S::NAME); calls];
+            let _ = self.outbox.send(Post::Answers { reply, answers });
+        }
+    }
+
+    fn handle(&mut self, input: Input<EventOf<S>>) {
+        let mut outputs = Vec::new();
+        self.driver.handle(self.clock.now(), input, &mut outputs);
+        for output in outputs {
+            self.act(output);
+        }
+    }
+
+    fn act(&mut self, output: Output<OutputOf<S>>) {
+        match output {
+            Output::Load => self.load(S::NAME, Input::Loaded),
+            Output::LoadPeer => self.load(S::PEER, Input::PeerLoaded),
+            Output::Follow { after } => self.follow(S::NAME, after, Input::Entry, || Input::Gap),
+            Output::FollowPeer { after } => self.follow(S::PEER, after, Input::PeerEntry, || Input::PeerGap),
+            Output::Acquire { leader, previous, epoch_min } => self.acquire(leader, previous, epoch_min),
+            Output::Leading(term) => self.lead(term),
+            Output::Following(why) => self.stop_leading(&why),
+            Output::Commit { lease, batch, changes, peer_cursor } => self.commit(lease, batch, changes, peer_cursor),
+            Output::Announce(entry) => self.announce(&entry),
+            Output::Do(outputs) => self.route(outputs),
+            Output::Release(lease) => self.release(lease),
+            Output::Stopped => self.stopped = true,
+        }
+    }
+
+    // The store.
+
+    fn load(&self, service: &'static str, done: fn(Result<Snapshot, Failure>) -> Input<EventOf<S>>) {
+        let (store, inputs) = (self.ports.store.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let loaded = load(&*store, service).await;
+            if let Err(failure) = &loaded {
+                tracing::warn!(service, ?failure, "cannot load rows; trying again");
+            }
+            let _ = inputs.send(Work::Input(done(loaded)));
+        });
+    }
+
+    fn follow(
+        &mut self,
+        service: &'static str,
+        after: u64,
+        entry: fn(Changes) -> Input<EventOf<S>>,
+        gap: fn() -> Input<EventOf<S>>,
+    ) {
+        let mut stream = follow(self.ports.store.clone(), self.ports.bus.clone(), &self.ports.subjects, service, after);
+        let inputs = self.inputs.clone();
+        let task = tokio::spawn(async move {
+            while let Some(followed) = stream.recv().await {
+                let input = match followed {
+                    Followed::Entry(followed) => entry(codec::decode_entry(&followed)),
+                    Followed::Gap => gap(),
+                };
+                if inputs.send(Work::Input(input)).is_err() {
+                    return;
+                }
+            }
+        });
+        if let Some(previous) = self.following.insert(service, task.abort_handle()) {
+            previous.abort();
+        }
+    }
+
+    fn acquire(&self, leader: u128, previous: Option<u128>, epoch_min: u64) {
+        let (store, inputs, lease) = (self.ports.store.clone(), self.inputs.clone(), self.options.lease);
+        tokio::spawn(async move {
+            let previous = previous.map(Uuid::from_u128);
+            let acquired = store.acquire(S::NAME, Uuid::from_u128(leader), previous, epoch_min, lease).await;
+            let granted = acquired
+                .map(|acquired| Granted {
+                    epoch: acquired.fence.epoch,
+                    seq: acquired.fence.seq,
+                    last_epoch: acquired.last_epoch,
+                    store_time: mesos_model::Time(acquired.store_time_ms),
+                })
+                .map_err(failure);
+            let _ = inputs.send(Work::Input(Input::Acquired(granted)));
+        });
+    }
+
+    fn commit(&mut self, lease: Lease, batch: u128, changes: Arc<Vec<RowChange>>, peer_cursor: u64) {
+        self.committing.append(&mut self.spans);
+        self.commit_started = Some(Instant::now());
+        let (store, inputs, length) = (self.ports.store.clone(), self.inputs.clone(), self.options.lease);
+        tokio::spawn(async move {
+            let changes = encode(&changes);
+            let commit = Commit {
+                service: S::NAME,
+                fence: fence(lease),
+                batch: Uuid::from_u128(batch),
+                changes: changes.clone(),
+                peer_cursor,
+                lease: length,
+            };
+            let done = store.commit(commit).await;
+            let _ = inputs.send(Work::Encoded(changes));
+            let done = done
+                .map(|done| Done { seq: done.seq, store_time: mesos_model::Time(done.store_time_ms) })
+                .map_err(failure);
+            if let Err(Failure::Unavailable(error)) = &done {
+                tracing::warn!(service = S::NAME, %error, "a commit has no known outcome; asking again");
+            }
+            let _ = inputs.send(Work::Input(Input::Committed(done)));
+        });
+    }
+
+    fn release(&self, lease: Lease) {
+        let store = self.ports.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.release(S::NAME, fence(lease)).await {
+                tracing::debug!(service = S::NAME, %error, "the lease was not given back; it will run out");
+            }
+        });
+    }
+
+    // The bus.
+
+    fn lead(&mut self, term: Term) {
+        tracing::info!(service = S::NAME, epoch = term.epoch, leader = %term.leader_text(), "leading");
+        self.metrics.leading.set(1);
+        self.metrics.epoch.set(i64::try_from(term.epoch).unwrap_or(i64::MAX));
+        self.beats_missed = 0;
+        let bus = self.ports.bus.clone();
+        let calls = tokio::spawn(read_inbox::<S>(bus.clone(), self.ports.subjects.service(S::NAME), self.calls.clone()));
+        let beat = self.ports.subjects.beat(&format!("{}-{}", S::NAME, term.leader_text()));
+        let beats = tokio::spawn(beat_to_oneself::<S>(bus, beat, self.inputs.clone()));
+        self.leading = Some(vec![calls.abort_handle(), beats.abort_handle()]);
+    }
+
+    fn stop_leading(&mut self, why: &str) {
+        tracing::warn!(service = S::NAME, why, "no longer leading");
+        self.metrics.leading.set(0);
+        for task in self.leading.take().into_iter().flatten() {
+            task.abort();
+        }
+        self.requests.clear();
+        self.spans.clear();
+        self.committing.clear();
+        for (_, batch) in self.batches.drain() {
+            let answers = batch.answers.into_iter().map(|answer| answer.unwrap_or_else(|| not_leading(S::NAME))).collect();
+            let _ = self.outbox.send(Post::Answers { reply: batch.reply, answers });
+        }
+    }
+
+    fn watch_bus(&self) {
+        let (mut events, inputs) = (self.ports.bus.events(), self.inputs.clone());
+        tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                if event == BusEvent::Reconnected && inputs.send(Work::Input(Input::Events(vec![S::bus_back()]))).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn announce(&mut self, entry: &Changes) {
+        if let Some(started) = self.commit_started.take() {
+            self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        }
+        self.metrics.rows.inc_by(entry.changes.len() as u64);
+        let changes = std::mem::take(&mut self.encoded);
+        let subject = self.ports.subjects.changes(S::NAME);
+        let _ = self.outbox.send(Post::Entry { subject, seq: entry.seq, epoch: entry.epoch, changes });
+        self.committing.clear();
+    }
+
+    fn route(&mut self, outputs: Vec<OutputOf<S>>) {
+        self.spans.clear();
+        let mut streams: BTreeMap<GatewayId, Vec<ToStream>> = BTreeMap::new();
+        let mut agents: BTreeMap<String, Vec<ToAgent>> = BTreeMap::new();
+        let mut everyone = Vec::new();
+        for output in outputs {
+            match S::route(output) {
+                Route::Reply(request, answer) => self.answer(request, answer),
+                Route::Gateway(gateway, event) => streams.entry(gateway).or_default().push(event),
+                Route::Agent(agent, message) => agents.entry(agent).or_default().push(message),
+                Route::AllAgents(message) => everyone.push(message),
+                Route::RaiseEpoch(epoch) => {
+                    let _ = self.inputs.send(Work::Input(Input::RaiseEpoch(epoch)));
+                }
+                Route::CatchUp(token) => self.ask_peer_head(token),
+            }
+        }
+        if !everyone.is_empty() {
+            let _ = self.outbox.send(Post::Agents { subject: self.ports.subjects.agents(), messages: everyone });
+        }
+        for (agent, messages) in agents {
+            let _ = self.outbox.send(Post::Agents { subject: self.ports.subjects.agent(&agent), messages });
+        }
+        for (gateway, events) in streams {
+            let subject = self.ports.subjects.gateway(gateway.as_str());
+            let _ = self.outbox.send(Post::Streams { subject, events });
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        let Some((id, at)) = self.requests.remove(&request) else { return };
+        let Some(batch) = self.batches.get_mut(&id) else { return };
+        if batch.answers[at].replace(answer).is_none() {
+            batch.missing -= 1;
+        }
+        if batch.missing == 0
+            && let Some(batch) = self.batches.remove(&id)
+        {
+            let answers = batch.answers.into_iter().flatten().collect();
+            let _ = self.outbox.send(Post::Answers { reply: batch.reply, answers });
+        }
+    }
+
+    fn ask_peer_head(&self, token: u64) {
+        let (store, inputs) = (self.ports.store.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            loop {
+                match store.head(S::PEER).await {
+                    Ok(head) => {
+                        let seq = head.map_or(0, |head| head.seq);
+                        let _ = inputs.send(Work::Head { token, seq });
+                        return;
+                    }
+                    Err(error) if inputs.is_closed() => {
+                        tracing::debug!(%error, "stopped before the peer's head was known");
+                        return;
+                    }
+                    Err(_) => tokio::time::sleep(BEAT).await,
+                }
+            }
+        });
+    }
+}
+
+fn not_leading(service: &str) -> Answer {
+    Answer::refused(503, format!("the {service} is changing its leader; try again"))
+}
+
+fn fence(lease: Lease) -> Fence {
+    Fence { epoch: lease.term.epoch, leader: Uuid::from_u128(lease.term.leader), seq: lease.seq }
+}
+
+fn encode(changes: &[RowChange]) -> Vec<Change> {
+    changes
+        .iter()
+        .filter_map(|change| match codec::encode_row(change) {
+            Ok(change) => Some(change),
+            Err(error) => {
+                tracing::error!(%error, "a row cannot be encoded and is left out");
+                None
+            }
+        })
+        .collect()
+}
+
+/// What a failed store operation means to a driver.
+pub(crate) fn failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Fenced { epoch } => Failure::Fenced { epoch },
+        StoreError::RolledBack { .. } => Failure::RolledBack,
+        StoreError::Held { left_ms } => Failure::Held { left: Duration::from_millis(left_ms) },
+        StoreError::ReadOnly(why) | StoreError::Unusable(why) => Failure::ReadOnly(why),
+        StoreError::Unavailable(why) => Failure::Unavailable(why),
+        StoreError::Trimmed { first } => Failure::Unavailable(format!("the stream starts at {first}")),
+    }
+}
+
+/// All rows of a service, decoded.
+///
+/// # Errors
+/// As the store fails.
+pub(crate) async fn load(store: &dyn Store, service: &'static str) -> Result<Snapshot, Failure> {
+    let loaded = store.load(service).await.map_err(failure)?;
+    let rows = codec::decode_rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
+    Ok(Snapshot { rows, seq: loaded.seq, epoch: loaded.epoch })
+}
+
+async fn read_inbox<S: Service>(bus: Arc<dyn Bus>, subject: String, calls: mpsc::Sender<Work<S>>) {
+    loop {
+        match bus.subscribe(&subject).await {
+            Ok(mut messages) => {
+                while let Some(message) = messages.next().await {
+                    match envelope::open::<Vec<S::Inbound>>(S::INBOX, &message.payload) {
+                        Ok(batch) => {
+                            if calls.send(Work::Message { message, batch }).await.is_err() {
+                                return;
+                            }
+                        }
+                        Err(error) => tracing::warn!(%subject, %error, "a message cannot be read and is dropped"),
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%subject, %error, "cannot subscribe; trying again"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn beat_to_oneself<S: Service>(bus: Arc<dyn Bus>, subject: String, inputs: mpsc::UnboundedSender<Work<S>>) {
+    let mut heard = loop {
+        match bus.subscribe(&subject).await {
+            Ok(subscription) => break subscription,
+            Err(_) => tokio::time::sleep(BEAT).await,
+        }
+    };
+    let mut pulse = tokio::time::interval(BEAT);
+    loop {
+        let sent = tokio::select! {
+            _ = pulse.tick() => {
+                let _ = bus.publish(&subject, Vec::new(), Bytes::new()).await;
+                inputs.send(Work::Pulse)
+            }
+            Some(_) = heard.next() => inputs.send(Work::Beat),
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// One message on its way out.
+enum Post {
+    Answers { reply: String, answers: Vec<Answer> },
+    Streams { subject: String, events: Vec<ToStream> },
+    Agents { subject: String, messages: Vec<ToAgent> },
+    Entry { subject: String, seq: u64, epoch: u64, changes: Vec<Change> },
+}
+
+/// Kinds of what services send.
+pub mod kind {
+    /// `Vec<Answer>`.
+    pub const ANSWERS: &str = "answers";
+    /// `Vec<ToStream>`.
+    pub const STREAMS: &str = "streams";
+    /// `Vec<ToAgent>`.
+    pub const AGENT: &str = "to-agent";
+    /// `Vec<ToAllocator>`.
+    pub const ALLOCATOR: &str = "to-allocator";
+    /// `Vec<ToRegistry>`.
+    pub const REGISTRY: &str = "to-registry";
+}
+
+fn outbox(bus: Arc<dyn Bus>, _subjects: Subjects) -> mpsc::UnboundedSender<Post> {
+    let (sender, mut posts) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(post) = posts.recv().await {
+            let (subject, sealed) = match post {
+                Post::Answers { reply, answers } => (reply, envelope::seal(kind::ANSWERS, &answers)),
+                Post::Streams { subject, events } => (subject, envelope::seal(kind::STREAMS, &events)),
+                Post::Agents { subject, messages } => (subject, envelope::seal(kind::AGENT, &messages)),
+                Post::Entry { subject, seq, epoch, changes } => (subject, codec::encode_entry(seq, epoch, &changes)),
+            };
+            match sealed {
+                Ok(payload) => {
+                    // What the bus loses is asked for again or read from the store.
+                    if let Err(error) = bus.publish(&subject, Vec::new(), payload).await {
+                        tracing::debug!(%subject, %error, "not sent");
+                    }
+                }
+                Err(error) => tracing::error!(%subject, %error, "cannot encode a message"),
+            }
+        }
+    });
+    sender
+}

@@ -1,0 +1,337 @@
+//! The store on a Redis server (6.2 or later, or Valkey).
+//!
+//! Per service there are three keys under the cluster's hash tag, so that one script may touch them:
+//! `{mesos:<cluster>}:<service>:record` (hash: epoch, leader, seq, batch, …), `…:rows` (hash: key to
+//! value) and `…:entries` (stream: the entry of commit `n` has the id `n-0`). A commit is one Lua
+//! script; its first write is one that Redis refuses when it is out of memory, read-only or short of
+//! replicas, so it is made whole or not at all.
+
+mod connection;
+mod error;
+mod follow;
+mod scripts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{Cmd, Value};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use mesos_ports::store::{
+    Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError,
+};
+use uuid::Uuid;
+
+use crate::codec;
+use connection::Connector;
+use error::{malformed, store_error};
+use scripts::{Answer, Scripts};
+
+/// How many rows one page of a load asks for: large enough that round trips do not matter, small enough
+/// that the server answers commits in between.
+const LOAD_PAGE: usize = 5_000;
+
+/// How patient the adapter is.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisOptions {
+    /// A server that has not taken the connection by then is taken for unreachable.
+    pub connect_timeout: Duration,
+    /// A request without an answer by then has an unknown outcome. The connection is given up with it.
+    pub response_timeout: Duration,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        RedisOptions {
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A connection to the store of one cluster. Clones share it.
+///
+/// A lost connection is made again by the next call; nothing is retried behind the caller's back, since
+/// only the caller may decide that a commit is asked for again.
+#[derive(Clone)]
+pub struct RedisStore {
+    connector: Arc<Connector>,
+    scripts: Arc<Scripts>,
+    tag: Arc<str>,
+}
+
+/// The keys of one service.
+#[derive(Clone, Debug)]
+struct Keys {
+    record: String,
+    rows: String,
+    entries: String,
+}
+
+impl RedisStore {
+    /// Connects and checks the server.
+    ///
+    /// `url` is `redis://[user:password@]host:port[/db]`, or
+    /// `redis+sentinel://[user:password@]host:port[,host:port…]/<primary's name>` to ask Sentinels for the
+    /// primary at every connect. Fails with [`StoreError::Unusable`] when the URL, the version, the
+    /// password or the eviction policy is wrong, and with [`StoreError::Unavailable`] when nobody answers.
+    pub async fn connect(
+        url: &str,
+        cluster: &str,
+        options: RedisOptions,
+    ) -> Result<Self, StoreError> {
+        let store = RedisStore {
+            connector: Arc::new(Connector::new(url, options)?),
+            scripts: Arc::new(Scripts::new()),
+            tag: format!("{{mesos:{cluster}}}").into(),
+        };
+        store.connector.shared().await?;
+        Ok(store)
+    }
+
+    fn keys(&self, service: &str) -> Keys {
+        let key = |what: &str| format!("{}:{service}:{what}", self.tag);
+        Keys {
+            record: key("record"),
+            rows: key("rows"),
+            entries: key("entries"),
+        }
+    }
+
+    /// Runs a script on the shared connection, loading it first on a server that does not know it.
+    async fn run(&self, script: &::redis::Script, cmd: &Cmd) -> Result<Answer, StoreError> {
+        self.connector
+            .with(|mut connection| async move {
+                match cmd.query_async::<Vec<Value>>(&mut connection).await {
+                    Err(error) if scripts::is_unknown(&error) => {
+                        script.load_async(&mut connection).await?;
+                        cmd.query_async(&mut connection).await
+                    }
+                    answer => answer,
+                }
+            })
+            .await
+            .and_then(Answer::new)
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn acquire(
+        &self,
+        service: &'static str,
+        leader: Uuid,
+        previous: Option<Uuid>,
+        epoch_min: u64,
+        lease: Duration,
+    ) -> Result<Acquired, StoreError> {
+        let keys = self.keys(service);
+        let mut cmd = scripts::call(&self.scripts.acquire, &[&keys.record, &keys.entries]);
+        cmd.arg(leader.to_string())
+            .arg(previous.map_or_else(String::new, |previous| previous.to_string()))
+            .arg(epoch_min)
+            .arg(lease.as_millis() as u64);
+        let answer = self.run(&self.scripts.acquire, &cmd).await?;
+        match answer.tag() {
+            "acquired" => Ok(Acquired {
+                fence: Fence {
+                    epoch: answer.number(1)?,
+                    leader,
+                    seq: answer.number(2)?,
+                },
+                store_time_ms: answer.number(3)?,
+                peer_cursor: answer.number(4)?,
+                last_epoch: answer.number(5)?,
+            }),
+            "held" => Err(StoreError::Held {
+                left_ms: answer.number(1)?,
+            }),
+            _ => Err(malformed("acquire")),
+        }
+    }
+
+    async fn release(&self, service: &'static str, fence: Fence) -> Result<(), StoreError> {
+        let keys = self.keys(service);
+        let mut cmd = scripts::call(&self.scripts.release, &[&keys.record]);
+        cmd.arg(fence.epoch)
+            .arg(fence.leader.to_string())
+            .arg(fence.seq);
+        let answer = self.run(&self.scripts.release, &cmd).await?;
+        answer.refused(fence.seq)?;
+        Ok(())
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let keys = self.keys(commit.service);
+        let mut entry = Vec::new();
+        codec::put_changes(&mut entry, &commit.changes);
+        let mut cmd = scripts::call(
+            &self.scripts.commit,
+            &[&keys.record, &keys.rows, &keys.entries],
+        );
+        let (puts, deletes): (Vec<_>, Vec<_>) = scripts::last_changes(&commit.changes)
+            .into_iter()
+            .partition(|change| change.value.is_some());
+        cmd.arg(commit.fence.epoch)
+            .arg(commit.fence.leader.to_string())
+            .arg(commit.fence.seq)
+            .arg(commit.fence.seq + 1)
+            .arg(commit.batch.to_string())
+            .arg(commit.peer_cursor)
+            .arg(commit.lease.as_millis() as u64)
+            .arg(&entry[..])
+            .arg(puts.len());
+        for change in puts {
+            cmd.arg(&change.key)
+                .arg(change.value.as_deref().unwrap_or_default());
+        }
+        for change in deletes {
+            cmd.arg(&change.key);
+        }
+        let answer = self
+            .run(&self.scripts.commit, &cmd)
+            .await
+            .map_err(|error| match error {
+                // The stream was put back or moved on without its record: a state that this leader did not
+                // make, and that the next acquire repairs.
+                StoreError::Unusable(text) if error::is_stream_ahead(&text) => {
+                    StoreError::RolledBack {
+                        stored: commit.fence.seq,
+                        ours: commit.fence.seq,
+                    }
+                }
+                other => other,
+            })?;
+        answer.refused(commit.fence.seq)?;
+        Ok(Committed {
+            seq: answer.number(1)?,
+            store_time_ms: answer.number(2)?,
+        })
+    }
+
+    async fn load(&self, service: &'static str) -> Result<Loaded, StoreError> {
+        let keys = self.keys(service);
+        // A connection of its own, so that a large answer does not stand before a commit's.
+        let mut connection = self.connector.connect(Duration::ZERO).await?;
+        // The number comes first: what is committed during the scan is in the entries after it.
+        let (seq, epoch): (Option<u64>, Option<u64>) = ::redis::cmd("HMGET")
+            .arg(&keys.record)
+            .arg("seq")
+            .arg("last")
+            .query_async(&mut connection)
+            .await
+            .map_err(store_error)?;
+        let mut rows: Vec<(String, Bytes)> = Vec::new();
+        let mut cursor = 0u64;
+        loop {
+            let page: Value = ::redis::cmd("HSCAN")
+                .arg(&keys.rows)
+                .arg(cursor)
+                .arg("COUNT")
+                .arg(LOAD_PAGE)
+                .query_async(&mut connection)
+                .await
+                .map_err(store_error)?;
+            cursor = take_page(page, &mut rows).ok_or_else(|| malformed("HSCAN"))?;
+            if cursor == 0 {
+                break;
+            }
+        }
+        // A scan may give a row twice while the table grows.
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        Ok(Loaded {
+            rows,
+            seq: seq.unwrap_or(0),
+            epoch: epoch.unwrap_or(0),
+        })
+    }
+
+    async fn read(
+        &self,
+        service: &'static str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let keys = self.keys(service);
+        self.connector
+            .with(|mut connection| {
+                let keys = &keys;
+                async move { follow::page(&mut connection, keys, after, limit).await }
+            })
+            .await
+            .and_then(|page| page.entries(after))
+    }
+
+    async fn follow(
+        &self,
+        service: &'static str,
+        after: u64,
+    ) -> Result<BoxStream<'static, Result<Entry, StoreError>>, StoreError> {
+        let connection = self.connector.connect(follow::BLOCK).await?;
+        follow::start(connection, self.keys(service), after).await
+    }
+
+    async fn head(&self, service: &'static str) -> Result<Option<Head>, StoreError> {
+        let keys = self.keys(service);
+        let cmd = scripts::call(&self.scripts.head, &[&keys.record]);
+        let answer = self.run(&self.scripts.head, &cmd).await?;
+        if answer.tag() == "none" {
+            return Ok(None);
+        }
+        Ok(Some(Head {
+            seq: answer.number(1)?,
+            epoch: answer.number(2)?,
+            leader: answer.text(3).parse().map_err(|_| malformed("head"))?,
+            lease_left_ms: answer.number(4)?,
+            store_time_ms: answer.number(5)?,
+        }))
+    }
+
+    async fn trim(&self, service: &'static str, up_to: u64) -> Result<(), StoreError> {
+        let keys = self.keys(service);
+        self.connector
+            .with(|mut connection| {
+                let entries = &keys.entries;
+                async move {
+                    ::redis::cmd("XTRIM")
+                        .arg(entries)
+                        .arg("MINID")
+                        .arg(format!("{}-0", up_to.saturating_add(1)))
+                        .query_async::<u64>(&mut connection)
+                        .await
+                }
+            })
+            .await
+            .map(|_| ())
+    }
+}
+
+/// Moves the rows of one `HSCAN` answer to `rows` and gives the next cursor.
+fn take_page(page: Value, rows: &mut Vec<(String, Bytes)>) -> Option<u64> {
+    let Value::Array(parts) = page else {
+        return None;
+    };
+    let [cursor, Value::Array(items)] = <[Value; 2]>::try_from(parts).ok()? else {
+        return None;
+    };
+    let cursor = ::redis::from_redis_value(cursor).ok()?;
+    let mut items = items.into_iter();
+    while let (Some(key), Some(value)) = (items.next(), items.next()) {
+        let (Value::BulkString(key), Value::BulkString(value)) = (key, value) else {
+            return None;
+        };
+        rows.push((String::from_utf8(key).ok()?, Bytes::from(value)));
+    }
+    Some(cursor)
+}

@@ -1,0 +1,419 @@
+//! The Redis adapter against real servers.
+
+mod proxy;
+mod server;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use mesos_ports::conformance::store::{Faults, Fixture, run};
+use mesos_ports::store::{Change, Commit, Fence, Store, StoreError};
+use mesos_store::redis::{RedisOptions, RedisStore};
+use uuid::Uuid;
+
+use proxy::Proxy;
+use server::Server;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A server behind a proxy, and the second server that roll-backs go to.
+struct Rig {
+    proxy: Proxy,
+    store: Arc<RedisStore>,
+    server: Mutex<Server>,
+    promoted: Mutex<Option<Server>>,
+}
+
+impl Rig {
+    async fn start() -> Rig {
+        let server = Server::start(&["--appendonly", "yes"]).await;
+        let proxy = Proxy::start(server.address()).await;
+        let url = format!("redis://{}", proxy.address());
+        let store = RedisStore::connect(&url, "test", RedisOptions::default())
+            .await
+            .expect("connect");
+        Rig {
+            proxy,
+            store: Arc::new(store),
+            server: Mutex::new(server),
+            promoted: Mutex::new(None),
+        }
+    }
+
+    fn with_server<T>(&self, with: impl FnOnce(&mut Server) -> T) -> T {
+        with(&mut self.server.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Faults for Rig {
+    async fn another(&self) -> Option<Arc<dyn Store>> {
+        let url = self.with_server(|server| server.url());
+        Some(Arc::new(
+            RedisStore::connect(&url, "test", RedisOptions::default())
+                .await
+                .expect("connect"),
+        ))
+    }
+
+    async fn restart(&self) -> Option<Arc<dyn Store>> {
+        self.with_server(Server::stop);
+        let url = self.with_server(|server| {
+            server.spawn();
+            server.url()
+        });
+        server::ready(&url).await;
+        Some(self.store.clone())
+    }
+
+    async fn mark(&self) -> bool {
+        let replica = Server::start(&["--appendonly", "no"]).await;
+        let port = self.with_server(|server| server.port);
+        replica.follow(port).await;
+        replica.promote().await;
+        *self.promoted.lock().unwrap_or_else(PoisonError::into_inner) = Some(replica);
+        true
+    }
+
+    async fn roll_back(&self) -> Option<Arc<dyn Store>> {
+        let promoted = self
+            .promoted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(Server::address)?;
+        self.proxy.turn_to(promoted);
+        self.proxy.cut();
+        Some(self.store.clone())
+    }
+
+    async fn wipe(&self) -> bool {
+        let url = self.with_server(|server| server.url());
+        server::command(&url, &["FLUSHALL"]).await;
+        true
+    }
+
+    async fn lose_next_answer(&self) -> bool {
+        self.proxy.lose_next_answer();
+        true
+    }
+
+    async fn lose_next_request(&self) -> bool {
+        self.proxy.lose_next_request();
+        true
+    }
+
+    async fn drop_connections(&self) -> bool {
+        self.proxy.cut();
+        true
+    }
+
+    async fn stall(&self, on: bool) -> bool {
+        self.with_server(|server| server.signal(if on { "STOP" } else { "CONT" }));
+        true
+    }
+
+    async fn fill(&self, on: bool) -> bool {
+        let url = self.with_server(|server| server.url());
+        server::command(
+            &url,
+            &["CONFIG", "SET", "maxmemory", if on { "1" } else { "0" }],
+        )
+        .await;
+        true
+    }
+
+    async fn advance_stream(&self, service: &str, seq: u64) -> bool {
+        let url = self.with_server(|server| server.url());
+        let key = format!("{{mesos:test}}:{service}:entries");
+        server::command(
+            &url,
+            &["XADD", &key, &format!("{seq}-0"), "e", "1", "c", ""],
+        )
+        .await;
+        true
+    }
+}
+
+async fn connect(server: &Server) -> RedisStore {
+    RedisStore::connect(&server.url(), "test", RedisOptions::default())
+        .await
+        .expect("connect")
+}
+
+async fn refused(url: &str) -> StoreError {
+    match RedisStore::connect(url, "test", RedisOptions::default()).await {
+        Ok(_) => panic!("{url} was not refused"),
+        Err(error) => error,
+    }
+}
+
+async fn leader(store: &RedisStore) -> Fence {
+    store
+        .acquire("allocator", Uuid::new_v4(), None, 0, LONG)
+        .await
+        .expect("acquire")
+        .fence
+}
+
+fn commit(fence: Fence, value: &str) -> Commit {
+    Commit {
+        service: "allocator",
+        fence,
+        batch: Uuid::new_v4(),
+        changes: vec![Change {
+            key: "a".into(),
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        }],
+        peer_cursor: 0,
+        lease: LONG,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_keeps_every_promise_of_the_store_port() {
+    if !server::is_there() {
+        return;
+    }
+    run(|| async {
+        let rig = Arc::new(Rig::start().await);
+        Fixture {
+            store: rig.store.clone(),
+            faults: rig,
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_would_evict_rows_is_refused() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let error = refused(&server.url()).await;
+    assert!(
+        matches!(&error, StoreError::Unusable(text) if text.contains("noeviction")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_not_retryable() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start(&["--requirepass", "secret"]).await;
+    for url in [server.url(), format!("redis://:wrong@{}", server.address())] {
+        let error = refused(&url).await;
+        assert!(matches!(error, StoreError::Unusable(_)), "{error}");
+    }
+    let url = format!("redis://:secret@{}", server.address());
+    RedisStore::connect(&url, "test", RedisOptions::default())
+        .await
+        .expect("the right password");
+}
+
+#[tokio::test]
+async fn nobody_listening_is_said_at_once() {
+    let port = server::free_port();
+    let start = Instant::now();
+    let error = refused(&format!("redis://127.0.0.1:{port}")).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    let error = refused("no url").await;
+    assert!(matches!(error, StoreError::Unusable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_primary_that_became_a_replica_refuses_writes() {
+    if !server::is_there() {
+        return;
+    }
+    let (old, new) = (Server::start(&[]).await, Server::start(&[]).await);
+    let store = connect(&old).await;
+    let fence = leader(&store).await;
+    new.follow(old.port).await;
+    new.promote().await;
+    old.follow(new.port).await;
+    let error = store
+        .commit(commit(fence, "1"))
+        .await
+        .expect_err("a replica takes no writes");
+    assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+}
+
+#[tokio::test]
+async fn f7_a_primary_without_enough_replicas_refuses_writes() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start(&[]).await;
+    let store = connect(&server).await;
+    let fence = leader(&store).await;
+    server::command(
+        &server.url(),
+        &["CONFIG", "SET", "min-replicas-to-write", "1"],
+    )
+    .await;
+    let error = store
+        .commit(commit(fence, "1"))
+        .await
+        .expect_err("no replica");
+    assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+    assert_eq!(
+        store
+            .head("allocator")
+            .await
+            .expect("head")
+            .expect("a record")
+            .seq,
+        0
+    );
+}
+
+#[tokio::test]
+async fn f10_a_server_that_cannot_save_refuses_writes() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start(&[]).await;
+    let store = connect(&server).await;
+    let fence = leader(&store).await;
+    server.lose_folder();
+    server::command(&server.url(), &["CONFIG", "SET", "save", "3600 1"]).await;
+    server::command(&server.url(), &["BGSAVE"]).await;
+    let start = Instant::now();
+    while !server::text_of(&server.url(), &["INFO", "persistence"])
+        .await
+        .contains("rdb_last_bgsave_status:err")
+    {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "the save did not fail"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let error = store
+        .commit(commit(fence, "1"))
+        .await
+        .expect_err("nothing can be saved");
+    assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+    assert!(store.load("allocator").await.expect("load").rows.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_the_scripts_is_given_them_again() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start(&[]).await;
+    let store = connect(&server).await;
+    let mut fence = leader(&store).await;
+    for value in ["1", "2"] {
+        fence.seq = store
+            .commit(commit(fence, value))
+            .await
+            .expect("commit")
+            .seq;
+        server::command(&server.url(), &["SCRIPT", "FLUSH"]).await;
+    }
+    assert_eq!(store.load("allocator").await.expect("load").seq, 2);
+}
+
+#[tokio::test]
+async fn clusters_share_a_server_without_touching_each_other() {
+    if !server::is_there() {
+        return;
+    }
+    let server = Server::start(&[]).await;
+    let one = RedisStore::connect(&server.url(), "one", RedisOptions::default())
+        .await
+        .expect("connect");
+    let two = RedisStore::connect(&server.url(), "two", RedisOptions::default())
+        .await
+        .expect("connect");
+    let fence = leader(&one).await;
+    leader(&two).await;
+    one.commit(commit(fence, "1")).await.expect("commit");
+    assert!(two.load("allocator").await.expect("load").rows.is_empty());
+}
+
+#[tokio::test]
+async fn f9_a_torn_append_only_file_loses_whole_commits_and_is_noticed() {
+    if !server::is_there() {
+        return;
+    }
+    let mut server = Server::start(&["--appendonly", "yes"]).await;
+    let store = connect(&server).await;
+    let mut fence = leader(&store).await;
+    for value in ["1", "2"] {
+        fence.seq = store
+            .commit(commit(fence, value))
+            .await
+            .expect("commit")
+            .seq;
+    }
+    server.kill();
+    server.tear_append_only_file(10);
+    server.spawn();
+    server::ready(&server.url()).await;
+    let start = Instant::now();
+    let error = loop {
+        match store.commit(commit(fence, "3")).await {
+            Err(StoreError::Unavailable(_)) if start.elapsed() < Duration::from_secs(10) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => break other.expect_err("a commit was lost"),
+        }
+    };
+    assert!(
+        matches!(error, StoreError::RolledBack { stored: 1, ours: 2 }),
+        "{error}"
+    );
+    let loaded = store.load("allocator").await.expect("load");
+    assert_eq!((loaded.seq, &loaded.rows[0].1[..]), (1, &b"1"[..]));
+    assert_eq!(store.read("allocator", 0, 9).await.expect("read").len(), 1);
+}
+
+#[tokio::test]
+async fn f6_a_sentinel_leads_to_the_promoted_replica() {
+    if !server::is_there() {
+        return;
+    }
+    let (old, new) = (Server::start(&[]).await, Server::start(&[]).await);
+    new.follow(old.port).await;
+    let sentinel = Server::sentinel("main", old.port).await;
+    let url = format!(
+        "redis+sentinel://127.0.0.1:{},{}/main",
+        server::free_port(),
+        sentinel.address()
+    );
+    let store = RedisStore::connect(&url, "test", RedisOptions::default())
+        .await
+        .expect("connect");
+    let mut fence = leader(&store).await;
+    fence.seq = store.commit(commit(fence, "1")).await.expect("commit").seq;
+    // The commit is waited for, so that this failover loses nothing.
+    new.caught_up(old.port).await;
+    drop(old);
+    let next = commit(fence, "2");
+    let start = Instant::now();
+    let done = loop {
+        match store.commit(next.clone()).await {
+            Err(StoreError::Unavailable(_) | StoreError::ReadOnly(_))
+                if start.elapsed() < Duration::from_secs(30) =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            other => break other.expect("the promoted replica goes on"),
+        }
+    };
+    assert_eq!(done.seq, 2);
+}

@@ -1,0 +1,64 @@
+// The calls that the page makes besides the event stream. Addresses are relative, so a proxy path in front is no matter.
+
+import type { FileChunk, Task } from './model/types';
+
+export type Stream = 'stdout' | 'stderr';
+
+/** What the gateway refused, in its own words; `status` is 0 where no answer came. */
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+export function apiUrl(path: string): string {
+  return new URL(`v1/${path}`, document.baseURI.split('#')[0]).href;
+}
+
+export function taskPath(frameworkId: string, taskId: string): string {
+  return `tasks/${encodeURIComponent(frameworkId)}/${encodeURIComponent(taskId)}`;
+}
+
+export function fetchTask(frameworkId: string, taskId: string): Promise<Task> {
+  return call<Task>('GET', taskPath(frameworkId, taskId));
+}
+
+/** Resolves once the gateway took the kill; the task's end comes over the stream. */
+export async function killTask(frameworkId: string, taskId: string): Promise<void> {
+  await call<unknown>('DELETE', taskPath(frameworkId, taskId));
+}
+
+export function readFile(
+  frameworkId: string,
+  taskId: string,
+  name: Stream,
+  offset: number,
+  length: number,
+): Promise<FileChunk> {
+  return call<FileChunk>('GET', `${taskPath(frameworkId, taskId)}/files/${name}?offset=${offset}&length=${length}`);
+}
+
+async function call<T>(method: string, path: string): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(apiUrl(path), { method, headers: { Accept: 'application/json' } });
+  } catch {
+    throw new ApiError('The gateway does not answer.', 0);
+  }
+  const body = await response.text();
+  if (!response.ok)
+    throw new ApiError(errorMessage(body) ?? `${response.status} ${response.statusText}`, response.status);
+  return (body === '' ? {} : JSON.parse(body)) as T;
+}
+
+function errorMessage(body: string): string | undefined {
+  try {
+    const message: unknown = JSON.parse(body)?.error?.message;
+    return typeof message === 'string' && message !== '' ? message : undefined;
+  } catch {
+    return body.length > 0 && body.length < 300 && !body.includes('<') ? body.trim() : undefined;
+  }
+}
