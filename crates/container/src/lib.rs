@@ -11,10 +11,10 @@
 //! - [`detect`]: what this host has to offer.
 
 pub mod cgroup;
-//C pub mod checks;
-//C pub mod detect;
+pub mod checks;
+pub mod detect;
 pub mod docker;
-//C pub mod fetcher;
+pub mod fetcher;
 pub mod mock;
 pub mod process;
 mod procfs;

@@ -25,7 +25,7 @@ use mesos_ports::containerizer::{
 };
 use nix::sys::signal::Signal;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest, unix::AsyncFd},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::Child,
     sync::{Semaphore, watch},
     task::spawn_blocking,
@@ -136,7 +136,7 @@ impl Container {
     async fn shim_ends(&self) {
         // A copy of the handle, as one descriptor cannot be watched twice.
         let copy = self.shim.get().and_then(|shim| shim.try_clone().ok());
-        if let Some(watched) = copy.and_then(|copy| AsyncFd::try_with_interest(copy, Interest::READABLE).ok()) {
+        if let Some(watched) = copy.and_then(|copy| sys::watch(copy).ok()) {
             // A handle on a process is readable once the process has ended.
             let _ = watched.readable().await;
         }

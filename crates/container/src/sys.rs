@@ -14,6 +14,7 @@ use nix::{
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal},
     unistd::ForkResult,
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Forks. Only the shim calls this: it is single-threaded, so the child may allocate and lock.
 pub(crate) fn fork() -> io::Result<ForkResult> {
@@ -43,6 +44,12 @@ pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<
         )
     };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Watches a descriptor for being readable.
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is returned, and so is open for as long as it is watched.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// Gives every signal its default action and empties the mask, as a program expects to find them.

@@ -646,6 +646,10 @@ pub mod kind {
     pub const ALLOCATOR: &str = "to-allocator";
     /// `Vec<ToRegistry>`.
     pub const REGISTRY: &str = "to-registry";
+    /// `FilesRequest`.
+    pub const FILES: &str = "files";
+    /// `FilesAnswer`.
+    pub const FILES_ANSWER: &str = "files-answer";
 }
 
 fn outbox(bus: Arc<dyn Bus>, _subjects: Subjects) -> mpsc::UnboundedSender<Post> {
