@@ -118,8 +118,7 @@ impl Host for Daemon {
             image: IMAGE.into(),
             network: "none".into(),
             sandbox_mount: MOUNT.into(),
-            // Without an init, the command is the first process, which no signal of its own kills.
-            parameters: vec![("workdir".into(), MOUNT.into()), ("init".into(), "true".into())],
+            parameters: vec![("workdir".into(), MOUNT.into())],
             ..DockerSpec::default()
         });
     }

@@ -219,7 +219,7 @@ async fn servers_that_fail_stall_or_loop_are_told_with_the_uri() {
         ("missing", "404"),
         ("loop", "too many redirects"),
         ("metadata", "the address 169.254.169.254 is not allowed"),
-        ("file", "redirect"),
+        ("file", "302"),
         ("stall", "nothing came for 500ms"),
     ] {
         let value = format!("http://{server}/{path}");

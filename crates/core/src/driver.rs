@@ -295,6 +295,11 @@ impl<M: Machine> Driver<M> {
         (self.phase == Phase::Leading).then_some(self.lease.term)
     }
 
+    /// Whether it was asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// Number of the last own commit that was applied.
     pub fn applied(&self) -> u64 {
         self.lease.seq

@@ -31,3 +31,11 @@ impl Clock {
         self.start + Duration::from_millis(time.0).saturating_sub(self.wall)
     }
 }
+
+/// Sleeps until a point in time, or for ever.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

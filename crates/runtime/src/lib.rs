@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`shell`]: runs a service's machine with a bus and a store.
+//! - [`solo`]: runs a machine with a store only.
 //! - [`follow`]: follows a change stream.
 //! - [`codec`]: rows and messages as bytes.
 //! - [`clock`]: a clock that never jumps.
@@ -11,4 +12,6 @@ pub mod clock;
 pub mod codec;
 pub mod follow;
 pub mod shell;
+pub mod solo;
+mod store_side;
 pub mod telemetry;

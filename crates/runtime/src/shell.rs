@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures::StreamExt;
 use mesos_core::{
-    driver::{Changes, Config, Done, Driver, Failure, Granted, Input, Lease, Output, Snapshot},
+    driver::{Changes, Config, Driver, Failure, Input, Lease, Output, Snapshot},
     machine::Machine,
     message::{Answer, RequestId, ToAgent, ToStream},
     row::RowChange,
@@ -20,7 +20,7 @@ use mesos_core::{
 use mesos_model::{GatewayId, Term, envelope, subject::Subjects};
 use mesos_ports::{
     bus::{Bus, BusEvent, Message},
-    store::{Change, Commit, Fence, Store, StoreError},
+    store::{Change, Store},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
@@ -31,6 +31,7 @@ use crate::{
     clock::Clock,
     codec,
     follow::{Followed, follow},
+    store_side::StoreSide,
     telemetry::{ServiceMetrics, StepSpan},
 };
 
@@ -118,6 +119,8 @@ const INBOX_MAX: usize = 4096;
 /// How often a leader sends itself a beat, and after how many missed ones it takes itself for deaf.
 const BEAT: Duration = Duration::from_secs(1);
 const BEATS_MISSED_MAX: u32 = 3;
+/// Entries of the peer's change stream that are kept for gateways and standbys that lag.
+const KEPT_ENTRIES: u64 = 10_000;
 
 enum Work<S: Service> {
     Input(Input<<S::Machine as Machine>::Event>),
@@ -148,7 +151,7 @@ pub async fn serve<S: Service>(
     let mut shell = Shell::<S> {
         driver: Driver::new(config, make),
         clock: Clock::default(),
-        outbox: outbox(ports.bus.clone(), ports.subjects.clone()),
+        outbox: outbox(ports.bus.clone()),
         ports,
         options,
         metrics,
@@ -163,6 +166,9 @@ pub async fn serve<S: Service>(
         spans: Vec::new(),
         committing: Vec::new(),
         commit_started: None,
+        peer_committing: 0,
+        peer_committed: 0,
+        peer_trimmed: 0,
         beats_missed: 0,
         stopped: false,
     };
@@ -175,16 +181,9 @@ pub async fn serve<S: Service>(
             () = cancel.cancelled(), if !shell.is_stopping() => { shell.handle(Input::Stop); continue }
             Some(work) = results.recv() => work,
             Some(work) = inbox.recv() => work,
-            () = sleep_until(deadline) => Work::Input(Input::Tick),
+            () = crate::clock::sleep_until(deadline) => Work::Input(Input::Tick),
         };
         shell.work(work, &mut inbox);
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -212,6 +211,9 @@ struct Shell<S: Service> {
     spans: Vec<StepSpan>,
     committing: Vec<StepSpan>,
     commit_started: Option<Instant>,
+    peer_committing: u64,
+    peer_committed: u64,
+    peer_trimmed: u64,
     beats_missed: u32,
     stopped: bool,
 }
@@ -221,7 +223,7 @@ type OutputOf<S> = <<S as Service>::Machine as Machine>::Output;
 
 impl<S: Service> Shell<S> {
     fn is_stopping(&self) -> bool {
-        self.stopped
+        self.driver.is_stopping()
     }
 
     /// Handles one piece of work, and every message that has arrived meanwhile as one batch.
@@ -268,15 +270,14 @@ impl<S: Service> Shell<S> {
             tracing::warn!(service = S::NAME, "the own beat does not come back over the bus: silence proves nothing now");
             events.extend(S::deaf(true));
         }
+        self.trim_peer();
         S::observe(self.driver.machine(), &self.metrics);
     }
 
     fn arrived(&mut self, message: Message, inbound: Vec<S::Inbound>, events: &mut Vec<EventOf<S>>) {
-        let Some(term) = self.driver.leading() else {
-            self.refuse(message.reply, inbound.len());
-            return;
-        };
-        let _ = term;
+        if self.driver.leading().is_none() {
+            return self.refuse(message.reply, inbound.len());
+        }
         let id = self.next;
         let mut answers = Vec::new();
         for inbound in inbound {
@@ -337,14 +338,14 @@ impl<S: Service> Shell<S> {
 
     // The store.
 
+    fn side(&self) -> StoreSide {
+        StoreSide { store: self.ports.store.clone(), service: S::NAME, lease: self.options.lease }
+    }
+
     fn load(&self, service: &'static str, done: fn(Result<Snapshot, Failure>) -> Input<EventOf<S>>) {
-        let (store, inputs) = (self.ports.store.clone(), self.inputs.clone());
+        let (side, inputs) = (self.side(), self.inputs.clone());
         tokio::spawn(async move {
-            let loaded = load(&*store, service).await;
-            if let Err(failure) = &loaded {
-                tracing::warn!(service, ?failure, "cannot load rows; trying again");
-            }
-            let _ = inputs.send(Work::Input(done(loaded)));
+            let _ = inputs.send(Work::Input(done(side.load(service).await)));
         });
     }
 
@@ -374,55 +375,42 @@ impl<S: Service> Shell<S> {
     }
 
     fn acquire(&self, leader: u128, previous: Option<u128>, epoch_min: u64) {
-        let (store, inputs, lease) = (self.ports.store.clone(), self.inputs.clone(), self.options.lease);
+        let (side, inputs) = (self.side(), self.inputs.clone());
         tokio::spawn(async move {
-            let previous = previous.map(Uuid::from_u128);
-            let acquired = store.acquire(S::NAME, Uuid::from_u128(leader), previous, epoch_min, lease).await;
-            let granted = acquired
-                .map(|acquired| Granted {
-                    epoch: acquired.fence.epoch,
-                    seq: acquired.fence.seq,
-                    last_epoch: acquired.last_epoch,
-                    store_time: mesos_model::Time(acquired.store_time_ms),
-                })
-                .map_err(failure);
-            let _ = inputs.send(Work::Input(Input::Acquired(granted)));
+            let _ = inputs.send(Work::Input(Input::Acquired(side.acquire(leader, previous, epoch_min).await)));
         });
     }
 
     fn commit(&mut self, lease: Lease, batch: u128, changes: Arc<Vec<RowChange>>, peer_cursor: u64) {
         self.committing.append(&mut self.spans);
         self.commit_started = Some(Instant::now());
-        let (store, inputs, length) = (self.ports.store.clone(), self.inputs.clone(), self.options.lease);
+        self.peer_committing = peer_cursor;
+        let (side, inputs) = (self.side(), self.inputs.clone());
         tokio::spawn(async move {
-            let changes = encode(&changes);
-            let commit = Commit {
-                service: S::NAME,
-                fence: fence(lease),
-                batch: Uuid::from_u128(batch),
-                changes: changes.clone(),
-                peer_cursor,
-                lease: length,
-            };
-            let done = store.commit(commit).await;
-            let _ = inputs.send(Work::Encoded(changes));
-            let done = done
-                .map(|done| Done { seq: done.seq, store_time: mesos_model::Time(done.store_time_ms) })
-                .map_err(failure);
-            if let Err(Failure::Unavailable(error)) = &done {
-                tracing::warn!(service = S::NAME, %error, "a commit has no known outcome; asking again");
-            }
+            let (encoded, done) = side.commit(lease, batch, &changes, peer_cursor).await;
+            let _ = inputs.send(Work::Encoded(encoded));
             let _ = inputs.send(Work::Input(Input::Committed(done)));
         });
     }
 
     fn release(&self, lease: Lease) {
-        let store = self.ports.store.clone();
-        tokio::spawn(async move {
-            if let Err(error) = store.release(S::NAME, fence(lease)).await {
-                tracing::debug!(service = S::NAME, %error, "the lease was not given back; it will run out");
-            }
-        });
+        let side = self.side();
+        tokio::spawn(async move { side.release(lease).await });
+    }
+
+    /// Drops what the peer's followers will not ask for any more: all but the last entries behind what this
+    /// leader has committed as applied.
+    fn trim_peer(&mut self) {
+        let up_to = self.peer_committed.saturating_sub(KEPT_ENTRIES);
+        if up_to > self.peer_trimmed {
+            self.peer_trimmed = up_to;
+            let store = self.ports.store.clone();
+            tokio::spawn(async move {
+                if let Err(error) = store.trim(S::PEER, up_to).await {
+                    tracing::debug!(service = S::PEER, %error, "the change stream was not trimmed");
+                }
+            });
+        }
     }
 
     // The bus.
@@ -469,6 +457,7 @@ impl<S: Service> Shell<S> {
         if let Some(started) = self.commit_started.take() {
             self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         }
+        self.peer_committed = self.peer_committing;
         self.metrics.rows.inc_by(entry.changes.len() as u64);
         let changes = std::mem::take(&mut self.encoded);
         let subject = self.ports.subjects.changes(S::NAME);
@@ -544,45 +533,6 @@ fn not_leading(service: &str) -> Answer {
     Answer::refused(503, format!("the {service} is changing its leader; try again"))
 }
 
-fn fence(lease: Lease) -> Fence {
-    Fence { epoch: lease.term.epoch, leader: Uuid::from_u128(lease.term.leader), seq: lease.seq }
-}
-
-fn encode(changes: &[RowChange]) -> Vec<Change> {
-    changes
-        .iter()
-        .filter_map(|change| match codec::encode_row(change) {
-            Ok(change) => Some(change),
-            Err(error) => {
-                tracing::error!(%error, "a row cannot be encoded and is left out");
-                None
-            }
-        })
-        .collect()
-}
-
-/// What a failed store operation means to a driver.
-pub(crate) fn failure(error: StoreError) -> Failure {
-    match error {
-        StoreError::Fenced { epoch } => Failure::Fenced { epoch },
-        StoreError::RolledBack { .. } => Failure::RolledBack,
-        StoreError::Held { left_ms } => Failure::Held { left: Duration::from_millis(left_ms) },
-        StoreError::ReadOnly(why) | StoreError::Unusable(why) => Failure::ReadOnly(why),
-        StoreError::Unavailable(why) => Failure::Unavailable(why),
-        StoreError::Trimmed { first } => Failure::Unavailable(format!("the stream starts at {first}")),
-    }
-}
-
-/// All rows of a service, decoded.
-///
-/// # Errors
-/// As the store fails.
-pub(crate) async fn load(store: &dyn Store, service: &'static str) -> Result<Snapshot, Failure> {
-    let loaded = store.load(service).await.map_err(failure)?;
-    let rows = codec::decode_rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
-    Ok(Snapshot { rows, seq: loaded.seq, epoch: loaded.epoch })
-}
-
 async fn read_inbox<S: Service>(bus: Arc<dyn Bus>, subject: String, calls: mpsc::Sender<Work<S>>) {
     loop {
         match bus.subscribe(&subject).await {
@@ -652,7 +602,7 @@ pub mod kind {
     pub const FILES_ANSWER: &str = "files-answer";
 }
 
-fn outbox(bus: Arc<dyn Bus>, _subjects: Subjects) -> mpsc::UnboundedSender<Post> {
+fn outbox(bus: Arc<dyn Bus>) -> mpsc::UnboundedSender<Post> {
     let (sender, mut posts) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(post) = posts.recv().await {

@@ -1,0 +1,237 @@
+//! Who may call, calls that were answered before, and calls that are ahead of what the allocator has heard.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use mesos_model::{AgentId, CallId, FrameworkId, OfferId, Resources, Time};
+
+use super::{Allocator, Output, filters::refuse_span, state::Framework};
+use crate::{
+    machine::Effects,
+    message::{AllocatorCall, Answer, Call, Caller, RequestId},
+    row::LaunchRow,
+};
+
+/// Calls remembered beyond those that launch rows name.
+const RECENT_MAX: usize = 10_000;
+/// Calls that wait for the registry's rows.
+const DEFERRED_MAX: usize = 1000;
+/// How long a call waits for the registry's rows.
+const DEFERRED_FOR: Duration = Duration::from_secs(5);
+/// Wishes kept per framework.
+const DEMAND_MAX: usize = 100;
+
+/// What is remembered of calls.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    by_launch: BTreeMap<(FrameworkId, CallId), usize>,
+    recent: BTreeSet<(FrameworkId, CallId)>,
+    recent_order: VecDeque<(FrameworkId, CallId)>,
+    peer_seq: u64,
+    deferred: VecDeque<(Time, RequestId, Call<AllocatorCall>)>,
+}
+
+impl Calls {
+    pub(super) fn peer_seq(&self) -> u64 {
+        self.peer_seq
+    }
+
+    /// The term is over: callers ask again.
+    pub(super) fn forget(&mut self) {
+        self.recent.clear();
+        self.recent_order.clear();
+        self.deferred.clear();
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deferred.front().map(|(until, _, _)| *until)
+    }
+
+    pub(super) fn remember_launch(&mut self, row: &LaunchRow) {
+        if row.adopted.is_none() {
+            *self.by_launch.entry((row.framework.clone(), row.call.clone())).or_insert(0) += 1;
+        }
+    }
+
+    pub(super) fn forget_launch(&mut self, row: &LaunchRow) {
+        let key = (row.framework.clone(), row.call.clone());
+        if row.adopted.is_none()
+            && let Some(count) = self.by_launch.get_mut(&key)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_launch.remove(&key);
+            }
+        }
+    }
+
+    fn is_repeat(&self, framework: &FrameworkId, call: &CallId) -> bool {
+        let key = (framework.clone(), call.clone());
+        self.by_launch.contains_key(&key) || self.recent.contains(&key)
+    }
+
+    fn remember(&mut self, framework: &FrameworkId, call: &CallId) {
+        let key = (framework.clone(), call.clone());
+        if self.recent.insert(key.clone()) {
+            self.recent_order.push_back(key);
+        }
+        if self.recent_order.len() > RECENT_MAX
+            && let Some(oldest) = self.recent_order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+    }
+}
+
+impl Allocator {
+    /// A call comes in. One that knows of rows that the allocator has not seen waits for them.
+    pub(super) fn call(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        call: Call<AllocatorCall>,
+        fx: &mut Effects<Output>,
+    ) {
+        if call.registry_seq <= self.calls.peer_seq {
+            self.take_call(now, request, call, fx);
+        } else if self.calls.deferred.len() < DEFERRED_MAX {
+            self.calls.deferred.push_back((now.after(DEFERRED_FOR), request, call));
+        } else {
+            self.reply(request, behind(), fx);
+        }
+    }
+
+    /// The registry's rows up to an entry of its stream were given; for drivers that say so outside events,
+    /// before a term begins.
+    pub fn peer_applied(&mut self, seq: u64) {
+        self.calls.peer_seq = seq;
+    }
+
+    pub(super) fn peer_has_come_to(&mut self, now: Time, seq: u64, fx: &mut Effects<Output>) {
+        self.peer_applied(seq);
+        let waiting = std::mem::take(&mut self.calls.deferred);
+        for (until, request, call) in waiting {
+            if call.registry_seq <= seq {
+                self.take_call(now, request, call, fx);
+            } else {
+                self.calls.deferred.push_back((until, request, call));
+            }
+        }
+    }
+
+    pub(super) fn refuse_overdue_calls(&mut self, now: Time, fx: &mut Effects<Output>) {
+        while self.calls.deadline().is_some_and(|until| until <= now) {
+            if let Some((_, request, _)) = self.calls.deferred.pop_front() {
+                self.reply(request, behind(), fx);
+            }
+        }
+    }
+
+    fn take_call(&mut self, now: Time, request: RequestId, call: Call<AllocatorCall>, fx: &mut Effects<Output>) {
+        let caller = match &call.what {
+            AllocatorCall::Accept { caller, .. }
+            | AllocatorCall::Decline { caller, .. }
+            | AllocatorCall::Request { caller, .. } => caller.clone(),
+        };
+        // Before anything else: the offers of a repeat are gone, and its subscription may be.
+        if self.calls.is_repeat(&caller.framework, &call.call) {
+            self.reply(request, Answer::accepted(), fx);
+            return;
+        }
+        if let Err(answer) = self.authorize(&caller, call.principal.as_deref()) {
+            self.reply(request, answer, fx);
+            return;
+        }
+        self.calls.remember(&caller.framework, &call.call);
+        self.reply(request, Answer::accepted(), fx);
+        let framework = caller.framework;
+        match call.what {
+            AllocatorCall::Accept { offers, operations, refuse_ms, .. } => {
+                let context = super::accept::Context { framework, call: call.call, trace: call.trace };
+                self.accept(now, &context, &offers, operations, refuse_ms, fx);
+            }
+            AllocatorCall::Decline { offers, refuse_ms, .. } => self.decline(now, &framework, &offers, refuse_ms),
+            AllocatorCall::Request { requests, .. } => self.request(&framework, requests),
+        }
+    }
+
+    /// The checks of every call but SUBSCRIBE, in Mesos's order and words.
+    fn authorize(&self, caller: &Caller, principal: Option<&str>) -> Result<(), Answer> {
+        let framework = self.frameworks.get(&caller.framework).filter(|framework| !framework.is_removed());
+        let Some((framework, row)) = framework.and_then(|framework| Some((framework, framework.row.as_ref()?))) else {
+            return Err(Answer::refused(400, "Framework cannot be found"));
+        };
+        let expected = row.info.principal.as_deref().unwrap_or_default();
+        if let Some(principal) = principal
+            && principal != expected
+        {
+            let text = format!(
+                "Authenticated principal '{principal}' does not match principal '{expected}' set in `FrameworkInfo`"
+            );
+            return Err(Answer::refused(400, text));
+        }
+        let Some(connection) = Framework::connection(framework) else {
+            return Err(Answer::refused(403, "Framework is not subscribed"));
+        };
+        match caller.stream {
+            None => Err(Answer::refused(400, "All non-subscribe calls should include the 'Mesos-Stream-Id' header")),
+            Some(stream) if stream != connection.stream => Err(Answer::refused(
+                400,
+                format!(
+                    "The stream ID included in this request didn't match the stream ID currently associated with \
+                     framework ID '{}'",
+                    caller.framework
+                ),
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, answer: Answer, fx: &mut Effects<Output>) {
+        if answer.status != 202 {
+            self.metrics.calls_refused += 1;
+        }
+        fx.emit(Output::Reply { request, answer });
+    }
+
+    fn decline(&mut self, now: Time, framework: &FrameworkId, offers: &[OfferId], refuse_ms: Option<u64>) {
+        for id in offers {
+            let Some((number, open)) = self.find_offer(id) else { continue };
+            if open.framework != *framework {
+                continue;
+            }
+            if let Some(offer) = self.take_offer(number) {
+                self.metrics.offers_declined += 1;
+                self.refuse(now, &(offer.framework, offer.role), &offer.agent, offer.resources, refuse_ms);
+            }
+        }
+    }
+
+    /// A framework does not want something on an agent for a while.
+    pub(super) fn refuse(
+        &mut self,
+        now: Time,
+        client: &super::filters::Client,
+        agent: &AgentId,
+        refused: Resources,
+        refuse_ms: Option<u64>,
+    ) {
+        let span = refuse_span(refuse_ms, self.options.refuse_default);
+        if !span.is_zero() && !refused.is_empty() {
+            self.filters.add(client, agent, refused, now.after(span));
+        }
+    }
+
+    fn request(&mut self, framework: &FrameworkId, mut requests: Vec<(Option<AgentId>, Resources)>) {
+        requests.truncate(DEMAND_MAX);
+        if let Some(framework) = self.frameworks.get_mut(framework) {
+            framework.demand = requests;
+        }
+    }
+}
+
+fn behind() -> Answer {
+    Answer::refused(503, "The allocator has not caught up with the framework registry yet; try again")
+}

@@ -1,0 +1,155 @@
+//! What the registry's rows mean for the allocator.
+//!
+//! While another one leads, rows are only kept: their effects are that leader's.
+
+use std::collections::BTreeSet;
+
+use mesos_model::{AgentId, FrameworkId, Role, TaskId, Time};
+
+use super::{
+    Allocator, Output,
+    state::{Framework, TaskFact},
+};
+use crate::{
+    machine::Effects,
+    message::Order,
+    row::{FrameworkRow, TaskRow},
+};
+
+impl Allocator {
+    /// A framework subscribed, changed, went away or was removed.
+    pub(super) fn put_framework(&mut self, _now: Time, row: FrameworkRow, fx: &mut Effects<Output>) {
+        let id = row.id.clone();
+        let state = self.frameworks.entry(id.clone()).or_default();
+        let before = state.connection().map(|connection| connection.number);
+        let was_removed = state.is_removed();
+        let old = state.row.replace(row.clone());
+        let after = state.connection().map(|connection| connection.number);
+        let is_removed = state.is_removed();
+        let mut roles: BTreeSet<Role> = row.info.roles.iter().cloned().collect();
+        roles.extend(old.iter().flat_map(|old| old.info.roles.iter().cloned()));
+        // Another subscription, or none: its offers were for a stream that is no more.
+        if before != after {
+            self.recover_all_of(&id);
+            roles.iter().for_each(|role| self.filters.drop_client(&(id.clone(), role.clone())));
+        }
+        self.leave_roles(&id, &row, fx);
+        self.set_appetite(&id, &roles);
+        if let Some(old) = &old {
+            self.revive(old, &row);
+        }
+        if is_removed && !was_removed {
+            self.shut_down_everywhere(&id);
+        }
+    }
+
+    /// The registry has forgotten a framework. What it still holds goes with the handshakes.
+    pub(super) fn delete_framework(&mut self, _now: Time, id: &FrameworkId, _fx: &mut Effects<Output>) {
+        self.recover_all_of(id);
+        let Some(state) = self.frameworks.get_mut(id) else { return };
+        state.demand.clear();
+        let roles: BTreeSet<Role> = state.row.take().into_iter().flat_map(|row| row.info.roles).collect();
+        roles.iter().for_each(|role| self.filters.drop_client(&(id.clone(), role.clone())));
+        self.set_appetite(id, &roles);
+        self.forget_framework_if_idle(id);
+    }
+
+    /// Offers in roles that a framework has left are rescinded.
+    fn leave_roles(&mut self, id: &FrameworkId, row: &FrameworkRow, fx: &mut Effects<Output>) {
+        let offers = self.frameworks.get(id).map(|state| state.offers.clone()).unwrap_or_default();
+        for number in offers {
+            let left = self.book.get(number).is_some_and(|offer| !row.info.roles.contains(&offer.role));
+            if left {
+                self.rescind(number, fx);
+            }
+        }
+    }
+
+    /// REVIVE forgets filters; a framework that can take more than before is asked again.
+    fn revive(&mut self, old: &FrameworkRow, new: &FrameworkRow) {
+        let takes_more =
+            old.info.capabilities != new.info.capabilities || old.info.min_allocatable != new.info.min_allocatable;
+        for role in &new.info.roles {
+            let client = (new.id.clone(), role.clone());
+            let revived = new.revived.get(role) > old.revived.get(role);
+            if revived {
+                self.filters.drop_client(&client);
+            }
+            if (revived || takes_more) && self.tree.is_hungry(&new.id, role) {
+                self.waking.insert(client);
+            }
+        }
+    }
+
+    /// A framework was removed: every agent that it has something on ends it. Agents that have not shaken
+    /// hands are told when they do.
+    fn shut_down_everywhere(&mut self, id: &FrameworkId) {
+        let launches = self.frameworks.get(id).map(|state| state.launches.clone()).unwrap_or_default();
+        let agents: BTreeSet<AgentId> =
+            launches.iter().filter_map(|launch| self.launches.get(launch)).map(|row| row.agent.clone()).collect();
+        for agent in agents {
+            if self.is_shaken(&agent) {
+                self.order(&agent, Order::ShutdownFramework(id.clone()));
+            }
+        }
+    }
+
+    /// A task is over, or is to be ended.
+    pub(super) fn put_task(&mut self, row: &TaskRow, fx: &mut Effects<Output>) {
+        let framework = self.frameworks.entry(row.framework.clone()).or_default();
+        let ordered = framework.tasks.get(&row.task).filter(|fact| fact.launch == row.launch);
+        let fact = TaskFact {
+            launch: row.launch.clone(),
+            ended: row.state.is_terminal(),
+            kill: row.kill,
+            ordered: ordered.map_or(0, |fact| fact.ordered),
+        };
+        framework.tasks.insert(row.task.clone(), fact);
+        if self.term.is_none() {
+            return;
+        }
+        if row.state.is_terminal() {
+            self.release_task(&row.launch, &row.task, fx);
+            return;
+        }
+        let agent = self.launches.get(&row.launch).map(|launch| launch.agent.clone());
+        if let Some(agent) = agent.filter(|agent| self.is_shaken(agent)) {
+            self.order_kill(&agent, &row.framework, &row.task);
+        }
+    }
+
+    /// The registry has forgotten a task, whose id may be used again.
+    pub(super) fn delete_task(&mut self, framework: &FrameworkId, task: &TaskId) {
+        if let Some(state) = self.frameworks.get_mut(framework) {
+            state.tasks.remove(task);
+        }
+        self.forget_framework_if_idle(framework);
+    }
+
+    /// Orders the end of a task if the registry wants it and it was not ordered in this term.
+    pub(super) fn order_kill(&mut self, agent: &AgentId, framework: &FrameworkId, task: &TaskId) {
+        let fact = self.frameworks.get_mut(framework).and_then(|state| state.tasks.get_mut(task));
+        let Some(fact) = fact.filter(|fact| !fact.ended) else { return };
+        let Some(kill) = fact.kill.filter(|kill| kill.number > fact.ordered) else { return };
+        fact.ordered = kill.number;
+        let order = Order::Kill { framework: framework.clone(), task: task.clone(), grace_ms: kill.grace_ms };
+        self.order(agent, order);
+    }
+
+    /// At the start of a term: what ended while nobody led is released.
+    pub(super) fn release_ended_tasks(&mut self, fx: &mut Effects<Output>) {
+        let ended: Vec<_> = self
+            .launches
+            .values()
+            .flat_map(|row| row.tasks.iter().map(move |task| (row, &task.task)))
+            .filter(|(row, task)| {
+                let framework = self.frameworks.get(&row.framework);
+                framework.is_some_and(|framework| Framework::has_ended(framework, task, &row.launch))
+            })
+            .map(|(row, task)| (row.launch.clone(), task.clone()))
+            .collect();
+        for (launch, task) in ended {
+            self.release_task(&launch, &task, fx);
+        }
+    }
+}

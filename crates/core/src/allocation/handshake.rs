@@ -1,0 +1,292 @@
+//! Agents come, or come again: they are admitted, and their launches are settled.
+//!
+//! | row | report | settled as |
+//! |---|---|---|
+//! | yes | names the launch | held; tasks that it does not name have ended there and hold nothing |
+//! | yes, its order was taken up | does not | over: the row is deleted |
+//! | yes, its order was not | does not | ordered again under a new number |
+//! | no | names the launch | adopted, never killed, unless its framework was removed |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesos_model::{AgentId, CallId, FrameworkId, LaunchId, Resources, TaskId, Term, Time};
+
+use super::{Allocator, Output, liveness::refuses, state::Framework};
+use crate::{
+    machine::Effects,
+    message::{AgentReport, Order, ReportedLaunch, ToAgent},
+    row::{AgentRow, AgentState, LaunchRow, LaunchTask},
+};
+
+/// Why an agent with this id and instance is not admitted.
+pub(super) fn refusal(row: &AgentRow, instance: u128) -> Option<ToAgent> {
+    if row.instance != instance {
+        let reason = format!(
+            "agent id {} belongs to the agent at {}; a copied work directory must be emptied before its agent starts",
+            row.id, row.hostname
+        );
+        return Some(ToAgent::Refused { instance, reason, gone: false });
+    }
+    let gone = row.state == AgentState::Gone;
+    gone.then(|| ToAgent::Refused { instance, reason: "the agent was marked as gone".to_owned(), gone: true })
+}
+
+impl Allocator {
+    /// An agent reports everything that it has.
+    pub(super) fn report(&mut self, now: Time, report: AgentReport, fx: &mut Effects<Output>) {
+        let Some(term) = self.term else { return };
+        if refuses(report.term, term) {
+            fx.emit(Output::RaiseEpoch(report.term));
+            return;
+        }
+        let known = report.agent.as_ref().or_else(|| self.instances.get(&report.instance)).cloned();
+        let row = known.as_ref().and_then(|id| self.agents.get(id)).and_then(|state| state.row.as_ref());
+        if let Some(message) = row.and_then(|row| refusal(row, report.instance)) {
+            self.answer_report(&report, known.as_ref(), message, fx);
+            return;
+        }
+        if let Some(id) = &known {
+            match self.freshness(term, id, &report) {
+                Freshness::Old => return,
+                Freshness::Doubtful => {
+                    self.answer_report(&report, known.as_ref(), ToAgent::Handshake { term }, fx);
+                    return;
+                }
+                Freshness::Good => {}
+            }
+        }
+        let id = known.unwrap_or_else(|| self.name_agent(term));
+        self.metrics.handshakes += 1;
+        self.admit(now, term, &id, &report, fx);
+        self.hear(now, &id);
+        let welcome = ToAgent::Welcome { instance: report.instance, agent: id.clone(), term };
+        self.answer_report(&report, Some(&id), welcome, fx);
+        self.settle_launches(now, term, &id, report, fx);
+    }
+
+    fn answer_report(
+        &self,
+        report: &AgentReport,
+        id: Option<&AgentId>,
+        message: ToAgent,
+        fx: &mut Effects<Output>,
+    ) {
+        fx.emit(match (&report.agent, id) {
+            (Some(_), Some(id)) => Output::Agent { agent: id.clone(), message },
+            _ => Output::Unregistered { instance: report.instance, message },
+        });
+    }
+
+    /// The bus may bring a report late or twice. What an old one lists in excess, the next beats put right,
+    /// but a launch must not be ordered again because an old report does not know of it yet.
+    fn freshness(&self, term: Term, id: &AgentId, report: &AgentReport) -> Freshness {
+        let Some(state) = self.agents.get(id) else { return Freshness::Good };
+        let taken_up = state.lane.acknowledged();
+        if taken_up > 0 && (report.term != term || report.number < taken_up) {
+            return Freshness::Old;
+        }
+        let named: BTreeSet<&LaunchId> = report.launches.iter().map(|launch| &launch.launch).collect();
+        let uncovered = state.launches.iter().filter_map(|launch| self.launches.get(launch)).any(|row| {
+            row.sent.0 != term && row.sent > (report.term, report.number) && !named.contains(&row.launch)
+        });
+        if uncovered && report.answers != Some(term) { Freshness::Doubtful } else { Freshness::Good }
+    }
+
+    fn name_agent(&mut self, term: Term) -> AgentId {
+        let id = AgentId::from(format!("{}-S{}", term.leader_text(), self.agents_named));
+        self.agents_named += 1;
+        id
+    }
+
+    /// Writes the agent's row if the report says anything new.
+    fn admit(&mut self, now: Time, term: Term, id: &AgentId, report: &AgentReport, fx: &mut Effects<Output>) {
+        let old = self.agents.get(id).and_then(|state| state.row.clone());
+        let row = AgentRow {
+            id: id.clone(),
+            instance: report.instance,
+            boot: report.boot.clone(),
+            hostname: report.hostname.clone(),
+            port: report.port,
+            version: report.version.clone(),
+            total: report.total.clone(),
+            attributes: report.attributes.clone(),
+            domain: report.domain.clone(),
+            state: AgentState::Active,
+            deactivated: old.as_ref().is_some_and(|old| old.deactivated),
+            handshake: term,
+            registered: old.as_ref().map_or(now, |old| old.registered),
+            reregistered: now,
+            body: report.body.clone(),
+        };
+        let same = old.as_ref().is_some_and(|old| AgentRow { reregistered: old.reregistered, ..row.clone() } == *old);
+        if same {
+            return;
+        }
+        let offers_stand = old.as_ref().is_some_and(|old| {
+            (&old.total, &old.attributes, &old.domain, &old.hostname, old.port)
+                == (&row.total, &row.attributes, &row.domain, &row.hostname, row.port)
+        });
+        if !offers_stand {
+            self.rescind_all_of(id, fx);
+            self.filters.drop_agent(id);
+        }
+        self.write_agent(row, fx);
+    }
+
+    fn settle_launches(
+        &mut self,
+        now: Time,
+        term: Term,
+        id: &AgentId,
+        report: AgentReport,
+        fx: &mut Effects<Output>,
+    ) {
+        let seen = (report.term, report.number);
+        if report.term == term {
+            self.acknowledge(now, id, report.number);
+        }
+        let mut removed: BTreeSet<FrameworkId> = BTreeSet::new();
+        let mut reported: BTreeMap<LaunchId, ReportedLaunch> =
+            report.launches.into_iter().map(|launch| (launch.launch.clone(), launch)).collect();
+        let mut again = Vec::new();
+        for launch in self.agents.get(id).map(|state| state.launches.clone()).unwrap_or_default() {
+            let Some(row) = self.launches.get(&launch) else { continue };
+            if let Some(reported) = reported.remove(&launch) {
+                self.bodies.remove(&launch);
+                self.hold_launch(&launch, &reported, fx);
+            } else if row.sent <= seen {
+                self.delete_launch(&launch, fx);
+            } else if row.sent.0 != term {
+                again.push((row.sent, launch));
+            }
+        }
+        again.sort();
+        for (_, launch) in again {
+            self.order_again(term, &launch, fx);
+        }
+        for launch in reported.into_values() {
+            if !self.launches.contains_key(&launch.launch) {
+                self.adopt(now, id, launch, fx);
+            }
+        }
+        self.rewind_orders(id);
+        for launch in self.agents.get(id).map(|state| state.launches.clone()).unwrap_or_default() {
+            let Some(row) = self.launches.get(&launch) else { continue };
+            let framework = row.framework.clone();
+            if self.frameworks.get(&framework).is_some_and(Framework::is_removed) {
+                removed.insert(framework);
+                continue;
+            }
+            let tasks: Vec<TaskId> = row.tasks.iter().map(|task| task.task.clone()).collect();
+            for task in tasks {
+                self.order_kill(id, &framework, &task);
+            }
+        }
+        for framework in removed {
+            self.order(id, Order::ShutdownFramework(framework));
+        }
+    }
+
+    fn rewind_orders(&mut self, id: &AgentId) {
+        if let Some(state) = self.agents.get_mut(id) {
+            state.mismatches = 0;
+            state.lane.rewind();
+            self.speaking.insert(id.clone());
+        }
+    }
+
+    /// Tasks that have ended on the agent hold nothing any more. The row stays until the registry knows their
+    /// end: without it, the registry would take them for lost.
+    fn hold_launch(&mut self, launch: &LaunchId, reported: &ReportedLaunch, fx: &mut Effects<Output>) {
+        let Some(row) = self.launches.get(launch) else { return };
+        let running: BTreeSet<&TaskId> = reported.tasks.iter().map(|(task, _)| task).collect();
+        let mut held = row.clone();
+        for task in &mut held.tasks {
+            if !running.contains(&task.task) {
+                task.resources = Resources::new();
+            }
+        }
+        let mut left_over = Resources::new();
+        if running.is_empty() {
+            left_over = std::mem::take(&mut held.executor_resources);
+        }
+        if held == *row {
+            return;
+        }
+        let (agent, framework, executor) = (held.agent.clone(), held.framework.clone(), held.executor.clone());
+        self.write_launch(held, fx);
+        // The executor may live on by a launch that joined it.
+        let heir = self
+            .launches_of_executor(&agent, &framework, &executor)
+            .find(|row| row.launch != *launch && row.executor_resources.is_empty())
+            .cloned();
+        if let Some(mut heir) = heir.filter(|_| !left_over.is_empty()) {
+            heir.executor_resources = left_over;
+            self.write_launch(heir, fx);
+        }
+    }
+
+    /// An intent that the agent has not seen leaves again under a new number.
+    fn order_again(&mut self, term: Term, launch: &LaunchId, fx: &mut Effects<Output>) {
+        let Some(row) = self.launches.get(launch) else { return };
+        let removed = self.frameworks.get(&row.framework).is_some_and(Framework::is_removed);
+        let body = self.bodies.get(launch).filter(|body| !removed && body.tasks.len() == row.tasks.len());
+        let Some(body) = body else {
+            // Nobody wants it any more, or nobody knows any more what it was: it will never run.
+            self.delete_launch(launch, fx);
+            return;
+        };
+        let mut row = row.clone();
+        let order = self.launch_order(&row, body);
+        row.sent = (term, self.order(&row.agent.clone(), order));
+        self.write_launch(row, fx);
+    }
+
+    /// A launch that no row knows: the agent's word counts.
+    fn adopt(&mut self, now: Time, agent: &AgentId, reported: ReportedLaunch, fx: &mut Effects<Output>) {
+        let framework = self.frameworks.get(&reported.framework);
+        let ended =
+            |task: &TaskId| framework.is_some_and(|framework| framework.has_ended(task, &reported.launch));
+        let tasks: Vec<LaunchTask> = reported
+            .tasks
+            .iter()
+            .filter(|(task, _)| !ended(task))
+            .map(|(task, resources)| LaunchTask {
+                task: task.clone(),
+                name: String::new(),
+                resources: resources.clone(),
+            })
+            .collect();
+        if tasks.is_empty() {
+            return;
+        }
+        self.metrics.launches_adopted += 1;
+        // What was offered may be what it holds.
+        self.rescind_all_of(agent, fx);
+        let row = LaunchRow {
+            launch: reported.launch,
+            framework: reported.framework,
+            role: reported.role,
+            agent: agent.clone(),
+            executor: reported.executor,
+            executor_resources: reported.executor_resources,
+            tasks,
+            // Before every order, so that it is over as soon as the agent does not name it.
+            sent: (Term::default(), 0),
+            call: CallId::default(),
+            time: now,
+            trace: None,
+            adopted: Some(reported.facts),
+        };
+        self.write_launch(row, fx);
+    }
+}
+
+enum Freshness {
+    /// Says what is or may be true.
+    Good,
+    /// Something hangs on it, and it may be old.
+    Doubtful,
+    /// The agent has since said more.
+    Old,
+}

@@ -1,0 +1,171 @@
+//! Agents are heard of, or taken for unreachable.
+
+use std::{collections::VecDeque, time::Duration};
+
+use mesos_model::{AgentId, FrameworkId, Term, Time};
+
+use super::{Allocator, Output, timers::Timers};
+use crate::{
+    machine::Effects,
+    message::{StreamEvent, ToAgent},
+    row::AgentState,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Beats in a row with nothing under way whose digest is wrong, until the agent must report.
+const MISMATCHES_MAX: u32 = 2;
+
+/// Who was silent for how long. An agent's timer is set anew only when it rings, not at each beat.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    timers: Timers<AgentId>,
+    /// Silence before this point in time does not count.
+    since: Time,
+    deaf: bool,
+    /// When agents were marked, in the last minute.
+    marks: VecDeque<Time>,
+}
+
+impl Silence {
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.timers.first()
+    }
+
+    /// The listener itself does not hear, or hears again: then everybody gets a full timeout.
+    pub(super) fn set_deaf(&mut self, now: Time, deaf: bool) {
+        if self.deaf && !deaf {
+            self.since = now;
+        }
+        self.deaf = deaf;
+    }
+}
+
+/// Whether an agent that obeys `obeyed` refuses orders of `term`.
+pub(super) fn refuses(obeyed: Term, term: Term) -> bool {
+    obeyed.epoch > term.epoch || (obeyed.epoch == term.epoch && obeyed.leader != term.leader)
+}
+
+impl Allocator {
+    /// A term begins: every agent that was not given up gets a full timeout for its handshake.
+    pub(super) fn begin_silence(&mut self, now: Time) {
+        self.silence.since = now;
+        let due = now.after(self.options.agent_timeout);
+        for (id, state) in &mut self.agents {
+            state.heard = now;
+            if state.row.as_ref().is_some_and(|row| row.state == AgentState::Active) {
+                self.silence.timers.set(id.clone(), due);
+            }
+        }
+    }
+
+    /// An agent was heard of by a handshake.
+    pub(super) fn hear(&mut self, now: Time, agent: &AgentId) {
+        if let Some(state) = self.agents.get_mut(agent) {
+            state.heard = now;
+            self.silence.timers.set(agent.clone(), now.after(self.options.agent_timeout));
+        }
+    }
+
+    /// An agent says that it lives, how far it has come with its orders, and what it holds.
+    pub(super) fn beat(
+        &mut self,
+        now: Time,
+        agent: &AgentId,
+        instance: u128,
+        (obeyed, number): (Term, u64),
+        digest: u64,
+        fx: &mut Effects<Output>,
+    ) {
+        let Some(term) = self.term else { return };
+        if refuses(obeyed, term) {
+            fx.emit(Output::RaiseEpoch(obeyed));
+            return;
+        }
+        let known = self.agents.get(agent).and_then(|state| state.row.as_ref());
+        if let Some(refusal) = known.and_then(|row| super::handshake::refusal(row, instance)) {
+            fx.emit(Output::Agent { agent: agent.clone(), message: refusal });
+            return;
+        }
+        if !self.is_shaken(agent) || obeyed != term {
+            fx.emit(Output::Agent { agent: agent.clone(), message: ToAgent::Handshake { term } });
+            return;
+        }
+        self.acknowledge(now, agent, number);
+        let expected = self.digest_of(agent);
+        let Some(state) = self.agents.get_mut(agent) else { return };
+        state.heard = now;
+        let differs = state.lane.is_idle() && digest != expected;
+        state.mismatches = if differs { state.mismatches + 1 } else { 0 };
+        let message = if state.mismatches >= MISMATCHES_MAX {
+            state.mismatches = 0;
+            ToAgent::Handshake { term }
+        } else {
+            ToAgent::Heard { term }
+        };
+        fx.emit(Output::Agent { agent: agent.clone(), message });
+    }
+
+    /// An agent obeys someone above this term.
+    pub(super) fn disobeyed(&mut self, obeyed: Term, fx: &mut Effects<Output>) {
+        if self.term.is_some_and(|term| refuses(obeyed, term)) {
+            fx.emit(Output::RaiseEpoch(obeyed));
+        }
+    }
+
+    /// Agents that were silent for too long are taken for unreachable, a limited number per minute: if many
+    /// fall silent at once, it is more likely the network than they.
+    pub(super) fn mark_silent_agents(&mut self, now: Time, fx: &mut Effects<Output>) {
+        let timeout = self.options.agent_timeout;
+        while let Some(id) = self.silence.timers.pop_due(now) {
+            let Some(state) = self.agents.get(&id) else { continue };
+            if !state.row.as_ref().is_some_and(|row| row.state == AgentState::Active) {
+                continue;
+            }
+            if self.silence.deaf {
+                self.silence.timers.set(id, now.after(timeout));
+                continue;
+            }
+            let due = state.heard.max(self.silence.since).after(timeout);
+            if due > now {
+                self.silence.timers.set(id, due);
+                continue;
+            }
+            while self.silence.marks.front().is_some_and(|mark| mark.after(MINUTE) <= now) {
+                self.silence.marks.pop_front();
+            }
+            match self.silence.marks.front().filter(|_| self.silence.marks.len() >= self.marks_per_minute()) {
+                Some(first) => {
+                    let again = first.after(MINUTE);
+                    self.silence.timers.set(id, again);
+                }
+                None => {
+                    self.silence.marks.push_back(now);
+                    self.mark_unreachable(now, &id, fx);
+                }
+            }
+        }
+    }
+
+    fn marks_per_minute(&self) -> usize {
+        let percent = usize::try_from(self.options.unreachable_per_minute_percent).unwrap_or(100);
+        (self.agents.len().saturating_mul(percent) / 100).max(1)
+    }
+
+    fn mark_unreachable(&mut self, now: Time, id: &AgentId, fx: &mut Effects<Output>) {
+        let Some(state) = self.agents.get(id) else { return };
+        let Some(mut row) = state.row.clone() else { return };
+        let on_it = state.launches.iter().filter_map(|launch| self.launches.get(launch)).map(|row| &row.framework);
+        let offered = state.offers.iter().filter_map(|offer| self.book.get(*offer)).map(|offer| &offer.framework);
+        let concerned: std::collections::BTreeSet<FrameworkId> = on_it.chain(offered).cloned().collect();
+        row.state = AgentState::Unreachable { since: now };
+        self.metrics.agents_unreachable += 1;
+        self.write_agent(row, fx);
+        self.rescind_all_of(id, fx);
+        self.filters.drop_agent(id);
+        self.retries.clear(id);
+        for framework in concerned {
+            let event = StreamEvent::Failure { agent: id.clone(), executor: None, status: None };
+            self.tell(&framework, event, fx);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A driver's requests to its store, carried out.
+
+use std::{sync::Arc, time::Duration};
+
+use mesos_core::{
+    driver::{Done, Failure, Granted, Lease, Snapshot},
+    row::RowChange,
+};
+use mesos_model::Time;
+use mesos_ports::store::{Change, Commit, Fence, Store, StoreError};
+use uuid::Uuid;
+
+use crate::codec;
+
+/// The store of one service's driver.
+#[derive(Clone)]
+pub(crate) struct StoreSide {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) service: &'static str,
+    pub(crate) lease: Duration,
+}
+
+impl StoreSide {
+    /// All rows of a service, decoded.
+    pub(crate) async fn load(&self, service: &'static str) -> Result<Snapshot, Failure> {
+        let loaded = self.store.load(service).await.map_err(failure).inspect_err(|failure| {
+            tracing::warn!(service, ?failure, "cannot load rows; trying again");
+        })?;
+        let rows = codec::decode_rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
+        Ok(Snapshot { rows, seq: loaded.seq, epoch: loaded.epoch })
+    }
+
+    pub(crate) async fn acquire(&self, leader: u128, previous: Option<u128>, epoch_min: u64) -> Result<Granted, Failure> {
+        let previous = previous.map(Uuid::from_u128);
+        let acquired = self.store.acquire(self.service, Uuid::from_u128(leader), previous, epoch_min, self.lease).await;
+        let acquired = acquired.map_err(failure)?;
+        Ok(Granted {
+            epoch: acquired.fence.epoch,
+            seq: acquired.fence.seq,
+            last_epoch: acquired.last_epoch,
+            store_time: Time(acquired.store_time_ms),
+        })
+    }
+
+    /// Commits, and gives back the rows as they were encoded, for followers.
+    pub(crate) async fn commit(
+        &self,
+        lease: Lease,
+        batch: u128,
+        changes: &[RowChange],
+        peer_cursor: u64,
+    ) -> (Vec<Change>, Result<Done, Failure>) {
+        let changes = encode(changes);
+        let commit = Commit {
+            service: self.service,
+            fence: fence(lease),
+            batch: Uuid::from_u128(batch),
+            changes: changes.clone(),
+            peer_cursor,
+            lease: self.lease,
+        };
+        let done = self.store.commit(commit).await.map_err(failure);
+        if let Err(Failure::Unavailable(error)) = &done {
+            tracing::warn!(service = self.service, %error, "a commit has no known outcome; asking again");
+        }
+        (changes, done.map(|done| Done { seq: done.seq, store_time: Time(done.store_time_ms) }))
+    }
+
+    pub(crate) async fn release(&self, lease: Lease) {
+        if let Err(error) = self.store.release(self.service, fence(lease)).await {
+            tracing::debug!(service = self.service, %error, "the lease was not given back; it will run out");
+        }
+    }
+}
+
+fn fence(lease: Lease) -> Fence {
+    Fence { epoch: lease.term.epoch, leader: Uuid::from_u128(lease.term.leader), seq: lease.seq }
+}
+
+fn encode(changes: &[RowChange]) -> Vec<Change> {
+    changes
+        .iter()
+        .filter_map(|change| match codec::encode_row(change) {
+            Ok(change) => Some(change),
+            Err(error) => {
+                tracing::error!(%error, "a row cannot be encoded and is left out");
+                None
+            }
+        })
+        .collect()
+}
+
+fn failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Fenced { epoch } => Failure::Fenced { epoch },
+        StoreError::RolledBack { .. } => Failure::RolledBack,
+        StoreError::Held { left_ms } => Failure::Held { left: Duration::from_millis(left_ms) },
+        StoreError::ReadOnly(why) | StoreError::Unusable(why) => Failure::ReadOnly(why),
+        StoreError::Unavailable(why) => Failure::Unavailable(why),
+        StoreError::Trimmed { first } => Failure::Unavailable(format!("the stream starts at {first}")),
+    }
+}
