@@ -94,6 +94,20 @@ pub enum AnswerBody {
         /// The ERROR event's message.
         message: String,
     },
+    /// The launcher took a submission in.
+    Submitted {
+        /// The launcher's own id.
+        framework: FrameworkId,
+        /// One per instance.
+        tasks: Vec<TaskId>,
+    },
+    /// What the launcher knows of its tasks.
+    Jobs {
+        /// The launcher's own id; absent before it was ever subscribed.
+        framework: Option<FrameworkId>,
+        /// The tasks asked for that it knows.
+        jobs: Vec<JobView>,
+    },
 }
 
 impl Answer {
@@ -664,6 +678,73 @@ pub fn digest<'a>(launches: impl IntoIterator<Item = &'a LaunchId>) -> u64 {
         });
         sum.wrapping_add(hash)
     })
+}
+
+// The launcher: the built-in framework behind `mesos launch`.
+
+/// What is asked of the launcher. It is answered with [`AnswerBody::Submitted`] or [`AnswerBody::Jobs`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum LauncherCall {
+    /// Run a task, once or several times.
+    Submit(Box<Submission>),
+    /// End a task, whether it runs or waits.
+    Kill {
+        /// Which.
+        task: TaskId,
+        /// Between the polite signal and the final one; `None` is the task's own.
+        grace_ms: Option<u64>,
+    },
+    /// What is known of these tasks; none named means all.
+    Query {
+        /// Which.
+        tasks: Vec<TaskId>,
+    },
+}
+
+/// A task to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submission {
+    /// For people; the ids are made of it.
+    pub name: String,
+    /// How many.
+    pub instances: u32,
+    /// A protobuf `TaskInfo` without ids.
+    pub template: Bytes,
+    /// What each needs.
+    pub resources: Resources,
+    /// In which role.
+    pub role: Role,
+    /// Only agents that have all of these.
+    #[serde(default)]
+    pub attributes: Vec<Attribute>,
+}
+
+/// A task of the launcher, to look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its id.
+    pub task: TaskId,
+    /// For people.
+    pub name: String,
+    /// Where it stands; `Staging` without an agent is waiting for an offer.
+    pub state: TaskState,
+    /// Where it was placed.
+    #[serde(default)]
+    pub agent: Option<AgentId>,
+    /// What its last status says, or what it waits for.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<mesos_model::Reason>,
+    /// Exit code of its process, if it exited by itself.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// When it was submitted.
+    pub time: mesos_model::Time,
+    /// When it ended.
+    #[serde(default)]
+    pub ended: Option<mesos_model::Time>,
 }
 
 // Files: asked of an agent itself, under `Subjects::agent_files`.

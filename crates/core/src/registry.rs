@@ -19,6 +19,7 @@ mod reconcile;
 mod status;
 mod subscription;
 #[cfg(test)]
+#[cfg(test)]
 mod tests;
 
 use std::{

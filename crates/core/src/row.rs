@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesos_model::{
-    AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, Resources, Role, TaskId, TaskState, TaskStatus, Term,
-    Time, Trace, attribute::Attribute,
+    AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, Reason, Resources, Role, TaskId, TaskState, TaskStatus,
+    Term, Time, Trace, attribute::Attribute,
 };
 use serde::{Deserialize, Serialize};
 
@@ -572,6 +572,27 @@ pub struct JobRow {
     /// The agent it was given to.
     #[serde(default)]
     pub agent: Option<AgentId>,
+    /// For people; its id is made of it.
+    #[serde(default)]
+    pub name: String,
+    /// In which role; empty means `*`.
+    #[serde(default)]
+    pub role: Role,
+    /// Only agents that have all of these.
+    #[serde(default)]
+    pub attributes: Vec<Attribute>,
+    /// Its last status in words.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Its last status' reason.
+    #[serde(default)]
+    pub reason: Option<Reason>,
+    /// Exit code of its process, if it exited by itself.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// It is to be ended.
+    #[serde(default)]
+    pub kill: Option<KillOrder>,
     /// When it was submitted.
     pub time: Time,
     /// When it ended.

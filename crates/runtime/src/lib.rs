@@ -1,16 +1,20 @@
-//! The shell around machines: the loop that moves bytes and timers, telemetry.
+//! The shell around machines: the loop that moves bytes and timers, options, telemetry, the process.
 //!
 //! # Layout
 //! - [`shell`]: runs a service's machine with a bus and a store.
 //! - [`solo`]: runs a machine with a store only.
 //! - [`follow`]: follows a change stream.
 //! - [`codec`]: rows and messages as bytes.
+//! - [`config`]: the option ladder.
+//! - [`process`]: a process in one role: signals, an orderly end, exit status.
 //! - [`clock`]: a clock that never jumps.
 //! - [`telemetry`]: log lines, metrics, traces.
 
 pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod follow;
+pub mod process;
 pub mod shell;
 pub mod solo;
 mod store_side;

@@ -72,6 +72,8 @@ pub trait Service: Send + 'static {
     fn route(output: <Self::Machine as Machine>::Output) -> Route;
     /// The peer's stream was applied up to the head asked for.
     fn caught_up(token: u64) -> Option<<Self::Machine as Machine>::Event>;
+    /// The peer's present term, as its record in the store names it; told before `caught_up`.
+    fn peer_term(term: Term) -> Option<<Self::Machine as Machine>::Event>;
     /// The bus is back.
     fn bus_back() -> <Self::Machine as Machine>::Event;
     /// The service's own beat does not come back over the bus, or does again.
@@ -125,7 +127,7 @@ const KEPT_ENTRIES: u64 = 10_000;
 enum Work<S: Service> {
     Input(Input<<S::Machine as Machine>::Event>),
     Message { message: Message, batch: Vec<S::Inbound> },
-    Head { token: u64, seq: u64 },
+    Head { token: u64, seq: u64, term: Option<Term> },
     Encoded(Vec<Change>),
     Beat,
     Pulse,
@@ -237,7 +239,9 @@ impl<S: Service> Shell<S> {
                     self.flush(&mut events);
                     self.handle(input);
                 }
-                Work::Head { token, seq } => {
+                Work::Head { token, seq, term } => {
+                    events.extend(term.and_then(S::peer_term));
+                    self.flush(&mut events);
                     if let Some(event) = S::caught_up(token) {
                         self.handle(Input::AfterPeer { seq, event });
                     }
@@ -515,7 +519,8 @@ impl<S: Service> Shell<S> {
                 match store.head(S::PEER).await {
                     Ok(head) => {
                         let seq = head.map_or(0, |head| head.seq);
-                        let _ = inputs.send(Work::Head { token, seq });
+                        let term = head.map(|head| Term { epoch: head.epoch, leader: head.leader.as_u128() });
+                        let _ = inputs.send(Work::Head { token, seq, term });
                         return;
                     }
                     Err(error) if inputs.is_closed() => {
@@ -596,6 +601,8 @@ pub mod kind {
     pub const ALLOCATOR: &str = "to-allocator";
     /// `Vec<ToRegistry>`.
     pub const REGISTRY: &str = "to-registry";
+    /// `Vec<Call<LauncherCall>>`.
+    pub const LAUNCHER: &str = "to-launcher";
     /// `FilesRequest`.
     pub const FILES: &str = "files";
     /// `FilesAnswer`.

@@ -3,7 +3,12 @@
 //! A trace belongs to a task: its position ([`Trace`]) travels in calls, rows, orders and statuses, and
 //! every service hangs its spans below it. Unsampled traces cost nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fs::File,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use mesos_model::Trace;
 use opentelemetry::{
@@ -17,7 +22,13 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::filter_fn,
+    fmt::MakeWriter,
+    layer::{Layered, SubscriberExt},
+    util::SubscriberInitExt,
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +51,12 @@ pub struct TelemetryOptions {
     pub otlp_endpoint: Option<String>,
     /// The name that spans are under.
     pub service: String,
+    /// Name of the log file without its suffix: `master`, `agent`, …
+    pub role: String,
+    /// Where `<role>.log` is, and below it `frameworks/<framework>.log` of built-in ones.
+    pub log_dir: Option<PathBuf>,
+    /// It was asked for: a log file that cannot be written is an error and not passed over.
+    pub log_dir_required: bool,
 }
 
 /// Keeps telemetry going; flushes it when it is dropped.
@@ -55,11 +72,21 @@ pub fn start(options: &TelemetryOptions) -> Result<Telemetry, String> {
     let level = if options.log_level.is_empty() { "info" } else { &options.log_level };
     let filter = EnvFilter::try_new(level)
         .map_err(|error| format!("--log-level {level}: {error}; for example info, debug or mesos_gateway=debug,info"))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = match options.log_format {
-        LogFormat::Text => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
+    let mut lines = vec![layer(options.log_format, std::io::stderr, std::io::stderr().is_terminal())];
+    if let Some(dir) = &options.log_dir {
+        match log_files(dir, &options.role) {
+            Ok((all, launcher)) => {
+                lines.push(layer(options.log_format, Mutex::new(all), false));
+                let of_launcher = filter_fn(|line| line.target().starts_with("mesos_launcher"));
+                lines.push(layer(options.log_format, Mutex::new(launcher), false).with_filter(of_launcher).boxed());
+            }
+            Err(error) if options.log_dir_required => {
+                return Err(format!("--log-dir {}: cannot be written: {error}", dir.display()));
+            }
+            // Nobody asked for the file; stderr has everything.
+            Err(_) => {}
+        }
+    }
     // A second start in one process (tests) keeps the first subscriber.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     let provider = options.otlp_endpoint.as_deref().map(|endpoint| exporter(endpoint, &options.service)).transpose()?;
@@ -68,6 +95,27 @@ pub fn start(options: &TelemetryOptions) -> Result<Telemetry, String> {
         SAMPLED.store(true, std::sync::atomic::Ordering::Relaxed);
     }
     Ok(Telemetry { provider })
+}
+
+type Lines = Layered<EnvFilter, tracing_subscriber::Registry>;
+
+fn layer<W>(format: LogFormat, writer: W, colours: bool) -> Box<dyn Layer<Lines> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+    match format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// The process's own log file, and the one of its built-in framework.
+fn log_files(dir: &Path, role: &str) -> std::io::Result<(File, File)> {
+    let frameworks = dir.join("frameworks");
+    std::fs::create_dir_all(&frameworks)?;
+    let open = |path: PathBuf| File::options().create(true).append(true).open(path);
+    Ok((open(dir.join(format!("{role}.log")))?, open(frameworks.join("launcher.log"))?))
 }
 
 static SAMPLED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);

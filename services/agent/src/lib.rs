@@ -1,1 +1,26 @@
-//! mesos-agent
+//! The agent: runs, checks, kills and reports the tasks of one host.
+//!
+//! All decisions are `mesos_core::agent`'s; this crate moves bytes between it, the bus, the checkpoint file
+//! and the containerizers.
+//!
+//! # Layout
+//! - [`options`]: what can be chosen.
+//! - `service`: start, recovery, the loop's two ends.
+//! - `inbox`: messages from allocator and registry.
+//! - `outbox`: messages to them.
+//! - `containers`: carries out what the machine wants done with containers.
+//! - `task`: what a `TaskInfo` means for a host.
+//! - `sandbox`: where tasks' files are.
+//! - `files`: the door through which gateways read sandboxes.
+
+mod containers;
+mod files;
+mod inbox;
+pub mod options;
+mod outbox;
+mod sandbox;
+mod service;
+mod task;
+
+pub use options::AgentOptions;
+pub use service::{AgentError, AgentPorts, containerizers, run};

@@ -34,22 +34,33 @@ impl Output {
         let of = |key: &str| labels.and_then(|labels| labels.get(key));
         let base = of(LABEL_LOG_BASE).and_then(|text| text.split_once(','));
         let base = base.and_then(|(out, err)| Some((out.parse().ok()?, err.parse().ok()?)));
-        Output { sandbox: of(LABEL_SANDBOX).map(PathBuf::from), base: base.unwrap_or_default() }
+        Output {
+            sandbox: of(LABEL_SANDBOX).map(PathBuf::from),
+            base: base.unwrap_or_default(),
+        }
     }
 
     /// Copies what the container writes until it ends. Docker keeps all of it, and the files hold a
     /// prefix of it: what they have beyond their size at the creation is skipped, so an agent that comes
     /// back neither repeats nor loses a byte.
     async fn copy(&self, client: &Docker, name: &str) -> Result<(), Error> {
-        let Some(sandbox) = &self.sandbox else { return Ok(()) };
+        let Some(sandbox) = &self.sandbox else {
+            return Ok(());
+        };
         let mut stdout = Sink::open(sandbox.join("stdout"), self.base.0).await?;
         let mut stderr = Sink::open(sandbox.join("stderr"), self.base.1).await?;
-        let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
+        let options = LogsOptionsBuilder::new()
+            .follow(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
         let mut logs = client.logs(name, Some(options));
         while let Some(part) = logs.next().await {
             match part? {
                 LogOutput::StdErr { message } => stderr.write(&message).await?,
-                LogOutput::StdOut { message } | LogOutput::Console { message } => stdout.write(&message).await?,
+                LogOutput::StdOut { message } | LogOutput::Console { message } => {
+                    stdout.write(&message).await?
+                }
                 LogOutput::StdIn { .. } => {}
             }
         }
@@ -65,13 +76,20 @@ struct Sink {
 impl Sink {
     async fn open(path: PathBuf, base: u64) -> std::io::Result<Sink> {
         let flags = nix::libc::O_NOFOLLOW;
-        let file = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path).await?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .custom_flags(flags)
+            .open(path)
+            .await?;
         let skip = file.metadata().await?.len().saturating_sub(base);
         Ok(Sink { file, skip })
     }
 
     async fn write(&mut self, part: &[u8]) -> std::io::Result<()> {
-        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(part.len());
+        let skipped = usize::try_from(self.skip)
+            .unwrap_or(usize::MAX)
+            .min(part.len());
         self.skip -= skipped as u64;
         if skipped < part.len() {
             self.file.write_all(&part[skipped..]).await?;
@@ -84,7 +102,9 @@ impl Sink {
 impl Shared {
     /// Follows a container to its end. A daemon that goes away and comes back is asked again.
     pub(super) async fn follow(self: Arc<Shared>, container: Arc<Container>, output: Output) {
-        let Ok(client) = self.client().await.cloned() else { return };
+        let Ok(client) = self.client().await.cloned() else {
+            return;
+        };
         let name = container.name();
         let copying = {
             let (client, name) = (client.clone(), name.clone());
@@ -113,7 +133,10 @@ impl Shared {
     }
 
     async fn end(&self, client: &Docker, name: &str) -> Exit {
-        let gone = || Exit { message: Some("somebody removed the container".into()), ..Exit::default() };
+        let gone = || Exit {
+            message: Some("somebody removed the container".into()),
+            ..Exit::default()
+        };
         loop {
             let mut waiting = Box::pin(client.wait_container(name, None::<WaitContainerOptions>));
             match waiting.next().await {
@@ -126,7 +149,12 @@ impl Shared {
                 }
             }
             // The daemon answers `wait` also when it shuts down, so the container's own state decides.
-            match timeout(self.options.call_timeout, client.inspect_container(name, None)).await {
+            match timeout(
+                self.options.call_timeout,
+                client.inspect_container(name, None),
+            )
+            .await
+            {
                 Ok(Ok(found)) => {
                     let state = found.state.unwrap_or_default();
                     if state.running == Some(true) {
@@ -139,7 +167,8 @@ impl Shared {
                         code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
                         signal: None,
                         out_of_memory,
-                        message: told.or_else(|| out_of_memory.then(|| "memory limit exceeded".to_string())),
+                        message: told
+                            .or_else(|| out_of_memory.then(|| "memory limit exceeded".to_string())),
                     };
                 }
                 Ok(Err(error)) if is_absent(&error) => return gone(),

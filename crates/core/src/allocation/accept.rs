@@ -365,3 +365,6 @@ impl Allocator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,6 @@ impl Allocator {
 fn behind() -> Answer {
     Answer::refused(503, "The allocator has not caught up with the framework registry yet; try again")
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,9 +29,12 @@ impl Allocator {
         let mut roles: BTreeSet<Role> = row.info.roles.iter().cloned().collect();
         roles.extend(old.iter().flat_map(|old| old.info.roles.iter().cloned()));
         // Another subscription, or none: its offers were for a stream that is no more.
-        if before != after {
+        let another = before != after;
+        if another {
             self.recover_all_of(&id);
-            roles.iter().for_each(|role| self.filters.drop_client(&(id.clone(), role.clone())));
+        }
+        for role in roles.iter().filter(|role| another || !row.info.roles.contains(role)) {
+            self.filters.drop_client(&(id.clone(), role.clone()));
         }
         self.leave_roles(&id, &row, fx);
         self.set_appetite(&id, &roles);
@@ -153,3 +156,6 @@ impl Allocator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

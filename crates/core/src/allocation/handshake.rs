@@ -290,3 +290,6 @@ enum Freshness {
     /// The agent has since said more.
     Old,
 }
+
+#[cfg(test)]
+mod tests;

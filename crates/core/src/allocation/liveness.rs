@@ -169,3 +169,6 @@ impl Allocator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

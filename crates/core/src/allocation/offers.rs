@@ -159,8 +159,8 @@ impl Allocator {
             loop {
                 let asked = if everybody { Asked::Everybody } else { Asked::Only(only) };
                 let Some((client, resources)) = self.pick(now, &agent, &asked) else { break };
-                let offer = self.open_offer(now, term, &client, &agent, resources);
-                batches.entry(client.0).or_default().extend(offer);
+                let Some(offer) = self.open_offer(now, term, &client, &agent, resources) else { break };
+                batches.entry(client.0).or_default().push(offer);
             }
             // Whoever else wants what is left was asked just now.
             self.dirty.remove(&agent);
@@ -348,3 +348,6 @@ fn may_take(framework: &FrameworkRow, role: &Role, resource: &Resource) -> bool 
         && (capabilities.shared_resources || !resource.is_shared())
         && (capabilities.reservation_refinement || levels <= 1)
 }
+
+#[cfg(test)]
+mod tests;

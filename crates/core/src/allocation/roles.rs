@@ -358,5 +358,4 @@ pub(super) fn is_role_or_ancestor(reserved: &Role, role: &Role) -> bool {
 }
 
 #[cfg(test)]
-#[path = "roles_test.rs"]
 mod tests;

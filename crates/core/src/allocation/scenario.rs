@@ -1,0 +1,483 @@
+//! Scenarios as text: `>` is what happens, the lines below it are what the allocator does about it.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use bytes::Bytes;
+use mesos_model::{AgentId, FrameworkId, LaunchId, Reason, Resources, Role, TaskId, TaskState, Term, Time, resources_text};
+
+use super::{Allocator, Event, Options, Output};
+use crate::{
+    machine::{Effects, Machine},
+    message::{
+        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, ExecutorSpec, Operation, OperationKind, Order,
+        ReportedLaunch, RequestId, StreamEvent, TaskSpec, ToAgent, digest,
+    },
+    row::{
+        AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchRow,
+        Row, RowChange, RowKey, Subscription, TaskRow,
+    },
+};
+
+/// A machine, the time, and everything it has written.
+pub(super) struct World {
+    pub(super) machine: Allocator,
+    pub(super) now: Time,
+    pub(super) rows: BTreeMap<RowKey, Row>,
+    calls: u64,
+}
+
+/// Plays a scenario and compares what the allocator does with what the text says it does.
+pub(super) fn plays(text: &str) {
+    plays_with(Options::default(), text);
+}
+
+pub(super) fn plays_with(options: Options, text: &str) {
+    let expected: String = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| line.to_owned() + "\n").collect();
+    let mut world = World::new(options);
+    let mut played = String::new();
+    for line in expected.lines().filter(|line| line.starts_with('>') || line.starts_with('#')) {
+        let _ = writeln!(played, "{line}");
+        if let Some(event) = line.strip_prefix('>') {
+            for line in world.play(event.trim()) {
+                let _ = writeln!(played, "{line}");
+            }
+        }
+    }
+    assert!(played == expected, "expected:\n{expected}\nplayed:\n{played}");
+}
+
+pub(super) fn term(number: u64) -> Term {
+    Term { epoch: number, leader: u128::from(number) }
+}
+
+pub(super) fn resources(text: &str) -> Resources {
+    resources_text::parse(text, "*").unwrap()
+}
+
+impl World {
+    pub(super) fn new(options: Options) -> World {
+        World { machine: Allocator::new(options), now: Time(1_000_000), rows: BTreeMap::new(), calls: 0 }
+    }
+
+    fn play(&mut self, line: &str) -> Vec<String> {
+        let mut words = line.split(' ').filter(|word| !word.is_empty());
+        let what = words.next().unwrap();
+        let words: Vec<&str> = words.collect();
+        let named: BTreeMap<&str, &str> = words.iter().filter_map(|word| word.split_once('=')).collect();
+        let plain: Vec<&str> = words.iter().filter(|word| !word.contains('=')).copied().collect();
+        let number = |name: &str, default: u64| named.get(name).map_or(default, |text| text.parse().unwrap());
+        match what {
+            "lead" => {
+                let n: u64 = plain[0].parse().unwrap();
+                self.batch(|machine, now, fx| machine.lead(now, term(n), fx))
+            }
+            "follow" => {
+                self.machine.follow();
+                vec![]
+            }
+            // A standby that has followed takes over; the old machine is gone.
+            "standby" => {
+                let peers = std::mem::replace(&mut self.machine, Allocator::new(Options::default()));
+                for row in self.rows.values() {
+                    self.machine.restore(RowChange::Put(row.clone()));
+                }
+                let (now, mut fx) = (self.now, Effects::default());
+                for row in peers.frameworks.values().filter_map(|framework| framework.row.clone()) {
+                    self.machine.peer(now, RowChange::Put(Row::Framework(row)), &mut fx);
+                }
+                assert!(fx.changes.is_empty() && fx.outputs.is_empty());
+                vec![]
+            }
+            "framework" => {
+                let row = framework_row(plain[0], &named);
+                self.peer(RowChange::Put(Row::Framework(row)))
+            }
+            "forget" => self.peer(RowChange::Delete(RowKey::Framework(plain[0].into()))),
+            "task" => {
+                let row = task_row(&plain, &named);
+                self.peer(RowChange::Put(Row::Task(row)))
+            }
+            "report" => {
+                let report = report(plain[0], &named);
+                self.step(Event::Agent(AgentToAllocator::Report(Box::new(report))))
+            }
+            "beat" => {
+                let held: Vec<LaunchId> = list(named.get("holds").copied()).map(launch_id).collect();
+                self.step(Event::Agent(AgentToAllocator::Beat {
+                    agent: plain[0].into(),
+                    instance: u128::from(number("instance", instance_of(plain[0]))),
+                    term: term(number("term", 1)),
+                    number: number("number", 0),
+                    digest: digest(&held),
+                }))
+            }
+            "accept" | "decline" => {
+                let call = self.offer_call(what, &plain, &named);
+                self.step(call)
+            }
+            "seq" => self.step(Event::PeerSeq(plain[0].parse().unwrap())),
+            "deaf" => self.step(Event::Deaf(true)),
+            "hears" => self.step(Event::Deaf(false)),
+            "bus-back" => self.step(Event::BusBack),
+            "pass" => self.pass(plain[0].parse().unwrap()),
+            "free" => vec![self.machine.free(&plain[0].into()).to_string()],
+            "allocated" => vec![self.machine.allocated(&plain[0].into()).to_string()],
+            other => panic!("unknown event {other}"),
+        }
+    }
+
+    /// Lets milliseconds pass, with every deadline that comes in them.
+    fn pass(&mut self, ms: u64) -> Vec<String> {
+        let end = self.now.after(Duration::from_millis(ms));
+        let mut lines = Vec::new();
+        while let Some(due) = self.machine.deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            let told = self.batch(|machine, now, fx| machine.tick(now, fx));
+            lines.extend(told.into_iter().map(|line| format!("+{} {line}", (self.now.0 - 1_000_000))));
+        }
+        self.now = end;
+        lines
+    }
+
+    fn peer(&mut self, change: RowChange) -> Vec<String> {
+        self.batch(|machine, now, fx| machine.peer(now, change, fx))
+    }
+
+    fn step(&mut self, event: Event) -> Vec<String> {
+        self.batch(|machine, now, fx| machine.step(now, event, fx))
+    }
+
+    fn batch(&mut self, run: impl FnOnce(&mut Allocator, Time, &mut Effects<Output>)) -> Vec<String> {
+        let fx = self.effects(run);
+        fx.changes.iter().filter_map(change_line).chain(fx.outputs.iter().map(output_line)).collect()
+    }
+
+    /// One batch: checked, and its rows kept.
+    pub(super) fn effects(
+        &mut self,
+        run: impl FnOnce(&mut Allocator, Time, &mut Effects<Output>),
+    ) -> Effects<Output> {
+        let mut fx = Effects::default();
+        run(&mut self.machine, self.now, &mut fx);
+        self.machine.settle(self.now, &mut fx);
+        for change in &fx.changes {
+            match change {
+                RowChange::Put(row) => self.rows.insert(row.key(), row.clone()),
+                RowChange::Delete(key) => self.rows.remove(key),
+            };
+        }
+        self.machine.check().unwrap();
+        fx
+    }
+
+    fn offer_call(&mut self, what: &str, plain: &[&str], named: &BTreeMap<&str, &str>) -> Event {
+        let framework = plain[0];
+        let stream = match named.get("stream") {
+            None => Some(1),
+            Some(&"none") => None,
+            Some(text) => Some(text.parse().unwrap()),
+        };
+        let caller = Caller { framework: framework.into(), stream, operator: false };
+        let offers = list(plain.get(1).copied()).map(offer_id).collect();
+        let refuse_ms = named.get("refuse").map(|text| text.parse().unwrap());
+        let agent = named.get("on").copied().unwrap_or("a");
+        let what = if what == "decline" {
+            AllocatorCall::Decline { caller, offers, refuse_ms }
+        } else {
+            AllocatorCall::Accept { caller, offers, operations: operations(agent, named), refuse_ms }
+        };
+        self.calls += 1;
+        let call = named.get("call").map_or_else(|| format!("call{}", self.calls), |call| (*call).to_owned());
+        Event::Call {
+            request: RequestId(self.calls),
+            call: Call {
+                call: call.into(),
+                gateway: "g".into(),
+                principal: named.get("principal").map(|text| (*text).to_owned()),
+                trace: None,
+                registry_seq: named.get("seq").map_or(0, |text| text.parse().unwrap()),
+                what,
+            },
+        }
+    }
+}
+
+fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
+    text.unwrap_or_default().split(',').filter(|item| !item.is_empty())
+}
+
+/// `O3` is an offer of the first term, `2:O3` one of the second.
+fn offer_id(text: &str) -> mesos_model::OfferId {
+    full_id(text).into()
+}
+
+fn launch_id(text: &str) -> LaunchId {
+    full_id(text).into()
+}
+
+fn full_id(text: &str) -> String {
+    let (epoch, rest) = text.split_once(':').unwrap_or(("1", text));
+    match epoch.parse() {
+        Ok(epoch) => format!("{}-{rest}", term(epoch).leader_text()),
+        Err(_) => text.to_owned(),
+    }
+}
+
+fn short(id: &str) -> String {
+    for epoch in 1..9 {
+        if let Some(rest) = id.strip_prefix(&format!("{}-", term(epoch).leader_text())) {
+            return if epoch == 1 { rest.to_owned() } else { format!("{epoch}:{rest}") };
+        }
+    }
+    id.to_owned()
+}
+
+fn instance_of(agent: &str) -> u64 {
+    agent.bytes().map(u64::from).sum()
+}
+
+pub(super) fn framework_row(id: &str, named: &BTreeMap<&str, &str>) -> FrameworkRow {
+    let number = named.get("sub").map_or(1, |text| text.parse().unwrap());
+    let state = match named.get("state").copied().unwrap_or("connected") {
+        "connected" => FrameworkState::Connected,
+        "lost" => FrameworkState::Lost { since: Time(1) },
+        "removed" => FrameworkState::Removed { since: Time(1) },
+        other => panic!("unknown state {other}"),
+    };
+    let caps: Vec<&str> = list(named.get("caps").copied()).collect();
+    let roles: Vec<Role> = list(Some(named.get("roles").copied().unwrap_or("r"))).map(Role::from).collect();
+    let revived = named.get("revived").map_or(0, |text| text.parse().unwrap());
+    let least = named.get("min").map(|text| resources(text));
+    FrameworkRow {
+        id: id.into(),
+        info: FrameworkInfo {
+            name: id.to_owned(),
+            principal: named.get("principal").map(|text| (*text).to_owned()),
+            capabilities: Capabilities {
+                gpu_resources: caps.contains(&"gpu"),
+                partition_aware: caps.contains(&"partition"),
+                region_aware: caps.contains(&"region"),
+                ..Capabilities::default()
+            },
+            min_allocatable: least.into_iter().flat_map(|least| roles.iter().map(move |role| (role.clone(), vec![least.clone()]))).collect(),
+            roles: roles.clone(),
+            ..FrameworkInfo::default()
+        },
+        body: Bytes::new(),
+        state,
+        subscription: Some(Subscription { number, stream: u128::from(number), gateway: "g".into() }),
+        suppressed: list(named.get("suppressed").copied()).map(Role::from).collect(),
+        revived: roles.into_iter().map(|role| (role, revived)).collect(),
+        recovered: false,
+        registered: Time(1),
+        reregistered: Time(1),
+    }
+}
+
+fn task_row(plain: &[&str], named: &BTreeMap<&str, &str>) -> TaskRow {
+    let state = TaskState::ALL.into_iter().find(|state| state.name() == format!("TASK_{}", plain[2])).unwrap();
+    TaskRow {
+        framework: plain[0].into(),
+        task: plain[1].into(),
+        name: String::new(),
+        launch: launch_id(named.get("launch").copied().unwrap_or("L0")),
+        agent: "a".into(),
+        executor: plain[1].into(),
+        role: "r".into(),
+        resources: Resources::new(),
+        state,
+        status: None,
+        number: 0,
+        pending: vec![],
+        end_acknowledged: false,
+        launch_seen: true,
+        kill: named.get("kill").map(|text| KillOrder { number: text.parse().unwrap(), grace_ms: None }),
+        created: Time(1),
+        trace: None,
+    }
+}
+
+/// `report a total=cpus:4 holds=L0/f/t1:cpus:1+t2:cpus:2`; an agent named `?` has no id.
+fn report(agent: &str, named: &BTreeMap<&str, &str>) -> AgentReport {
+    let number = |name: &str, default: u64| named.get(name).map_or(default, |text| text.parse().unwrap());
+    let launches = list(named.get("holds").copied()).map(reported).collect();
+    let attributes = named.get("attributes").copied().unwrap_or_default();
+    AgentReport {
+        agent: (agent != "?").then(|| AgentId::from(full_id(agent))),
+        instance: u128::from(number("instance", instance_of(agent))),
+        boot: "boot".into(),
+        hostname: format!("host-{agent}"),
+        port: 5051,
+        version: "1".into(),
+        total: resources(named.get("total").copied().unwrap_or("cpus:4;mem:4096")),
+        attributes: mesos_model::attribute::parse(attributes).unwrap(),
+        domain: named.get("region").map(|region| ((*region).to_owned(), "z".to_owned())),
+        body: Bytes::new(),
+        term: term(number("term", 0)),
+        number: number("number", 0),
+        answers: named.get("answers").map(|text| term(text.parse().unwrap())),
+        launches,
+    }
+}
+
+fn reported(text: &str) -> ReportedLaunch {
+    let mut parts = text.split('/');
+    let (launch, framework) = (parts.next().unwrap(), parts.next().unwrap());
+    let tasks = parts.next().unwrap().split('+').filter(|task| !task.is_empty()).map(|task| {
+        let (task, holds) = task.split_once(':').unwrap();
+        (TaskId::from(task), resources(holds))
+    });
+    ReportedLaunch {
+        launch: launch_id(launch),
+        framework: framework.into(),
+        facts: FrameworkFacts { name: framework.into(), ..FrameworkFacts::default() },
+        executor: "e".into(),
+        role: "r".into(),
+        executor_resources: Resources::new(),
+        tasks: tasks.collect(),
+    }
+}
+
+/// `run=t1:cpus:1,t2:cpus:2` launches, `group=…` launches a group, `executor=e:cpus:1` names the executor,
+/// `other=RESERVE` is another operation, `id=x` gives all of them an id.
+fn operations(agent: &str, named: &BTreeMap<&str, &str>) -> Vec<Operation> {
+    let executor = named.get("executor").map(|text| {
+        let (id, holds) = text.split_once(':').unwrap();
+        ExecutorSpec { executor: id.into(), resources: resources(holds), body: Bytes::from_static(b"executor") }
+    });
+    let tasks = |text: Option<&&str>, executor: Option<ExecutorSpec>| -> Vec<TaskSpec> {
+        list(text.copied())
+            .map(|task| {
+                let (id, holds) = task.split_once(':').unwrap();
+                TaskSpec {
+                    task: id.into(),
+                    name: id.to_owned(),
+                    agent: AgentId::from(full_id(agent)),
+                    resources: resources(holds),
+                    executor: executor.clone(),
+                    invalid: None,
+                    body: Bytes::from(format!("body of {id}")),
+                }
+            })
+            .collect()
+    };
+    let id = named.get("id").map(|id| (*id).to_owned());
+    let mut operations = Vec::new();
+    if let Some(name) = named.get("other") {
+        operations.push(Operation { id: id.clone(), kind: OperationKind::Other((*name).to_owned()) });
+    }
+    if named.contains_key("run") {
+        let kind = OperationKind::Launch(tasks(named.get("run"), executor.clone()));
+        operations.push(Operation { id: id.clone(), kind });
+    }
+    if let (Some(group), Some(executor)) = (named.get("group"), executor) {
+        operations.push(Operation { id, kind: OperationKind::LaunchGroup { executor, tasks: tasks(Some(group), None) } });
+    }
+    operations
+}
+
+fn change_line(change: &RowChange) -> Option<String> {
+    Some(match change {
+        RowChange::Put(Row::Agent(row)) => {
+            let state = match row.state {
+                AgentState::Active => format!("shook {}", row.handshake.epoch),
+                AgentState::Unreachable { .. } => "unreachable".to_owned(),
+                AgentState::Gone => "gone".to_owned(),
+            };
+            format!("put agent {} {state}", short(row.id.as_str()))
+        }
+        RowChange::Put(Row::Launch(row)) => format!("put launch {}", launch_text(row)),
+        RowChange::Delete(RowKey::Launch(id)) => format!("delete launch {}", short(id.as_str())),
+        RowChange::Put(Row::Body(_)) | RowChange::Delete(RowKey::Body(_)) => return None,
+        other => panic!("unexpected {other:?}"),
+    })
+}
+
+fn launch_text(row: &LaunchRow) -> String {
+    let tasks: Vec<String> = row.tasks.iter().map(|task| format!("{}[{}]", task.task, task.resources)).collect();
+    let own = if row.executor_resources.is_empty() { String::new() } else { format!("[{}]", row.executor_resources) };
+    let adopted = if row.adopted.is_some() { " adopted" } else { "" };
+    let sent = format!("{}.{}", row.sent.0.epoch, row.sent.1);
+    format!(
+        "{} {}@{} on {} {}{own} {} sent {sent}{adopted}",
+        short(row.launch.as_str()),
+        row.framework,
+        row.role,
+        short(row.agent.as_str()),
+        row.executor,
+        tasks.join(" ")
+    )
+}
+
+fn output_line(output: &Output) -> String {
+    match output {
+        Output::Reply { answer, .. } => format!("reply {} {}", answer.status, answer.text).trim_end().to_owned(),
+        Output::Stream { event, .. } => format!("{}: {}", event.framework, event_text(&event.event)),
+        Output::Agent { agent, message } => format!("{}: {}", short(agent.as_str()), message_text(message)),
+        Output::Unregistered { instance, message } => format!("#{instance}: {}", message_text(message)),
+        Output::AllAgents(message) => format!("all agents: {}", message_text(message)),
+        Output::RaiseEpoch(term) => format!("raise epoch above {}", term.epoch),
+    }
+}
+
+fn event_text(event: &StreamEvent) -> String {
+    match event {
+        StreamEvent::Offers(offers) => {
+            let texts: Vec<String> = offers
+                .iter()
+                .map(|offer| {
+                    let agent = short(offer.agent.as_str());
+                    format!("{}={agent}@{}[{}]", short(offer.id.as_str()), offer.role, offer.resources)
+                })
+                .collect();
+            format!("offers {}", texts.join(" "))
+        }
+        StreamEvent::Rescind(offer) => format!("rescind {}", short(offer.as_str())),
+        StreamEvent::Update { status, .. } => format!(
+            "update {} {} {} {}",
+            status.task,
+            status.state.name(),
+            status.reason.and_then(Reason::name).unwrap_or_default(),
+            short_words(status.message.as_deref().unwrap_or_default())
+        ),
+        StreamEvent::OperationError { operation, message, .. } => format!("operation {operation} failed: {message}"),
+        StreamEvent::Failure { agent, .. } => format!("failure of {}", short(agent.as_str())),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn short_words(text: &str) -> String {
+    text.split(' ').map(short).collect::<Vec<_>>().join(" ")
+}
+
+fn message_text(message: &ToAgent) -> String {
+    match message {
+        ToAgent::Welcome { agent, .. } => format!("welcome {}", short(agent.as_str())),
+        ToAgent::Handshake { term } => format!("handshake {}", term.epoch),
+        ToAgent::Orders { first, orders, .. } => {
+            let texts: Vec<String> = orders.iter().map(order_text).collect();
+            format!("orders from {first}: {}", texts.join(", "))
+        }
+        ToAgent::Refused { gone, .. } => format!("refused{}", if *gone { " gone" } else { "" }),
+        ToAgent::Heard { .. } => "heard".to_owned(),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn order_text(order: &Order) -> String {
+    match order {
+        Order::Launch(order) => {
+            assert!(order.tasks.iter().all(|(task, _, body)| *body == format!("body of {task}")));
+            let tasks: Vec<String> = order.tasks.iter().map(|(task, ..)| task.to_string()).collect();
+            format!("launch {} ({})", short(order.launch.as_str()), tasks.join(" "))
+        }
+        Order::Kill { task, .. } => format!("kill {task}"),
+        Order::ShutdownFramework(framework) => format!("shut down {framework}"),
+    }
+}
+
+/// A framework that is connected in some roles; for tests without text.
+pub(super) fn connected(id: &FrameworkId, roles: &str, number: u64) -> FrameworkRow {
+    let number = number.to_string();
+    framework_row(id.as_str(), &BTreeMap::from([("roles", roles), ("sub", number.as_str())]))
+}

@@ -1,0 +1,223 @@
+//! What a seed draws before its run: how much of which fault there will be, and how frameworks behave.
+
+use crate::rng::Rng;
+
+/// Rates are in ten-thousandths; those of [`Plan::per_tick`] apply to each fifth of a second.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How long faults happen, in milliseconds.
+    pub fault_ms: u64,
+    /// Faults drawn five times a second.
+    pub per_tick: Ticked,
+    /// A message is lost.
+    pub loss: u32,
+    /// A message comes again, later.
+    pub duplicate: u32,
+    /// A message ignores the order of its subject.
+    pub reorder: u32,
+    /// The longest ordinary delay on the bus, in milliseconds.
+    pub bus_delay_ms: u64,
+    /// The longest ordinary delay of the store, in milliseconds.
+    pub store_delay_ms: u64,
+    /// A store operation's answer is lost, with or without its effect.
+    pub unknown_outcome: u32,
+    /// A container does not start.
+    pub container_failure: u32,
+    /// How each framework behaves.
+    pub frameworks: Vec<Temper>,
+}
+
+/// Rates of faults that are drawn five times a second.
+#[derive(Clone, Debug, Default)]
+pub struct Ticked {
+    /// kill -9 of an allocator or a registry.
+    pub crash_service: u32,
+    /// kill -9 of an agent.
+    pub crash_agent: u32,
+    /// kill -9 of a gateway.
+    pub crash_gateway: u32,
+    /// kill -9 of a framework.
+    pub crash_framework: u32,
+    /// An agent's host boots.
+    pub reboot: u32,
+    /// SIGSTOP of anything for a while.
+    pub pause: u32,
+    /// A node is cut from the bus for a while.
+    pub cut: u32,
+    /// The bus loses a large part of all messages for a while.
+    pub loss_spell: u32,
+    /// The store does not answer for a while.
+    pub stall: u32,
+    /// The store refuses writes for a while.
+    pub read_only: u32,
+    /// A replica that is behind takes over.
+    pub rollback: u32,
+    /// The store loses everything.
+    pub wipe: u32,
+    /// Entries behind the peer are trimmed.
+    pub trim: u32,
+}
+
+/// How a framework behaves.
+#[derive(Clone, Debug)]
+pub struct Temper {
+    /// It understands the states of partitions.
+    pub partition_aware: bool,
+    /// It understands TASK_KILLING.
+    pub task_killing: bool,
+    /// How long it may be away.
+    pub failover_ms: u64,
+    /// It accepts an offer (else it declines).
+    pub accept: u32,
+    /// It sits on an offer and says nothing.
+    pub hoard: u32,
+    /// It accepts an offer twice.
+    pub accept_twice: u32,
+    /// It launches a group with an executor.
+    pub group: u32,
+    /// It kills a task, drawn once a second.
+    pub kill: u32,
+    /// It suppresses or revives, drawn once a second.
+    pub appetite: u32,
+    /// It tears itself down, drawn once a second.
+    pub teardown: u32,
+    /// It acknowledges late.
+    pub ack_late: u32,
+    /// It acknowledges twice.
+    pub ack_twice: u32,
+    /// It acknowledges something else first.
+    pub ack_wrong: u32,
+    /// It forgets to acknowledge, and does so when told again.
+    pub ack_forgotten: u32,
+    /// The most tasks that it has at a time.
+    pub tasks_max: usize,
+    /// How long a task runs at most, in milliseconds; some run for ever.
+    pub run_max_ms: u64,
+    /// Tasks run until they are killed.
+    pub run_for_ever: u32,
+}
+
+impl Default for Temper {
+    fn default() -> Self {
+        Temper {
+            partition_aware: true,
+            task_killing: false,
+            failover_ms: 3_600_000,
+            accept: 10_000,
+            hoard: 0,
+            accept_twice: 0,
+            group: 0,
+            kill: 0,
+            appetite: 0,
+            teardown: 0,
+            ack_late: 0,
+            ack_twice: 0,
+            ack_wrong: 0,
+            ack_forgotten: 0,
+            tasks_max: 6,
+            run_max_ms: 10_000,
+            run_for_ever: 0,
+        }
+    }
+}
+
+impl Plan {
+    /// No faults, short delays, three tame frameworks.
+    #[must_use]
+    pub fn calm() -> Plan {
+        Plan {
+            fault_ms: 0,
+            per_tick: Ticked::default(),
+            loss: 0,
+            duplicate: 0,
+            reorder: 0,
+            bus_delay_ms: 2,
+            store_delay_ms: 2,
+            unknown_outcome: 0,
+            container_failure: 0,
+            frameworks: vec![Temper::default(); 3],
+        }
+    }
+
+    /// What the seed draws: each fault is absent, rare or frequent.
+    #[must_use]
+    pub fn draw(rng: &mut Rng) -> Plan {
+        let mut rate = |most: u32| -> u32 {
+            match rng.below(5) {
+                0 | 1 => 0,
+                2 | 3 => u32::try_from(rng.below(u64::from(most / 4) + 1)).unwrap_or(0),
+                _ => u32::try_from(rng.below(u64::from(most) + 1)).unwrap_or(0),
+            }
+        };
+        let per_tick = Ticked {
+            crash_service: rate(200),
+            crash_agent: rate(200),
+            crash_gateway: rate(150),
+            crash_framework: rate(150),
+            reboot: rate(40),
+            pause: rate(200),
+            cut: rate(150),
+            loss_spell: rate(100),
+            stall: rate(100),
+            read_only: rate(60),
+            rollback: rate(100),
+            wipe: rate(8),
+            trim: rate(1000),
+        };
+        let (loss, duplicate, reorder) = (rate(1500), rate(3000), rate(2000));
+        let (unknown_outcome, container_failure) = (rate(500), rate(1500));
+        Plan {
+            fault_ms: rng.between(30_000, 120_000),
+            per_tick,
+            loss,
+            duplicate,
+            reorder,
+            bus_delay_ms: rng.between(1, 50),
+            store_delay_ms: rng.between(1, 40),
+            unknown_outcome,
+            container_failure,
+            frameworks: (0..3).map(|_| Temper::draw(rng)).collect(),
+        }
+    }
+}
+
+impl Temper {
+    fn draw(rng: &mut Rng) -> Temper {
+        let some = |rng: &mut Rng, most: u64| if rng.below(2) == 0 { 0 } else { rng.below(most) as u32 };
+        Temper {
+            partition_aware: rng.below(3) != 0,
+            task_killing: rng.below(2) == 0,
+            failover_ms: [0, 5_000, 30_000, 3_600_000, 3_600_000][rng.below(5) as usize],
+            accept: rng.between(3_000, 10_000) as u32,
+            hoard: some(rng, 1_500),
+            accept_twice: some(rng, 2_000),
+            group: some(rng, 3_000),
+            kill: some(rng, 4_000),
+            appetite: some(rng, 500),
+            teardown: some(rng, 30),
+            ack_late: some(rng, 4_000),
+            ack_twice: some(rng, 3_000),
+            ack_wrong: some(rng, 3_000),
+            ack_forgotten: some(rng, 1_000),
+            tasks_max: rng.between(1, 12) as usize,
+            run_max_ms: rng.between(200, 40_000),
+            run_for_ever: some(rng, 5_000),
+        }
+    }
+
+    /// The same framework on its best behaviour: what happens once faults are over.
+    #[must_use]
+    pub fn reformed(&self) -> Temper {
+        Temper {
+            hoard: 0,
+            accept_twice: 0,
+            appetite: 0,
+            teardown: 0,
+            ack_wrong: 0,
+            ack_late: 0,
+            ack_twice: 0,
+            ack_forgotten: 0,
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Carries out what the machine wants done with containers, and tells it what came of it.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use mesos_container::{
+    checks::{Check, Checker},
+    fetcher::{Fetcher, FetcherOptions},
+};
+use mesos_core::agent::{ContainerOrder, Ended, Event};
+use mesos_model::{AgentId, Reason};
+use mesos_ports::containerizer::{ContainerError, Containerizer, Exit, Running};
+use mesos_proto::v1;
+use mesos_runtime::telemetry::StepSpan;
+use nix::unistd::User;
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{AgentOptions, sandbox, task};
+
+/// What is known of a container that was ordered or found.
+struct Known {
+    containerizer: Arc<dyn Containerizer>,
+    check: Option<(Check, Duration)>,
+    /// Cancelled when it is to be killed before it runs.
+    preparing: Option<CancellationToken>,
+}
+
+/// The containers of one agent. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Containers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: AgentOptions,
+    containerizers: Vec<Arc<dyn Containerizer>>,
+    fetcher: Fetcher,
+    checker: Checker,
+    known: Mutex<HashMap<String, Known>>,
+    events: mpsc::UnboundedSender<Event>,
+    root: bool,
+}
+
+impl Containers {
+    pub(crate) fn new(
+        options: AgentOptions,
+        containerizers: Vec<Arc<dyn Containerizer>>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Containers, String> {
+        let shared = Shared {
+            options,
+            containerizers,
+            fetcher: Fetcher::new(FetcherOptions::default())?,
+            checker: Checker::new()?,
+            known: Mutex::default(),
+            events,
+            root: nix::unistd::geteuid().is_root(),
+        };
+        Ok(Containers { shared: Arc::new(shared) })
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: Event) {
+        let _ = self.shared.events.send(event);
+    }
+
+    /// Finds the containers of this agent again: name, and whether it runs.
+    pub(crate) async fn recover(&self, agent: &AgentId, bodies: &HashMap<String, Bytes>) -> Vec<(String, bool)> {
+        let mut found = Vec::new();
+        for containerizer in &self.shared.containerizers {
+            let recovered = match containerizer.recover(agent.as_str()).await {
+                Ok(recovered) => recovered,
+                Err(error) => {
+                    tracing::error!(containerizer = containerizer.name(), %error, "cannot look for containers of an earlier run");
+                    continue;
+                }
+            };
+            for container in recovered {
+                let check = bodies.get(&container.container_id).and_then(|body| task::check_of(body, self.shared.options.ip));
+                let known = Known { containerizer: containerizer.clone(), check, preparing: None };
+                self.known().insert(container.container_id.clone(), known);
+                found.push((container.container_id, container.running.is_some()));
+            }
+        }
+        found
+    }
+
+    /// Fetches, makes the sandbox, starts, and waits for the end.
+    pub(crate) fn launch(&self, agent: AgentId, order: Arc<ContainerOrder>) {
+        let this = self.clone();
+        let cancel = CancellationToken::new();
+        let Some(first) = self.shared.containerizers.first().cloned() else { return };
+        let known = Known { containerizer: first, check: None, preparing: Some(cancel.clone()) };
+        self.known().insert(order.container.clone(), known);
+        tokio::spawn(async move {
+            let container = order.container.clone();
+            let span = order.trace.map(|trace| StepSpan::start("agent", "agent.start_container", trace));
+            let launched = tokio::select! {
+                launched = this.start(&agent, &order) => launched,
+                () = cancel.cancelled() => Err(killed_early()),
+            };
+            if let Some(span) = span {
+                span.end();
+            }
+            match launched {
+                Ok(running) => {
+                    let late = this.known().get_mut(&container).is_some_and(|known| known.preparing.take().is_none());
+                    let body = this.status_body(&order, &running);
+                    this.tell(Event::Started { container: container.clone(), body });
+                    debug_assert!(!late, "a container is started once");
+                    this.wait(container).await;
+                }
+                Err((reason, message)) => this.tell(Event::Failed { container, reason, message }),
+            }
+        });
+    }
+
+    async fn start(&self, agent: &AgentId, order: &ContainerOrder) -> Result<Running, (Reason, String)> {
+        let shared = &self.shared;
+        let sandbox = sandbox::path(&shared.options.work_dir, agent, order);
+        let failed = |message: String| (Reason::CONTAINER_LAUNCH_FAILED, message);
+        let plan = task::plan(&shared.options, agent, sandbox.clone(), order, shared.root).map_err(failed)?;
+        let containerizer = self.choose(plan.docker).map_err(failed)?;
+        if let Some(known) = self.known().get_mut(&order.container) {
+            known.containerizer = containerizer.clone();
+            known.check = plan.check;
+        }
+        if containerizer.name() != "mock" {
+            let owner = owner(plan.user.as_deref(), shared.root).map_err(failed)?;
+            sandbox::make(&sandbox, owner.as_ref())
+                .map_err(|error| failed(format!("cannot make the sandbox {}: {error}", sandbox.display())))?;
+            if !plan.uris.is_empty() {
+                let fetched = shared.fetcher.fetch(&plan.uris, &sandbox, plan.user.as_deref()).await;
+                fetched.map_err(|error| failed(error.to_string()))?;
+            }
+        }
+        let running = containerizer.launch(plan.spec).await.map_err(|error| failed(error.to_string()))?;
+        for warning in &running.warnings {
+            tracing::warn!(container = order.container, warning, "not all limits are enforced");
+        }
+        Ok(running)
+    }
+
+    fn choose(&self, docker: bool) -> Result<Arc<dyn Containerizer>, String> {
+        let wanted = if docker { "docker" } else { "process" };
+        let fits = |containerizer: &&Arc<dyn Containerizer>| matches!(containerizer.name(), name if name == wanted || name == "mock");
+        self.shared.containerizers.iter().find(fits).cloned().ok_or_else(|| {
+            let names: Vec<&str> = self.shared.containerizers.iter().map(|containerizer| containerizer.name()).collect();
+            format!("the task needs the {wanted} containerizer; this agent has --containerizers={}", names.join(","))
+        })
+    }
+
+    fn status_body(&self, order: &ContainerOrder, running: &Running) -> Bytes {
+        let addresses = if running.addresses.is_empty() { vec![self.shared.options.ip] } else { running.addresses.clone() };
+        let ip_addresses = addresses
+            .iter()
+            .map(|address| v1::network_info::IpAddress { ip_address: Some(address.to_string()), ..Default::default() })
+            .collect();
+        let status = v1::TaskStatus {
+            container_status: Some(v1::ContainerStatus {
+                container_id: Some(v1::ContainerId { value: order.container.clone(), ..Default::default() }),
+                network_infos: vec![v1::NetworkInfo { ip_addresses, ..Default::default() }],
+                executor_pid: running.pid,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        status.encode_to_vec().into()
+    }
+
+    /// Waits for a container that was found again.
+    pub(crate) fn watch(&self, container: String) {
+        let this = self.clone();
+        tokio::spawn(async move { this.wait(container).await });
+    }
+
+    async fn wait(&self, container: String) {
+        let containerizer = self.known().get(&container).map(|known| known.containerizer.clone());
+        let Some(containerizer) = containerizer else {
+            let ended = Ended { message: Some("the container is gone".to_owned()), ..Ended::default() };
+            return self.tell(Event::Exited { container, ended });
+        };
+        loop {
+            match containerizer.wait(&container).await {
+                Ok(exit) => return self.tell(Event::Exited { container, ended: ended(exit) }),
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(container, %error, "cannot watch a container; trying again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(error) => {
+                    let ended = Ended { message: Some(error.to_string()), ..Ended::default() };
+                    return self.tell(Event::Exited { container, ended });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn kill(&self, container: String, grace: Duration) {
+        let (containerizer, preparing) = match self.known().get(&container) {
+            Some(known) => (known.containerizer.clone(), known.preparing.clone()),
+            None => return,
+        };
+        if let Some(preparing) = preparing {
+            preparing.cancel();
+        }
+        tokio::spawn(async move {
+            match containerizer.kill(&container, grace).await {
+                Ok(()) | Err(ContainerError::Unknown(_)) => {}
+                Err(error) => tracing::warn!(container, %error, "cannot kill a container; the order will be repeated"),
+            }
+        });
+    }
+
+    pub(crate) fn destroy(&self, container: String) {
+        let Some(known) = self.known().remove(&container) else { return };
+        tokio::spawn(async move {
+            if let Err(error) = known.containerizer.destroy(&container).await {
+                tracing::warn!(container, %error, "what is left of a container could not be removed");
+            }
+        });
+    }
+
+    pub(crate) fn check(&self, container: String) {
+        let this = self.clone();
+        let checked = self.known().get(&container).and_then(|known| Some((known.containerizer.clone(), known.check.clone()?)));
+        tokio::spawn(async move {
+            let outcome = match checked {
+                Some((containerizer, (check, timeout))) => {
+                    this.shared.checker.run(&*containerizer, &container, &check, timeout).await
+                }
+                None => Err("the health check cannot be read".to_owned()),
+            };
+            this.tell(Event::Checked { container, outcome });
+        });
+    }
+}
+
+fn killed_early() -> (Reason, String) {
+    (Reason::TASK_KILLED_DURING_LAUNCH, "the task was killed before it ran".to_owned())
+}
+
+fn owner(user: Option<&str>, root: bool) -> Result<Option<User>, String> {
+    let Some(name) = user else { return Ok(None) };
+    let found = User::from_name(name).map_err(|error| format!("cannot look up user '{name}': {error}"))?;
+    let user = found.ok_or_else(|| format!("there is no user '{name}' on this host"))?;
+    if !root && user.uid != nix::unistd::geteuid() {
+        return Err(format!("the agent may not switch to user '{name}': it does not run as root"));
+    }
+    Ok(Some(user))
+}
+
+fn ended(exit: Exit) -> Ended {
+    Ended { code: exit.code, signal: exit.signal, out_of_memory: exit.out_of_memory, message: exit.message }
+}

@@ -1,0 +1,92 @@
+//! What can be chosen about an agent.
+
+use std::{path::PathBuf, time::Duration};
+
+use mesos_model::{Resources, attribute::Attribute};
+
+/// What can be chosen about an agent. Texts were read and checked by whoever made this.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Checkpoint, runtime directories and sandboxes; nobody else's.
+    pub work_dir: PathBuf,
+    /// How it is called; by default the host's name.
+    pub hostname: String,
+    /// The address that tasks on the host's network have.
+    pub ip: std::net::IpAddr,
+    /// Port of its HTTP API.
+    pub port: u32,
+    /// What it offers.
+    pub resources: Resources,
+    /// What it says about itself.
+    pub attributes: Vec<Attribute>,
+    /// Region and zone.
+    pub domain: Option<(String, String)>,
+    /// Containerizers, the first one that can run a task runs it: `process` (also `mesos`), `docker`, `mock`.
+    pub containerizers: Vec<String>,
+    /// The Docker daemon.
+    pub docker_host: String,
+    /// Whether tasks run as their own user; needs root.
+    pub switch_user: bool,
+    /// Whether a task gets no more CPU time than it asked for, or only no less.
+    pub enable_cfs: bool,
+    /// Where cgroups are mounted.
+    pub cgroups_hierarchy: PathBuf,
+    /// The parent of all tasks' cgroups.
+    pub cgroups_root: String,
+    /// How often it says that it lives.
+    pub beat: Duration,
+}
+
+impl AgentOptions {
+    /// An agent with this work directory and these resources, and the defaults for the rest.
+    #[must_use]
+    pub fn new(work_dir: impl Into<PathBuf>, resources: Resources) -> AgentOptions {
+        AgentOptions {
+            work_dir: work_dir.into(),
+            hostname: host_name(),
+            ip: std::net::IpAddr::from([127, 0, 0, 1]),
+            port: 5051,
+            resources,
+            attributes: Vec::new(),
+            domain: None,
+            containerizers: vec!["process".to_owned()],
+            docker_host: "unix:///var/run/docker.sock".to_owned(),
+            switch_user: true,
+            enable_cfs: true,
+            cgroups_hierarchy: PathBuf::from("/sys/fs/cgroup"),
+            cgroups_root: "mesos".to_owned(),
+            beat: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The host's name, or `localhost`.
+#[must_use]
+pub fn host_name() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// What this host has, where the operator does not say: all of it, and ports 31000 to 32000.
+///
+/// # Errors
+/// Says what of the host cannot be read.
+pub fn detect(work_dir: &std::path::Path) -> Result<Resources, String> {
+    let host = mesos_container::detect::host_resources(work_dir)
+        .map_err(|error| format!("cannot find out the host's resources ({error}); give them with --resources"))?;
+    let milli = |whole: u64| i64::try_from(whole).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
+    let mut resources = Resources::of(&[
+        ("cpus", i64::try_from(host.cpus_milli).unwrap_or(i64::MAX)),
+        ("mem", milli(host.mem_mb)),
+        ("disk", milli(host.disk_mb)),
+    ]);
+    resources.add_entry(mesos_model::Resource::ranges("ports", vec![(31000, 32000)]));
+    Ok(resources)
+}
+
+/// Fills in what `given` does not name from what the host has (as Mesos does for `--resources`).
+#[must_use]
+pub fn complete(given: Resources, host: &Resources) -> Resources {
+    let named: Vec<&str> = given.iter().map(|resource| &*resource.name).collect();
+    let missing = host.filter(|resource| !named.contains(&&*resource.name));
+    given.plus(&missing)
+}

@@ -1,0 +1,277 @@
+//! Start, recovery, and the two ends of the machine's loop.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use mesos_container::{DockerContainerizer, DockerOptions, MockContainerizer, ProcessContainerizer, ProcessOptions};
+use mesos_core::{
+    agent::{Agent, Event, Options, Output},
+    driver::Config,
+    row::{AgentSelfRow, ExecutorRow, Row, RowChange, service},
+};
+use mesos_model::{AgentId, LaunchId, id::uuid_text, subject::Subjects};
+use mesos_ports::{bus::Bus, containerizer::Containerizer, store::Store};
+use mesos_proto::v1;
+use mesos_runtime::{
+    codec,
+    solo::{self, Happening},
+};
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    AgentOptions,
+    containers::Containers,
+    files, inbox,
+    outbox::{self, Batch},
+    task,
+};
+
+/// The doors of an agent.
+pub struct AgentPorts {
+    /// The bus, or the link to a gateway.
+    pub bus: Arc<dyn Bus>,
+    /// The checkpoint: synced with each commit, and nobody else's.
+    pub store: Arc<dyn Store>,
+    /// The cluster's names on the bus.
+    pub subjects: Subjects,
+    /// Those of [`containerizers`], or others.
+    pub containerizers: Vec<Arc<dyn Containerizer>>,
+    /// Called with the agent's id once it has one (a link binds itself to it).
+    pub admitted: Arc<dyn Fn(&AgentId) + Send + Sync>,
+}
+
+/// Why an agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// An option cannot be used.
+    #[error("{0}")]
+    Option(String),
+    /// The checkpoint cannot be read.
+    #[error("cannot read the checkpoint below {work_dir}: {source}")]
+    Checkpoint {
+        /// The work directory.
+        work_dir: String,
+        /// Why.
+        source: mesos_ports::store::StoreError,
+    },
+    /// The cluster does not admit it.
+    #[error("the agent was refused: {0}")]
+    Refused(String),
+}
+
+/// The containerizers that the options name.
+///
+/// # Errors
+/// For an unknown name, or one that this host cannot have.
+pub fn containerizers(options: &AgentOptions) -> Result<Vec<Arc<dyn Containerizer>>, AgentError> {
+    let mut chosen: Vec<Arc<dyn Containerizer>> = Vec::new();
+    for name in &options.containerizers {
+        chosen.push(match name.as_str() {
+            "process" | "mesos" => {
+                let mut process = ProcessOptions::new(options.work_dir.join("run"));
+                process.cgroup_root = Some(options.cgroups_hierarchy.clone());
+                process.cgroup_parent = options.cgroups_root.clone();
+                Arc::new(ProcessContainerizer::new(process).map_err(|error| AgentError::Option(error.to_string()))?)
+            }
+            "docker" => {
+                Arc::new(DockerContainerizer::new(DockerOptions { host: options.docker_host.clone(), ..DockerOptions::default() }))
+            }
+            "mock" => Arc::new(MockContainerizer::new()),
+            other => {
+                let text = format!("--containerizers: '{other}' is unknown; known are process (or mesos), docker, mock");
+                return Err(AgentError::Option(text));
+            }
+        });
+    }
+    Ok(chosen)
+}
+
+/// Runs an agent until it is cancelled or refused. Its tasks go on without it.
+///
+/// # Errors
+/// Says what of the host, the options or the checkpoint cannot be used, or why the cluster refused it.
+pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationToken) -> Result<(), AgentError> {
+    let checkpoint = Checkpoint::load(&options, &*ports.store).await?;
+    let (events, received) = mpsc::unbounded_channel();
+    let containers = Containers::new(options.clone(), ports.containerizers.clone(), events.clone()).map_err(AgentError::Option)?;
+    let recovered = checkpoint.recover(&containers).await;
+    let host = Host {
+        containers,
+        outbox: outbox::outbox(ports.bus.clone(), &ports.subjects),
+        events: events.clone(),
+        agent: Mutex::new(None),
+        recovered: Mutex::new(Some(recovered)),
+        refused: Mutex::new(None),
+        options: options.clone(),
+        ports,
+        cancel: cancel.clone(),
+    };
+    let host = Arc::new(host);
+    if let Some(agent) = checkpoint.own.id.clone() {
+        host.admitted(agent);
+    }
+    inbox::watch_bus(&*host.ports.bus, events.clone());
+    let subjects = &host.ports.subjects;
+    inbox::listen(host.ports.bus.clone(), subjects.agents(), events.clone());
+    inbox::listen(host.ports.bus.clone(), subjects.agent(&uuid_text(checkpoint.own.instance)), events);
+    let machine = machine_options(&options, checkpoint.own.instance);
+    let config = Config {
+        service: service::AGENT,
+        peer: None,
+        // Nobody else opens this checkpoint; the lease only has to outlive a stall.
+        lease: Duration::from_secs(3600),
+        batch_max: 512,
+        seed: Uuid::new_v4().as_u128(),
+    };
+    let (actor, store) = (host.clone(), host.ports.store.clone());
+    solo::run(config, store, move || Agent::new(machine.clone()), received, move |happening| actor.act(happening), cancel).await;
+    let refused = host.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+    refused.map_or(Ok(()), |reason| Err(AgentError::Refused(reason)))
+}
+
+/// What the checkpoint says at the start.
+struct Checkpoint {
+    own: AgentSelfRow,
+    executors: Vec<ExecutorRow>,
+}
+
+impl Checkpoint {
+    async fn load(options: &AgentOptions, store: &dyn Store) -> Result<Checkpoint, AgentError> {
+        let loaded = store.load(service::AGENT).await.map_err(|source| AgentError::Checkpoint {
+            work_dir: options.work_dir.display().to_string(),
+            source,
+        })?;
+        let rows = codec::decode_rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
+        let mut checkpoint = Checkpoint { own: AgentSelfRow::default(), executors: Vec::new() };
+        for row in rows {
+            match row {
+                RowChange::Put(Row::AgentSelf(row)) => checkpoint.own = row,
+                RowChange::Put(Row::Executor(row)) => checkpoint.executors.push(row),
+                _ => {}
+            }
+        }
+        if checkpoint.own.instance == 0 {
+            checkpoint.own.instance = Uuid::new_v4().as_u128();
+        }
+        Ok(checkpoint)
+    }
+
+    async fn recover(&self, containers: &Containers) -> Event {
+        let tasks = || self.executors.iter().flat_map(|executor| &executor.tasks);
+        let bodies: HashMap<String, Bytes> = tasks().map(|task| (task.container.clone(), task.body.clone())).collect();
+        let found = match &self.own.id {
+            Some(agent) => containers.recover(agent, &bodies).await,
+            None => Vec::new(),
+        };
+        let facts = |executor: &ExecutorRow| executor.tasks.iter().map(|task| task::facts(&task.body)).collect();
+        let facts: Vec<(LaunchId, Vec<_>)> = self.executors.iter().map(|e| (e.launch.clone(), facts(e))).collect();
+        Event::Recovered { containers: found, facts }
+    }
+}
+
+fn machine_options(options: &AgentOptions, instance: u128) -> Options {
+    let info = v1::AgentInfo {
+        hostname: options.hostname.clone(),
+        port: i32::try_from(options.port).ok(),
+        ..Default::default()
+    };
+    Options {
+        total: options.resources.clone(),
+        attributes: options.attributes.clone(),
+        domain: options.domain.clone(),
+        hostname: options.hostname.clone(),
+        port: options.port,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: boot_id(),
+        new_instance: instance,
+        body: info.encode_to_vec().into(),
+        beat_ms: options.beat.as_millis() as u64,
+    }
+}
+
+/// Changes when the host boots.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+struct Host {
+    containers: Containers,
+    outbox: mpsc::UnboundedSender<Batch>,
+    events: mpsc::UnboundedSender<Event>,
+    agent: Mutex<Option<AgentId>>,
+    recovered: Mutex<Option<Event>>,
+    refused: Mutex<Option<String>>,
+    options: AgentOptions,
+    ports: AgentPorts,
+    cancel: CancellationToken,
+}
+
+impl Host {
+    fn act(&self, happening: Happening<Output>) {
+        match happening {
+            Happening::Leading(_) => {
+                let recovered = self.recovered.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let recovered = recovered.unwrap_or(Event::Recovered { containers: Vec::new(), facts: Vec::new() });
+                let _ = self.events.send(recovered);
+            }
+            Happening::Following(why) => {
+                // Without its checkpoint an agent must not act; its tasks go on, and its next start finds them.
+                tracing::error!(why, "the checkpoint cannot be written; the agent stops");
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("its checkpoint cannot be written: {why}"));
+                self.cancel.cancel();
+            }
+            Happening::Do(outputs) => self.outputs(outputs),
+        }
+    }
+
+    fn outputs(&self, outputs: Vec<Output>) {
+        let mut batch = Batch::default();
+        for output in outputs {
+            match output {
+                Output::Allocator(message) => batch.allocator.push(message),
+                Output::Registry(message) => batch.registry.push(message),
+                Output::Launch(order) => {
+                    let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+                    self.containers.launch(agent, order);
+                }
+                Output::Wait { container } => self.containers.watch(container),
+                Output::Kill { container, grace_ms } => self.containers.kill(container, Duration::from_millis(grace_ms)),
+                Output::Destroy { container } => self.containers.destroy(container),
+                Output::Check { container } => self.containers.check(container),
+                Output::ToExecutor { framework, executor, .. } => {
+                    tracing::debug!(%framework, %executor, "a message for an executor that takes none is dropped");
+                }
+                Output::Admitted { agent } => self.admitted(agent),
+                Output::Refused { reason } => {
+                    tracing::error!(reason, "the agent was refused");
+                    *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                    self.cancel.cancel();
+                }
+            }
+        }
+        if !batch.allocator.is_empty() || !batch.registry.is_empty() {
+            let _ = self.outbox.send(batch);
+        }
+    }
+
+    fn admitted(&self, agent: AgentId) {
+        let mut known = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref() == Some(&agent) {
+            return;
+        }
+        tracing::info!(%agent, hostname = self.options.hostname, "this agent's id");
+        *known = Some(agent.clone());
+        drop(known);
+        (self.ports.admitted)(&agent);
+        let subjects = &self.ports.subjects;
+        inbox::listen(self.ports.bus.clone(), subjects.agent(agent.as_str()), self.events.clone());
+        files::serve(self.ports.bus.clone(), subjects.agent_files(agent.as_str()), self.options.work_dir.clone(), agent, self.cancel.clone());
+    }
+}

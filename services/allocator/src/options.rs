@@ -1,0 +1,145 @@
+//! What an operator can set about allocation.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::Args;
+use mesos_core::allocation;
+use mesos_model::{Resources, Role, resources_text};
+use mesos_runtime::config::parse_duration;
+
+/// Options of the allocator.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// An agent that is silent for so long is unreachable
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    pub agent_timeout: Duration,
+
+    /// How many of the agents, in percent, may become unreachable in one minute (at least one may)
+    #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub unreachable_limit: u32,
+
+    /// A framework that sits on an offer for so long loses it; 0 is for ever
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub offer_timeout: Duration,
+
+    /// How long a refused offer is not made again if the framework does not say
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub refuse_timeout: Duration,
+
+    /// What an offer must contain at least: one of several, with | between
+    #[arg(long, value_name = "RESOURCES", default_value = "cpus:0.01|mem:32", value_parser = parse_alternatives)]
+    pub min_allocatable_resources: Alternatives,
+
+    /// Weights of roles, for example web=2,batch=0.5; a role without one has 1
+    #[arg(long, value_name = "ROLE=WEIGHT,…", value_parser = parse_weights)]
+    pub weights: Option<Weights>,
+
+    /// The region of this cluster's control plane: agents elsewhere are only offered to frameworks that are region-aware
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let machine = allocation::Options::default();
+        Options {
+            agent_timeout: machine.agent_timeout,
+            unreachable_limit: machine.unreachable_per_minute_percent,
+            offer_timeout: machine.offer_timeout.unwrap_or_default(),
+            refuse_timeout: machine.refuse_default,
+            min_allocatable_resources: Alternatives(machine.min_allocatable),
+            weights: None,
+            region: None,
+        }
+    }
+}
+
+impl Options {
+    /// As the machine takes them. `seed` decides between agents that are equally good.
+    #[must_use]
+    pub fn machine(&self, seed: u64) -> allocation::Options {
+        allocation::Options {
+            agent_timeout: self.agent_timeout,
+            unreachable_per_minute_percent: self.unreachable_limit,
+            offer_timeout: (!self.offer_timeout.is_zero()).then_some(self.offer_timeout),
+            refuse_default: self.refuse_timeout,
+            min_allocatable: self.min_allocatable_resources.0.clone(),
+            weights: self.weights.clone().unwrap_or_default().0,
+            region: self.region.clone(),
+            seed,
+        }
+    }
+}
+
+/// Resources of which one is enough.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Alternatives(pub Vec<Resources>);
+
+/// Weights of roles, in thousandths.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights(pub BTreeMap<Role, u64>);
+
+fn parse_alternatives(text: &str) -> Result<Alternatives, String> {
+    let parts = text.split('|').filter(|part| !part.trim().is_empty());
+    parts.map(|part| resources_text::parse(part, "*")).collect::<Result<_, _>>().map(Alternatives)
+}
+
+fn parse_weights(text: &str) -> Result<Weights, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(parse_weight).collect::<Result<_, _>>().map(Weights)
+}
+
+fn parse_weight(part: &str) -> Result<(Role, u64), String> {
+    let expected = || format!("'{part}' is no weight; expected ROLE=WEIGHT with a weight above 0, for example web=2");
+    let (role, weight) = part.split_once('=').ok_or_else(expected)?;
+    let milli = resources_text::parse_milli(weight.trim()).and_then(|milli| u64::try_from(milli).ok());
+    let milli = milli.filter(|milli| *milli > 0 && !role.trim().is_empty()).ok_or_else(expected)?;
+    Ok((Role::new(role.trim()), milli))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Options, clap::Error> {
+        let command = Options::augment_args(Command::new("x"));
+        let matches = command.try_get_matches_from(std::iter::once("x").chain(args.iter().copied()))?;
+        Options::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn what_nobody_sets_is_as_the_machine_has_it() {
+        let (parsed, machine) = (parse(&[]).unwrap().machine(0), allocation::Options::default());
+        assert_eq!(format!("{parsed:?}"), format!("{machine:?}"));
+        assert_eq!(format!("{:?}", Options::default().machine(0)), format!("{machine:?}"));
+    }
+
+    #[test]
+    fn weights_are_kept_in_thousandths() {
+        let options = parse(&["--weights", "web=2, batch=0.5"]).unwrap().machine(0);
+        let weights: Vec<(String, u64)> = options.weights.into_iter().map(|(role, w)| (role.to_string(), w)).collect();
+        assert_eq!(weights, [("batch".to_owned(), 500), ("web".to_owned(), 2000)]);
+    }
+
+    #[test]
+    fn no_offer_timeout_is_for_ever() {
+        assert_eq!(parse(&["--offer-timeout", "0"]).unwrap().machine(0).offer_timeout, None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for args in [
+            ["--weights", "web"],
+            ["--weights", "web=0"],
+            ["--weights", "web=-1"],
+            ["--weights", "=1"],
+            ["--agent-timeout", "soon"],
+            ["--unreachable-limit", "0"],
+            ["--min-allocatable-resources", "cpus"],
+        ] {
+            assert!(parse(&args).is_err(), "{args:?}");
+        }
+    }
+}

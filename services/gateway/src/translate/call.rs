@@ -1,0 +1,273 @@
+//! A scheduler's call as the call of a machine. Whether the call may be made is the machine's to say.
+
+use bytes::Bytes;
+use mesos_core::message::{AllocatorCall, Caller, RegistryCall};
+use mesos_model::{AgentId, FrameworkId, TaskId};
+use mesos_proto::{
+    v1::{
+        self,
+        scheduler::{self, call::Type},
+    },
+    wire::{self, WireError},
+};
+
+use super::{framework, resources, roles, task};
+
+/// The longest time not to offer again, in seconds (`src/master/constants.hpp`).
+const REFUSE_SECONDS_MAX: f64 = 31_536_000.0;
+
+/// Where a call goes.
+#[derive(Debug, PartialEq)]
+pub enum Translated {
+    /// SUBSCRIBE; the stream is made by whoever holds it.
+    Subscribe(Box<Subscribe>),
+    /// To the allocator.
+    Allocator(AllocatorCall),
+    /// To the registry.
+    Registry(RegistryCall),
+    /// Taken and without effect: what this version does not do and Mesos answers with 202 in any case.
+    Nothing,
+    /// A type that is no call.
+    Unknown,
+}
+
+/// A SUBSCRIBE, taken apart.
+#[derive(Debug, PartialEq)]
+pub struct Subscribe {
+    /// The id it brings.
+    pub framework: Option<FrameworkId>,
+    /// The info, and what is wrong with it.
+    pub info: framework::Translated,
+    /// The info as the client wrote it.
+    pub body: Bytes,
+    /// Roles in which it wants no offers.
+    pub suppressed: Vec<mesos_model::Role>,
+}
+
+/// Reads a validated call. `raw` is the call undecoded, `stream` what it shows as its stream.
+///
+/// # Errors
+/// For bytes that are no protobuf below the fields that prost reads.
+pub fn translate(call: &scheduler::Call, raw: &Bytes, stream: Option<u128>) -> Result<Translated, WireError> {
+    let framework = call.framework_id.as_ref().map(|id| FrameworkId::new(&id.value)).unwrap_or_default();
+    let caller = Caller::framework(framework, stream);
+    let kind = call.r#type.and_then(|number| Type::try_from(number).ok()).unwrap_or(Type::Unknown);
+    Ok(match kind {
+        Type::Unknown => Translated::Unknown,
+        Type::Subscribe => subscribe(call, raw)?,
+        Type::Accept => accept(caller, call, raw)?,
+        Type::UpdateFramework => update(caller, call, raw)?,
+        Type::Decline => {
+            let decline = call.decline.as_ref();
+            Translated::Allocator(AllocatorCall::Decline {
+                caller,
+                offers: offers(decline.map_or(&[], |decline| &decline.offer_ids)),
+                refuse_ms: refuse_ms(decline.and_then(|decline| decline.filters.as_ref())),
+            })
+        }
+        Type::Request => request(caller, call),
+        // Inverse offers are never sent, and operations have no status that could be acknowledged.
+        Type::AcceptInverseOffers
+        | Type::DeclineInverseOffers
+        | Type::AcknowledgeOperationStatus
+        | Type::ReconcileOperations => Translated::Nothing,
+        Type::Teardown
+        | Type::Revive
+        | Type::Suppress
+        | Type::Kill
+        | Type::Shutdown
+        | Type::Acknowledge
+        | Type::Reconcile
+        | Type::Message => registry(kind, caller, call).map_or(Translated::Unknown, Translated::Registry),
+    })
+}
+
+fn offers(ids: &[v1::OfferId]) -> Vec<mesos_model::OfferId> {
+    ids.iter().map(|id| id.value.as_str().into()).collect()
+}
+
+fn agent(id: &v1::AgentId) -> AgentId {
+    id.value.as_str().into()
+}
+
+/// How long not to offer again; `None` for what Mesos takes as its default.
+fn refuse_ms(filters: Option<&v1::Filters>) -> Option<u64> {
+    let seconds = filters?.refuse_seconds?;
+    if seconds.is_nan() || seconds < 0.0 {
+        return None;
+    }
+    Some((seconds.min(REFUSE_SECONDS_MAX) * 1000.0).round() as u64)
+}
+
+fn subscribe(call: &scheduler::Call, raw: &Bytes) -> Result<Translated, WireError> {
+    let Some(subscribe) = &call.subscribe else { return Ok(Translated::Unknown) };
+    let info = &subscribe.framework_info;
+    Ok(Translated::Subscribe(Box::new(Subscribe {
+        framework: info.id.as_ref().filter(|id| !id.value.is_empty()).map(|id| id.value.as_str().into()),
+        info: framework::framework_info(info),
+        body: wire::subscribe_framework_info(raw)?.unwrap_or_default(),
+        suppressed: roles(&subscribe.suppressed_roles),
+    })))
+}
+
+fn update(caller: Caller, call: &scheduler::Call, raw: &Bytes) -> Result<Translated, WireError> {
+    let Some(update) = &call.update_framework else { return Ok(Translated::Unknown) };
+    let framework::Translated { info, invalid } = framework::framework_info(&update.framework_info);
+    Ok(Translated::Registry(RegistryCall::Update {
+        caller,
+        info,
+        invalid,
+        body: wire::update_framework_info(raw)?.unwrap_or_default(),
+        suppressed: roles(&update.suppressed_roles),
+    }))
+}
+
+fn accept(caller: Caller, call: &scheduler::Call, raw: &Bytes) -> Result<Translated, WireError> {
+    let Some(accept) = &call.accept else { return Ok(Translated::Unknown) };
+    let operations = task::operations(&caller.framework, &accept.operations, wire::accept_operations(raw)?);
+    Ok(Translated::Allocator(AllocatorCall::Accept {
+        caller,
+        offers: offers(&accept.offer_ids),
+        operations,
+        refuse_ms: refuse_ms(accept.filters.as_ref()),
+    }))
+}
+
+/// A request whose resources cannot be read is left out; Mesos's allocator ignores all of them.
+fn request(caller: Caller, call: &scheduler::Call) -> Translated {
+    let requests = call.request.iter().flat_map(|request| &request.requests);
+    let requests = requests
+        .filter_map(|request| {
+            let wanted = resources::from_proto(&request.resources).ok()?;
+            Some((request.agent_id.as_ref().map(agent), wanted))
+        })
+        .collect();
+    Translated::Allocator(AllocatorCall::Request { caller, requests })
+}
+
+fn registry(kind: Type, caller: Caller, call: &scheduler::Call) -> Option<RegistryCall> {
+    Some(match kind {
+        Type::Teardown => RegistryCall::Teardown(caller),
+        Type::Revive => RegistryCall::Revive(caller, call.revive.as_ref().map_or(Vec::new(), |revive| roles(&revive.roles))),
+        Type::Suppress => {
+            RegistryCall::Suppress(caller, call.suppress.as_ref().map_or(Vec::new(), |suppress| roles(&suppress.roles)))
+        }
+        Type::Kill => {
+            let kill = call.kill.as_ref()?;
+            RegistryCall::Kill {
+                caller,
+                task: kill.task_id.value.as_str().into(),
+                agent: kill.agent_id.as_ref().map(agent),
+                grace_ms: grace_ms(kill.kill_policy.as_ref()),
+            }
+        }
+        Type::Shutdown => {
+            let shutdown = call.shutdown.as_ref()?;
+            RegistryCall::Shutdown {
+                caller,
+                executor: shutdown.executor_id.value.as_str().into(),
+                agent: agent(&shutdown.agent_id),
+            }
+        }
+        Type::Acknowledge => {
+            let acknowledge = call.acknowledge.as_ref()?;
+            RegistryCall::Acknowledge {
+                caller,
+                task: acknowledge.task_id.value.as_str().into(),
+                agent: agent(&acknowledge.agent_id),
+                uuid: u128::from_be_bytes(acknowledge.uuid.as_ref().try_into().ok()?),
+            }
+        }
+        Type::Reconcile => {
+            let tasks = call.reconcile.iter().flat_map(|reconcile| &reconcile.tasks);
+            let tasks = tasks.map(|task| (TaskId::new(&task.task_id.value), task.agent_id.as_ref().map(agent)));
+            RegistryCall::Reconcile { caller, tasks: tasks.collect() }
+        }
+        Type::Message => {
+            let message = call.message.as_ref()?;
+            RegistryCall::Message {
+                caller,
+                agent: agent(&message.agent_id),
+                executor: message.executor_id.value.as_str().into(),
+                data: message.data.clone(),
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// The grace of a kill policy in milliseconds, rounded up; nothing sensible is the task's own.
+#[must_use]
+pub fn grace_ms(policy: Option<&v1::KillPolicy>) -> Option<u64> {
+    let grace = policy?.grace_period.as_ref()?;
+    u64::try_from(grace.nanoseconds).ok().map(|nanoseconds| nanoseconds.div_ceil(1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use mesos_proto::{json, prost::Message as _};
+
+    use super::*;
+
+    fn read(text: &str) -> Translated {
+        let bytes = json::decode_to_bytes("mesos.v1.scheduler.Call", text.as_bytes()).unwrap();
+        translate(&scheduler::Call::decode(bytes.clone()).unwrap(), &bytes, Some(7)).unwrap()
+    }
+
+    fn call(kind: &str, more: &str) -> Translated {
+        read(&format!(r#"{{"type":"{kind}","framework_id":{{"value":"f"}}{more}}}"#))
+    }
+
+    #[test]
+    fn refuse_seconds_are_taken_as_mesos_takes_them() {
+        for (text, expected) in [
+            ("", None),
+            (r#""filters":{}"#, None),
+            (r#""filters":{"refuse_seconds":-1}"#, None),
+            (r#""filters":{"refuse_seconds":0}"#, Some(0)),
+            (r#""filters":{"refuse_seconds":0.5}"#, Some(500)),
+            (r#""filters":{"refuse_seconds":1e18}"#, Some(31_536_000_000)),
+            (r#""filters":{"refuse_seconds":"Infinity"}"#, Some(31_536_000_000)),
+        ] {
+            let found = call("DECLINE", &format!(r#","decline":{{{text}}}"#));
+            let Translated::Allocator(AllocatorCall::Decline { refuse_ms, caller, .. }) = found else { panic!("{found:?}") };
+            assert_eq!((refuse_ms, caller.stream), (expected, Some(7)), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_call_goes_to_the_machine_that_decides_on_it() {
+        let registry = [
+            ("TEARDOWN", ""),
+            ("REVIVE", ""),
+            ("SUPPRESS", r#","suppress":{"roles":["a"]}"#),
+            ("KILL", r#","kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":1500000}}}"#),
+            ("SHUTDOWN", r#","shutdown":{"executor_id":{"value":"e"},"agent_id":{"value":"a"}}"#),
+            ("ACKNOWLEDGE", r#","acknowledge":{"agent_id":{"value":"a"},"task_id":{"value":"t"},"uuid":"AAAAAAAAAAAAAAAAAAAAAQ=="}"#),
+            ("RECONCILE", r#","reconcile":{"tasks":[{"task_id":{"value":"t"}}]}"#),
+            ("MESSAGE", r#","message":{"agent_id":{"value":"a"},"executor_id":{"value":"e"},"data":"eA=="}"#),
+        ];
+        for (kind, more) in registry {
+            let found = call(kind, more);
+            assert!(matches!(found, Translated::Registry(_)), "{found:?}");
+        }
+        let Translated::Registry(RegistryCall::Kill { grace_ms, .. }) = call(registry[3].0, registry[3].1) else { panic!() };
+        assert_eq!(grace_ms, Some(2));
+        let Translated::Registry(RegistryCall::Acknowledge { uuid, .. }) = call(registry[5].0, registry[5].1) else { panic!() };
+        assert_eq!(uuid, 1);
+        assert!(matches!(call("REQUEST", r#","request":{}"#), Translated::Allocator(AllocatorCall::Request { .. })));
+        assert_eq!(call("UNKNOWN", ""), Translated::Unknown);
+        for kind in ["ACCEPT_INVERSE_OFFERS", "DECLINE_INVERSE_OFFERS", "RECONCILE_OPERATIONS"] {
+            assert_eq!(call(kind, ""), Translated::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_subscribe_keeps_the_bytes_of_its_info() {
+        let found = read(r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n","id":{"value":""}},"suppressed_roles":["*"]}}"#);
+        let Translated::Subscribe(subscribe) = found else { panic!("{found:?}") };
+        assert_eq!(subscribe.framework, None);
+        assert_eq!(v1::FrameworkInfo::decode(subscribe.body).unwrap().name, "n");
+        assert_eq!(subscribe.suppressed.len(), 1);
+    }
+}
