@@ -3,15 +3,41 @@
 //! The agent's own checkpoint is the truth about what runs. It obeys the highest term of an allocator that
 //! it has seen, takes its orders up in their order, and writes the number down together with the effect.
 //! Rows are synced before a container is touched and before anything is told.
+//!
+//! # Layout
+//! - `orders`: whom it obeys, and what it is ordered to do.
+//! - `tasks`: from a launch to its end.
+//! - `health`: checks, their meaning, and tasks that run too long.
+//! - `updates`: statuses on their way to the registry, until they are acknowledged.
+//! - `recovery`: what is found after a restart.
 
-use std::sync::Arc;
+mod health;
+mod orders;
+mod recovery;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod updates;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use mesos_model::{
-    ExecutorId, FrameworkId, LaunchId, Reason, Resources, TaskId, attribute::Attribute,
+    AgentId, ExecutorId, FrameworkId, LaunchId, Reason, Resources, TaskId, Term, Time, Trace, attribute::Attribute,
 };
 
-use crate::message::{AgentToAllocator, AgentToRegistry, ToAgent};
+use crate::{
+    machine::{Effects, Machine},
+    message::{AgentToAllocator, AgentToRegistry, Order, ToAgent},
+    row::{AgentSelfRow, AgentTask, ExecutorRow, Row, RowChange, RowKey, TaskStage},
+};
+
+/// How long an agent that is not admitted waits before it reports again: at first, and at most.
+const REPORT_WAIT_MS: u64 = 500;
+const REPORT_WAIT_MS_MAX: u64 = 10_000;
 
 /// What an agent is told at its start.
 #[derive(Clone, Debug)]
@@ -47,8 +73,7 @@ pub struct TaskFacts {
     pub health: Option<HealthPlan>,
     /// It fails when it runs longer than this.
     pub max_completion_ms: Option<u64>,
-    /// Why the
-    /// task cannot be run here at all, as far as the shell can see.
+    /// Why the task cannot be run here at all, as far as the shell can see.
     pub invalid: Option<String>,
 }
 
@@ -215,5 +240,278 @@ pub struct ContainerOrder {
     pub trace: Option<mesos_model::Trace>,
 }
 
-// The machine itself: `pub struct Agent` with `Agent::new(Options)` and `impl Machine for Agent` (no peer).
-// It also gives the shell for traces `Agent::trace`, and for tests and the HTTP API read access to its rows.
+/// The agent's machine.
+pub struct Agent {
+    options: Options,
+    own: AgentSelfRow,
+    own_changed: bool,
+    executors: BTreeMap<LaunchId, Executor>,
+    /// Whose container is which: launch and task.
+    containers: BTreeMap<String, (LaunchId, TaskId)>,
+    /// Launches whose row is to be written at the end of the batch.
+    changed: BTreeSet<LaunchId>,
+    /// What tasks that have not ended hold.
+    used: Resources,
+    /// Frameworks that were shut down: nothing is told of their tasks any more.
+    shut_down: BTreeSet<FrameworkId>,
+    /// The registry's term that asked for updates last; see `Update::asked`.
+    asked: Term,
+    leading: bool,
+    recovered: bool,
+    /// The allocator has answered a report since the process began.
+    admitted: bool,
+    /// When the next beat, or report, is due.
+    beat_at: Time,
+    report_wait_ms: u64,
+    /// An order was taken up in this batch, or asked for again.
+    beat_now: bool,
+}
+
+/// An executor and what is known of its tasks beyond their rows.
+struct Executor {
+    row: ExecutorRow,
+    tasks: BTreeMap<TaskId, TaskExtra>,
+}
+
+/// What is known of a task beyond its row; lost with the process.
+#[derive(Clone, Debug, Default)]
+struct TaskExtra {
+    facts: TaskFacts,
+    /// The registry has the updates up to this number.
+    received: u64,
+    /// When the updates are told again, and after how long the next time.
+    resend: Option<(Time, u64)>,
+    /// It ends because of its health or its time, and not because of an order.
+    ending: Option<Ending>,
+    /// When the container is asked to end once more.
+    kill_again: Option<Time>,
+    /// When it fails for its time.
+    too_long_at: Option<Time>,
+    health: Option<Health>,
+}
+
+/// Why the agent itself ends a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Unhealthy,
+    TooLong,
+}
+
+/// Where the health checks of a task stand.
+#[derive(Clone, Copy, Debug)]
+struct Health {
+    plan: HealthPlan,
+    since: Time,
+    next: Option<Time>,
+    failures: u32,
+    healthy: Option<bool>,
+}
+
+type Out = Effects<Output>;
+
+impl Agent {
+    /// An agent without rows.
+    #[must_use]
+    pub fn new(options: Options) -> Agent {
+        Agent {
+            options,
+            own: AgentSelfRow::default(),
+            own_changed: false,
+            executors: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            used: Resources::new(),
+            shut_down: BTreeSet::new(),
+            asked: Term::default(),
+            leading: false,
+            recovered: false,
+            admitted: false,
+            beat_at: Time(0),
+            report_wait_ms: REPORT_WAIT_MS,
+            beat_now: false,
+        }
+    }
+
+    /// Its id, once it has one.
+    #[must_use]
+    pub fn id(&self) -> Option<&AgentId> {
+        self.own.id.as_ref()
+    }
+
+    /// The term it obeys, and the last order of it that it took up.
+    #[must_use]
+    pub fn obeys(&self) -> (Term, u64) {
+        (self.own.term, self.own.number)
+    }
+
+    /// Its executors, to look at.
+    pub fn executors(&self) -> impl Iterator<Item = &ExecutorRow> {
+        self.executors.values().map(|executor| &executor.row)
+    }
+
+    /// What its tasks that have not ended hold.
+    #[must_use]
+    pub fn used(&self) -> &Resources {
+        &self.used
+    }
+
+    /// Whether it keeps its promises: no more is used than there is, numbers of updates rise, every task
+    /// that has not ended has a container.
+    ///
+    /// # Errors
+    /// Says which promise is broken.
+    pub fn check(&self) -> Result<(), String> {
+        if self.recovered && !self.options.total.contains(&self.used) {
+            return Err(format!("I2: {} is used of {}", self.used, self.options.total));
+        }
+        let sum = self.executors().fold(Resources::new(), |sum, row| sum.plus(&held(row)));
+        if sum != self.used {
+            return Err(format!("I1: {sum} is held, {} is in the books", self.used));
+        }
+        for row in self.executors() {
+            for task in &row.tasks {
+                let numbers: Vec<u64> = task.pending.iter().map(|update| update.number).collect();
+                if !numbers.is_sorted() || numbers.last().is_some_and(|last| *last > task.number) {
+                    return Err(format!("I9: updates of {} are out of order: {numbers:?}", task.task));
+                }
+                let known = self.containers.get(&task.container) == Some(&(row.launch.clone(), task.task.clone()));
+                if task.stage != TaskStage::Ended && !known {
+                    return Err(format!("container {} of {} is not known", task.container, task.task));
+                }
+            }
+        }
+        if self.own.term > self.own.promised {
+            return Err(format!("I5: obeys {:?}, promised {:?}", self.own.term, self.own.promised));
+        }
+        Ok(())
+    }
+
+    fn task(&mut self, launch: &LaunchId, task: &TaskId) -> Option<(&mut AgentTask, &mut TaskExtra)> {
+        let executor = self.executors.get_mut(launch)?;
+        let row = executor.row.tasks.iter_mut().find(|row| row.task == *task)?;
+        Some((row, executor.tasks.get_mut(task)?))
+    }
+
+    fn of_container(&self, container: &str) -> Option<(LaunchId, TaskId)> {
+        self.containers.get(container).cloned()
+    }
+
+    fn each_task(&self) -> Vec<(LaunchId, TaskId)> {
+        let tasks = |row: &ExecutorRow| {
+            let launch = row.launch.clone();
+            row.tasks.iter().map(|task| (launch.clone(), task.task.clone())).collect::<Vec<_>>()
+        };
+        self.executors().flat_map(tasks).collect()
+    }
+}
+
+/// What the tasks of an executor that have not ended hold, with the executor's own part.
+fn held(row: &ExecutorRow) -> Resources {
+    let mut live = row.tasks.iter().filter(|task| task.stage != TaskStage::Ended).peekable();
+    if live.peek().is_none() {
+        return Resources::new();
+    }
+    live.fold(row.resources.clone(), |sum, task| sum.plus(&task.resources))
+}
+
+impl Machine for Agent {
+    type Event = Event;
+    type Output = Output;
+
+    fn restore(&mut self, change: RowChange) {
+        match change {
+            RowChange::Put(Row::AgentSelf(row)) => self.own = row,
+            RowChange::Put(Row::Executor(row)) => self.restore_executor(row),
+            RowChange::Delete(RowKey::Executor(launch)) => {
+                if let Some(executor) = self.executors.remove(&launch) {
+                    self.used.take_what_is_there(&held(&executor.row));
+                }
+                self.containers.retain(|_, (of, _)| *of != launch);
+            }
+            _ => {}
+        }
+    }
+
+    fn peer(&mut self, _: Time, _: RowChange, _: &mut Out) {}
+
+    fn lead(&mut self, now: Time, _: Term, _: &mut Out) {
+        self.leading = true;
+        self.beat_at = now;
+    }
+
+    fn follow(&mut self) {
+        self.leading = false;
+    }
+
+    fn step(&mut self, now: Time, event: Event, out: &mut Out) {
+        match event {
+            Event::Recovered { containers, facts } => self.recover(now, containers, facts, out),
+            // What is sent before the agent knows what runs is sent again.
+            _ if !self.recovered => {}
+            Event::Message { message, facts } => self.message(now, message, facts, out),
+            Event::Started { container, body } => self.started(now, &container, body, out),
+            Event::Failed { container, reason, message } => self.failed(now, &container, reason, message, out),
+            Event::Exited { container, ended } => self.exited(now, &container, &ended, out),
+            Event::Checked { container, outcome } => self.checked(now, &container, outcome, out),
+            Event::ExecutorMessage { framework, executor, data } => {
+                if let Some(agent) = self.own.id.clone() {
+                    out.emit(Output::Registry(AgentToRegistry::Message { agent, framework, executor, data }));
+                }
+            }
+            Event::BusBack => {
+                self.send_again(now);
+                self.beat_at = now;
+            }
+        }
+    }
+
+    fn settle(&mut self, now: Time, out: &mut Out) {
+        if !self.recovered {
+            return;
+        }
+        if std::mem::take(&mut self.beat_now) {
+            self.beat_at = now;
+        }
+        if self.beat_at <= now {
+            self.beat(now, out);
+        }
+        for launch in std::mem::take(&mut self.changed) {
+            match self.executors.get(&launch) {
+                Some(executor) => out.put(Row::Executor(executor.row.clone())),
+                None => out.delete(RowKey::Executor(launch)),
+            }
+        }
+        if std::mem::take(&mut self.own_changed) {
+            out.put(Row::AgentSelf(self.own.clone()));
+        }
+    }
+
+    fn tick(&mut self, now: Time, out: &mut Out) {
+        if self.recovered {
+            self.resend_due(now, out);
+            self.check_due(now, out);
+            self.end_due(now, out);
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if !self.recovered {
+            return None;
+        }
+        let extras = self.executors.values().flat_map(|executor| executor.tasks.values());
+        let of_task = |extra: &TaskExtra| {
+            let resend = extra.resend.map(|(at, _)| at);
+            let check = extra.health.and_then(|health| health.next);
+            [resend, check, extra.kill_again, extra.too_long_at].into_iter().flatten().min()
+        };
+        extras.filter_map(of_task).chain([self.beat_at]).min()
+    }
+
+    fn trace(event: &Event) -> Option<(Trace, &'static str)> {
+        let Event::Message { message: ToAgent::Orders { orders, .. }, .. } = event else { return None };
+        orders.iter().find_map(|order| match order {
+            Order::Launch(launch) => Some((launch.trace?, "agent.launch")),
+            Order::Kill { .. } | Order::ShutdownFramework(_) => None,
+        })
+    }
+}

@@ -20,7 +20,7 @@
 //! - `state`: agents, launches and frameworks as indexes over rows.
 //! - `offers`: the end of a batch: free resources go to whose turn it is.
 //! - `roles`, `share`: whose turn it is. `filters`: who does not want what.
-//! - `calls`: who may call, repeats, calls that are ahead. `accept`, `validate`, `unsupported`: ACCEPT.
+//! - `calls`: who may call, and repeats. `accept`, `validate`, `unsupported`: ACCEPT.
 //! - `frameworks`: what the registry's rows mean here.
 //! - `handshake`: agents come and settle launches. `orders`: the numbered way to them. `liveness`: they go.
 //! - `check`: what must hold after every event.
@@ -119,8 +119,6 @@ pub enum Event {
     /// Whether the listener's own beat fails to come back over the bus: while it does, the silence of agents
     /// means nothing.
     Deaf(bool),
-    /// The rows of the registry's change stream up to this entry were given to `peer`.
-    PeerSeq(u64),
 }
 
 /// What the allocator wants done apart from rows.
@@ -259,11 +257,7 @@ impl Allocator {
     /// Counters and gauges.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        Metrics {
-            filters: self.filters.count() as u64,
-            offers_outstanding: self.book.count() as u64,
-            ..self.metrics
-        }
+        Metrics { filters: self.filters.count() as u64, offers_outstanding: self.book.count() as u64, ..self.metrics }
     }
 
     /// The agents, in order of their ids.
@@ -298,12 +292,6 @@ impl Allocator {
     #[must_use]
     pub fn demand(&self, framework: &FrameworkId) -> &[(Option<AgentId>, Resources)] {
         self.frameworks.get(framework).map_or(&[], |framework| &framework.demand)
-    }
-
-    /// The number of the last entry of the registry's change stream that was given.
-    #[must_use]
-    pub fn peer_seq(&self) -> u64 {
-        self.calls.peer_seq()
     }
 }
 
@@ -386,7 +374,6 @@ impl Machine for Allocator {
             Event::Agent(AgentToAllocator::Disobeys { agent: _, term }) => self.disobeyed(term, fx),
             Event::BusBack => self.bus_back(fx),
             Event::Deaf(deaf) => self.silence.set_deaf(now, deaf),
-            Event::PeerSeq(seq) => self.peer_has_come_to(now, seq, fx),
         }
     }
 
@@ -405,20 +392,13 @@ impl Machine for Allocator {
         }
         self.retry_orders(now);
         self.mark_silent_agents(now, fx);
-        self.refuse_overdue_calls(now, fx);
     }
 
     fn deadline(&self) -> Option<Time> {
-        [
-            self.book.deadline(),
-            self.filters.deadline(),
-            self.retries.first(),
-            self.silence.deadline(),
-            self.calls.deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.book.deadline(), self.filters.deadline(), self.retries.first(), self.silence.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {
@@ -431,7 +411,7 @@ impl Machine for Allocator {
                 };
                 call.trace.map(|trace| (trace, name))
             }
-            Event::Agent(_) | Event::BusBack | Event::Deaf(_) | Event::PeerSeq(_) => None,
+            Event::Agent(_) | Event::BusBack | Event::Deaf(_) => None,
         }
     }
 }

@@ -513,7 +513,10 @@ pub enum ToAgent {
         number: u64,
     },
     /// Registry: a new term, or the agent is back: tell the latest status of every task again.
-    Resend,
+    Resend {
+        /// The registry's term; the agent remembers the last one it heard of and puts it into its updates.
+        term: Term,
+    },
     /// Registry: a framework's message to an executor.
     Message {
         /// Whose.
@@ -625,6 +628,11 @@ pub struct Update {
     /// The highest number that the framework acknowledged: statuses up to it are told no more.
     #[serde(default)]
     pub acknowledged: u64,
+    /// The registry's term that last asked for updates (`ToAgent::Resend`), as far as the agent knows since
+    /// its start. It tells an update of now from one that was on its way for long: only with the present
+    /// term does an update make a row for a task that nobody else knows.
+    #[serde(default)]
+    pub asked: Term,
     /// The status.
     pub status: TaskStatus,
     /// The latest state, which may be ahead of the status.

@@ -19,7 +19,6 @@ mod reconcile;
 mod status;
 mod subscription;
 #[cfg(test)]
-#[cfg(test)]
 mod tests;
 
 use std::{
@@ -30,11 +29,7 @@ use std::{
 use mesos_model::{AgentId, CallId, FrameworkId, GatewayId, LaunchId, TaskId, TaskState, Term, Time, Trace};
 
 pub use self::check::Counters;
-use self::{
-    peer::Cluster,
-    reconcile::Question,
-    status::Flight,
-};
+use self::{peer::Cluster, reconcile::Question, status::Flight};
 use crate::{
     machine::{Effects, Machine},
     message::{AgentToRegistry, Answer, Call, RegistryCall, RequestId, StreamEvent, ToAgent, ToStream},
@@ -77,6 +72,7 @@ impl Default for Options {
 
 /// What can happen to the registry.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most events are calls, and none is kept")]
 pub enum Event {
     /// A call from outside.
     Call {
@@ -183,6 +179,8 @@ pub struct Registry {
     /// Questions of this batch; they leave with one token.
     asking: Vec<Question>,
     questions: BTreeMap<u64, Vec<Question>>,
+    /// Agents that are to tell everything again before more of them is believed.
+    to_ask: BTreeSet<AgentId>,
     /// Updates of this batch that are to be confirmed to their agents.
     received: BTreeMap<AgentId, BTreeMap<TaskKey, u64>>,
     answers: BTreeMap<CallId, Answer>,
@@ -208,6 +206,7 @@ impl Registry {
             timers: BTreeSet::new(),
             asking: Vec::new(),
             questions: BTreeMap::new(),
+            to_ask: BTreeSet::new(),
             received: BTreeMap::new(),
             answers: BTreeMap::new(),
             answers_order: VecDeque::new(),
@@ -356,6 +355,10 @@ impl Registry {
             let list = numbers.into_iter().map(|((framework, task), number)| (framework, task, number)).collect();
             out.emit(Output::Agent { agent, message: ToAgent::Received(list) });
         }
+        let term = self.term().unwrap_or_default();
+        for agent in std::mem::take(&mut self.to_ask) {
+            out.emit(Output::Agent { agent, message: ToAgent::Resend { term } });
+        }
         self.ask(out);
         if std::mem::take(&mut self.sweep) {
             self.sweep_removed(out);
@@ -367,6 +370,7 @@ impl Registry {
         self.timers.clear();
         self.asking.clear();
         self.questions.clear();
+        self.to_ask.clear();
         self.received.clear();
         self.answers.clear();
         self.answers_order.clear();
@@ -435,7 +439,7 @@ impl Machine for Registry {
     fn lead(&mut self, now: Time, term: Term, effects: &mut Out) {
         self.forget_soft_state();
         self.lead = Some(Lead { term, since: now, counter: 0, token: 0 });
-        effects.emit(Output::AllAgents(ToAgent::Resend));
+        effects.emit(Output::AllAgents(ToAgent::Resend { term }));
         let ids: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
         for id in ids {
             if let Some(framework) = self.frameworks.get_mut(&id) {
@@ -464,7 +468,9 @@ impl Machine for Registry {
                 for framework in self.frameworks.values_mut() {
                     framework.heard = framework.heard.max(now);
                 }
-                effects.emit(Output::AllAgents(ToAgent::Resend));
+                if let Some(term) = self.term() {
+                    effects.emit(Output::AllAgents(ToAgent::Resend { term }));
+                }
                 self.send_everything_again(now);
             }
         }
@@ -490,7 +496,7 @@ impl Machine for Registry {
 
     fn deadline(&self) -> Option<Time> {
         self.lead.as_ref()?;
-        if self.sweep || !self.asking.is_empty() || !self.received.is_empty() {
+        if self.sweep || !self.asking.is_empty() || !self.received.is_empty() || !self.to_ask.is_empty() {
             return Some(Time(0));
         }
         let due = self.due.first().map(|(time, _)| *time);

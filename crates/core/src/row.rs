@@ -476,7 +476,10 @@ pub struct AgentSelfRow {
     /// The host's boot at the last start.
     #[serde(default)]
     pub boot: String,
-    /// The highest term that it obeyed.
+    /// The highest term that it has heard of; it takes no order of a lower one.
+    #[serde(default)]
+    pub promised: Term,
+    /// The highest term whose handshake was done.
     #[serde(default)]
     pub term: Term,
     /// The last order of that term that it took up.

@@ -1,1 +1,25 @@
-fn main() {}
+//! The binary `mesos`: every role, local mode, and the commands of users and operators.
+//!
+//! # Layout
+//! - [`command`]: which commands there are and who carries them out.
+//! - [`role`]: what runs until it is stopped: master, agent, single services, local mode.
+//! - [`client`]: what asks a master and ends.
+
+mod client;
+mod command;
+mod role;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // A task's shim forks, so nothing may have been started before it.
+    if let Some(status) = mesos_container::shim::from_args() {
+        return status;
+    }
+    // The one TLS provider; whoever installed one before us installed the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    command::run(std::env::args_os().collect())
+}

@@ -172,6 +172,7 @@ mod tests {
             boot: "b".into(),
             term: Term { epoch: 3, leader: u128::MAX },
             number: 9,
+            promised: Term::default(),
             total: Resources::of(&[("cpus", 1)]),
         };
         let body = BodyRow { launch: "l".into(), tasks: vec![Bytes::from_static(b"\0\xff")], executor: None };

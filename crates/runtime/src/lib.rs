@@ -7,6 +7,7 @@
 //! - [`codec`]: rows and messages as bytes.
 //! - [`config`]: the option ladder.
 //! - [`process`]: a process in one role: signals, an orderly end, exit status.
+//! - [`health`]: `/health`, `/ready` and `/metrics` where there is no gateway.
 //! - [`clock`]: a clock that never jumps.
 //! - [`telemetry`]: log lines, metrics, traces.
 
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod follow;
+pub mod health;
 pub mod process;
 pub mod shell;
 pub mod solo;

@@ -1,16 +1,60 @@
 //! A process in one role: signals, an orderly end with a deadline, exit status.
 
-use std::{future::Future, process::ExitCode, time::Duration};
+use std::{ffi::OsString, future::Future, process::ExitCode, time::Duration};
 
+use clap::{Args, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::{self, Metrics, TelemetryOptions};
+use crate::{
+    config::{self, Resolved, Role, Stop, Surroundings},
+    telemetry::{self, Metrics, TelemetryOptions},
+};
 
 /// How long an orderly end may take.
 const STOP_MAX: Duration = Duration::from_secs(15);
+/// Exit status for options that cannot be used.
+const USAGE: u8 = 2;
 /// Exit status after a second Ctrl-C, as shells count it.
 const INTERRUPTED: i32 = 130;
+
+/// Finds a role's options, by the whole ladder.
+///
+/// # Errors
+/// With the exit status, where the process is to end instead: after `--help`, `--version`, `--dump-config`
+/// and what is wrong, all of which was printed.
+pub fn options<O: Args>(role: Role, about: &'static str, args: &[OsString]) -> Result<(O, Resolved), ExitCode> {
+    let command = O::augment_args(Command::new(role.display).about(about).version(env!("CARGO_PKG_VERSION")));
+    let command = command.after_help(
+        "Each option is also read from a config file and from the environment: --work-dir is work_dir there \
+         and MESOS_WORK_DIR here. Flags count most, then the environment, then the file.",
+    );
+    let resolved = config::resolve(command, role, args, &Surroundings::of_this_process());
+    let resolved = resolved.map_err(|stop| match stop {
+        Stop::Print(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Stop::Wrong(line) => {
+            eprintln!("{line}");
+            ExitCode::from(USAGE)
+        }
+    })?;
+    for warning in &resolved.warnings {
+        eprintln!("{}: {warning}", role.display);
+    }
+    if resolved.matches.try_get_one::<bool>("dump_config").ok().flatten() == Some(&true) {
+        println!("{}", resolved.dump());
+        return Err(ExitCode::SUCCESS);
+    }
+    match O::from_arg_matches(&resolved.matches) {
+        Ok(options) => Ok((options, resolved)),
+        Err(error) => {
+            eprintln!("{}: {}", role.display, config::one_line(&error));
+            Err(ExitCode::from(USAGE))
+        }
+    }
+}
 
 /// Runs `main` until it ends or, after SIGTERM or SIGINT, until it has stopped. A second SIGINT ends the
 /// process at once. An error is one line on stderr behind `display`, and exit status 1.

@@ -23,4 +23,4 @@ mod service;
 mod task;
 
 pub use options::AgentOptions;
-pub use service::{AgentError, AgentPorts, containerizers, run};
+pub use service::{AgentError, AgentPorts, Identity, containerizers, identity, run};

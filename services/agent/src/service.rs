@@ -43,8 +43,28 @@ pub struct AgentPorts {
     pub subjects: Subjects,
     /// Those of [`containerizers`], or others.
     pub containerizers: Vec<Arc<dyn Containerizer>>,
+    /// Who it is, as [`identity`] found it; a link was opened under it.
+    pub identity: Identity,
     /// Called with the agent's id once it has one (a link binds itself to it).
     pub admitted: Arc<dyn Fn(&AgentId) + Send + Sync>,
+}
+
+/// Who an agent is before the cluster has been asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id, if it was given one.
+    pub agent: Option<AgentId>,
+    /// What names it until then: made at the first start in its work directory.
+    pub instance: u128,
+}
+
+/// Finds out who the agent of this checkpoint is; a new one gets a fresh instance.
+///
+/// # Errors
+/// If the checkpoint cannot be read.
+pub async fn identity(options: &AgentOptions, store: &dyn Store) -> Result<Identity, AgentError> {
+    let own = Checkpoint::load(options, store).await?.own;
+    Ok(Identity { agent: own.id, instance: own.instance })
 }
 
 /// Why an agent cannot run.
@@ -98,7 +118,9 @@ pub fn containerizers(options: &AgentOptions) -> Result<Vec<Arc<dyn Containerize
 /// # Errors
 /// Says what of the host, the options or the checkpoint cannot be used, or why the cluster refused it.
 pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationToken) -> Result<(), AgentError> {
-    let checkpoint = Checkpoint::load(&options, &*ports.store).await?;
+    let mut checkpoint = Checkpoint::load(&options, &*ports.store).await?;
+    // The same as before, or the fresh one that the link was opened under.
+    checkpoint.own.instance = ports.identity.instance;
     let (events, received) = mpsc::unbounded_channel();
     let containers = Containers::new(options.clone(), ports.containerizers.clone(), events.clone()).map_err(AgentError::Option)?;
     let recovered = checkpoint.recover(&containers).await;

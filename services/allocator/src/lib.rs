@@ -1,9 +1,11 @@
 //! The allocator as a service: who is offered what, and what runs where.
 //!
 //! # Layout
+//! - [`alone`]: a process of its own, over NATS and Redis.
 //! - [`options`]: what an operator can set.
 //! - [`service`]: the machine of `mesos_core::allocation` behind the shell's doors.
 
+pub mod alone;
 pub mod options;
 pub mod service;
 

@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use cluster::{Cluster, Delta, TaskKey, TaskView};
 
+use crate::reads::offers::Offers;
 use cluster::Writer;
 
 /// Entries that a follower of the view may be behind; one that is further behind is told so, see
@@ -84,6 +85,8 @@ pub struct View {
     terms: watch::Sender<Terms>,
     leaders: watch::Sender<Leaders>,
     changes: broadcast::Sender<Arc<Batch>>,
+    /// Offers that this gateway delivered: they are in no row.
+    pub offers: Offers,
 }
 
 impl Default for View {
@@ -96,6 +99,7 @@ impl Default for View {
             terms: watch::Sender::default(),
             leaders: watch::Sender::default(),
             changes: broadcast::Sender::new(LAG_MAX),
+            offers: Offers::default(),
         }
     }
 }

@@ -214,9 +214,11 @@ impl Allocator {
         validate::group(executor, tasks, &claim.agent, taken, running, &claim.left)
     }
 
-    /// The own part of an executor that is there already.
+    /// The own part of an executor that is there already. Launches whose tasks have all ended on the agent hold
+    /// nothing, and neither does their executor.
     fn running(&self, agent: &AgentId, framework: &FrameworkId, executor: &ExecutorId) -> Option<Resources> {
         self.launches_of_executor(agent, framework, executor)
+            .filter(|row| row.tasks.iter().any(|task| !task.resources.is_empty()))
             .map(|row| row.executor_resources.clone())
             .reduce(|sum, part| sum.plus(&part))
     }
@@ -359,8 +361,7 @@ impl Allocator {
         fx: &mut Effects<Output>,
     ) {
         if let Some(operation) = operation {
-            let event =
-                StreamEvent::OperationError { operation: operation.clone(), agent: agent.cloned(), message };
+            let event = StreamEvent::OperationError { operation: operation.clone(), agent: agent.cloned(), message };
             self.tell(&context.framework, event, fx);
         }
     }

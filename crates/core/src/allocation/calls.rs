@@ -1,9 +1,9 @@
-//! Who may call, calls that were answered before, and calls that are ahead of what the allocator has heard.
+//! Who may call, and calls that were answered before.
+//!
+//! Whoever drives the machine gives a call to it only after the registry's rows that the call may rely on
+//! (`Call::registry_seq`), so a framework that has just subscribed is known here.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mesos_model::{AgentId, CallId, FrameworkId, OfferId, Resources, Time};
 
@@ -16,10 +16,6 @@ use crate::{
 
 /// Calls remembered beyond those that launch rows name.
 const RECENT_MAX: usize = 10_000;
-/// Calls that wait for the registry's rows.
-const DEFERRED_MAX: usize = 1000;
-/// How long a call waits for the registry's rows.
-const DEFERRED_FOR: Duration = Duration::from_secs(5);
 /// Wishes kept per framework.
 const DEMAND_MAX: usize = 100;
 
@@ -29,24 +25,13 @@ pub(super) struct Calls {
     by_launch: BTreeMap<(FrameworkId, CallId), usize>,
     recent: BTreeSet<(FrameworkId, CallId)>,
     recent_order: VecDeque<(FrameworkId, CallId)>,
-    peer_seq: u64,
-    deferred: VecDeque<(Time, RequestId, Call<AllocatorCall>)>,
 }
 
 impl Calls {
-    pub(super) fn peer_seq(&self) -> u64 {
-        self.peer_seq
-    }
-
     /// The term is over: callers ask again.
     pub(super) fn forget(&mut self) {
         self.recent.clear();
         self.recent_order.clear();
-        self.deferred.clear();
-    }
-
-    pub(super) fn deadline(&self) -> Option<Time> {
-        self.deferred.front().map(|(until, _, _)| *until)
     }
 
     pub(super) fn remember_launch(&mut self, row: &LaunchRow) {
@@ -86,50 +71,8 @@ impl Calls {
 }
 
 impl Allocator {
-    /// A call comes in. One that knows of rows that the allocator has not seen waits for them.
-    pub(super) fn call(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        call: Call<AllocatorCall>,
-        fx: &mut Effects<Output>,
-    ) {
-        if call.registry_seq <= self.calls.peer_seq {
-            self.take_call(now, request, call, fx);
-        } else if self.calls.deferred.len() < DEFERRED_MAX {
-            self.calls.deferred.push_back((now.after(DEFERRED_FOR), request, call));
-        } else {
-            self.reply(request, behind(), fx);
-        }
-    }
-
-    /// The registry's rows up to an entry of its stream were given; for drivers that say so outside events,
-    /// before a term begins.
-    pub fn peer_applied(&mut self, seq: u64) {
-        self.calls.peer_seq = seq;
-    }
-
-    pub(super) fn peer_has_come_to(&mut self, now: Time, seq: u64, fx: &mut Effects<Output>) {
-        self.peer_applied(seq);
-        let waiting = std::mem::take(&mut self.calls.deferred);
-        for (until, request, call) in waiting {
-            if call.registry_seq <= seq {
-                self.take_call(now, request, call, fx);
-            } else {
-                self.calls.deferred.push_back((until, request, call));
-            }
-        }
-    }
-
-    pub(super) fn refuse_overdue_calls(&mut self, now: Time, fx: &mut Effects<Output>) {
-        while self.calls.deadline().is_some_and(|until| until <= now) {
-            if let Some((_, request, _)) = self.calls.deferred.pop_front() {
-                self.reply(request, behind(), fx);
-            }
-        }
-    }
-
-    fn take_call(&mut self, now: Time, request: RequestId, call: Call<AllocatorCall>, fx: &mut Effects<Output>) {
+    /// A call comes in.
+    pub(super) fn call(&mut self, now: Time, request: RequestId, call: Call<AllocatorCall>, fx: &mut Effects<Output>) {
         let caller = match &call.what {
             AllocatorCall::Accept { caller, .. }
             | AllocatorCall::Decline { caller, .. }
@@ -230,10 +173,6 @@ impl Allocator {
             framework.demand = requests;
         }
     }
-}
-
-fn behind() -> Answer {
-    Answer::refused(503, "The allocator has not caught up with the framework registry yet; try again")
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Allocator {
             ensure(sum == total, || format!("free + offered + allocated = {sum}, but the total is {total}"))?;
         }
         let indexed = self.free.contains(id);
-        ensure(indexed == !agent.free.is_empty(), || "the index of free agents is wrong".to_owned())
+        ensure(indexed != agent.free.is_empty(), || "the index of free agents is wrong".to_owned())
     }
 
     fn check_launches(&self) -> Result<(), String> {
@@ -86,9 +86,9 @@ impl Allocator {
 
     fn check_shares(&self) -> Result<(), String> {
         let mut sums: BTreeMap<Client, Totals> = BTreeMap::new();
-        for (client, resources) in self.launches.values().map(held).chain(self.book.iter().map(|(_, offer)| {
-            ((offer.framework.clone(), offer.role.clone()), offer.resources.clone())
-        })) {
+        for (client, resources) in self.launches.values().map(held).chain(
+            self.book.iter().map(|(_, offer)| ((offer.framework.clone(), offer.role.clone()), offer.resources.clone())),
+        ) {
             sums.entry(client).or_default().add(&resources);
         }
         for ((framework, role), sum) in sums {

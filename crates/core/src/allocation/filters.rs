@@ -144,13 +144,9 @@ mod tests {
         let (client, agent) = ((FrameworkId::from("f"), Role::from("r")), AgentId::from("a"));
         let mut filters = Filters::default();
         filters.add(&client, &agent, bundle(2, 2), Time(10));
-        for (now, cpus, mem, hidden) in [
-            (0, 2, 2, true),
-            (0, 1, 2, true),
-            (0, 3, 2, false),
-            (0, 2, 3, false),
-            (10, 2, 2, false),
-        ] {
+        for (now, cpus, mem, hidden) in
+            [(0, 2, 2, true), (0, 1, 2, true), (0, 3, 2, false), (0, 2, 3, false), (10, 2, 2, false)]
+        {
             assert_eq!(filters.hides(Time(now), &client, &agent, &bundle(cpus, mem)), hidden, "{now} {cpus} {mem}");
         }
         assert!(!filters.hides(Time(0), &client, &AgentId::from("b"), &bundle(1, 1)));

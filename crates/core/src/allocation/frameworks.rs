@@ -39,7 +39,7 @@ impl Allocator {
         self.leave_roles(&id, &row, fx);
         self.set_appetite(&id, &roles);
         if let Some(old) = &old {
-            self.revive(old, &row);
+            self.revive(old, &row, another);
         }
         if is_removed && !was_removed {
             self.shut_down_everywhere(&id);
@@ -68,10 +68,11 @@ impl Allocator {
         }
     }
 
-    /// REVIVE forgets filters; a framework that can take more than before is asked again.
-    fn revive(&mut self, old: &FrameworkRow, new: &FrameworkRow) {
-        let takes_more =
-            old.info.capabilities != new.info.capabilities || old.info.min_allocatable != new.info.min_allocatable;
+    /// REVIVE forgets filters; a framework that may take more than before is asked again.
+    fn revive(&mut self, old: &FrameworkRow, new: &FrameworkRow, another: bool) {
+        let takes_more = another
+            || old.info.capabilities != new.info.capabilities
+            || old.info.min_allocatable != new.info.min_allocatable;
         for role in &new.info.roles {
             let client = (new.id.clone(), role.clone());
             let revived = new.revived.get(role) > old.revived.get(role);

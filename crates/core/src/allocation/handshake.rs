@@ -64,13 +64,7 @@ impl Allocator {
         self.settle_launches(now, term, &id, report, fx);
     }
 
-    fn answer_report(
-        &self,
-        report: &AgentReport,
-        id: Option<&AgentId>,
-        message: ToAgent,
-        fx: &mut Effects<Output>,
-    ) {
+    fn answer_report(&self, report: &AgentReport, id: Option<&AgentId>, message: ToAgent, fx: &mut Effects<Output>) {
         fx.emit(match (&report.agent, id) {
             (Some(_), Some(id)) => Output::Agent { agent: id.clone(), message },
             _ => Output::Unregistered { instance: report.instance, message },
@@ -86,9 +80,10 @@ impl Allocator {
             return Freshness::Old;
         }
         let named: BTreeSet<&LaunchId> = report.launches.iter().map(|launch| &launch.launch).collect();
-        let uncovered = state.launches.iter().filter_map(|launch| self.launches.get(launch)).any(|row| {
-            row.sent.0 != term && row.sent > (report.term, report.number) && !named.contains(&row.launch)
-        });
+        let uncovered =
+            state.launches.iter().filter_map(|launch| self.launches.get(launch)).any(|row| {
+                row.sent.0 != term && row.sent > (report.term, report.number) && !named.contains(&row.launch)
+            });
         if uncovered && report.answers != Some(term) { Freshness::Doubtful } else { Freshness::Good }
     }
 
@@ -133,14 +128,7 @@ impl Allocator {
         self.write_agent(row, fx);
     }
 
-    fn settle_launches(
-        &mut self,
-        now: Time,
-        term: Term,
-        id: &AgentId,
-        report: AgentReport,
-        fx: &mut Effects<Output>,
-    ) {
+    fn settle_launches(&mut self, now: Time, term: Term, id: &AgentId, report: AgentReport, fx: &mut Effects<Output>) {
         let seen = (report.term, report.number);
         if report.term == term {
             self.acknowledge(now, id, report.number);
@@ -245,8 +233,7 @@ impl Allocator {
     /// A launch that no row knows: the agent's word counts.
     fn adopt(&mut self, now: Time, agent: &AgentId, reported: ReportedLaunch, fx: &mut Effects<Output>) {
         let framework = self.frameworks.get(&reported.framework);
-        let ended =
-            |task: &TaskId| framework.is_some_and(|framework| framework.has_ended(task, &reported.launch));
+        let ended = |task: &TaskId| framework.is_some_and(|framework| framework.has_ended(task, &reported.launch));
         let tasks: Vec<LaunchTask> = reported
             .tasks
             .iter()

@@ -259,9 +259,9 @@ impl Allocator {
         let least = framework.info.min_allocatable.get(role).unwrap_or(&self.options.min_allocatable);
         !resources.is_empty()
             && (least.is_empty()
-                || least.iter().any(|bundle| {
-                    bundle.scalars().iter().all(|(name, milli)| resources.scalar(name) >= *milli)
-                }))
+                || least
+                    .iter()
+                    .any(|bundle| bundle.scalars().iter().all(|(name, milli)| resources.scalar(name) >= *milli)))
     }
 
     fn open_offer(
@@ -299,10 +299,8 @@ impl Allocator {
         let state = self.agents.get(agent)?;
         let row = state.row.as_ref()?;
         let launches = state.launches.iter().filter_map(|launch| self.launches.get(launch));
-        let executors: BTreeSet<_> = launches
-            .filter(|launch| launch.framework == *framework_id)
-            .map(|launch| launch.executor.clone())
-            .collect();
+        let executors: BTreeSet<_> =
+            launches.filter(|launch| launch.framework == *framework_id).map(|launch| launch.executor.clone()).collect();
         Some(Offer {
             id: offer_id(term, number),
             role: role.clone(),

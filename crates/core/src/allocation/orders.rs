@@ -163,8 +163,7 @@ impl Allocator {
                 state.lane.rewind();
                 self.speaking.insert(id.clone());
             }
-            all_shaken &=
-                state.row.as_ref().is_none_or(|row| row.state != AgentState::Active || row.handshake == term);
+            all_shaken &= state.row.as_ref().is_none_or(|row| row.state != AgentState::Active || row.handshake == term);
         }
         if !all_shaken {
             fx.emit(Output::AllAgents(ToAgent::Handshake { term }));

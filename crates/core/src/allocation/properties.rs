@@ -25,22 +25,61 @@ const FRAMEWORKS: [(&str, &str); 3] = [("f", "r"), ("g", "r/s,t"), ("h", "t")];
 /// What happens next. Numbers choose among what there is.
 #[derive(Clone, Debug)]
 enum Step {
-    Report { agent: usize, heard: bool },
+    Report {
+        agent: usize,
+        heard: bool,
+    },
     /// An old report comes once more.
-    Late { which: usize },
-    Beat { agent: usize },
-    Subscribe { framework: usize },
-    Lose { framework: usize },
-    Remove { framework: usize },
-    Suppress { framework: usize, revive: bool },
-    Accept { offers: Vec<usize>, cpus: i64, tasks: usize, refuse_ms: u64, again: bool },
-    Decline { offer: usize, refuse_ms: u64 },
-    End { which: usize, registry_knows: bool },
-    Kill { which: usize },
-    Catch { up: bool },
-    Pass { ms: u64 },
-    Shrink { agent: usize, cpus: i64 },
-    Takeover { heard: bool },
+    Late {
+        which: usize,
+    },
+    Beat {
+        agent: usize,
+    },
+    Subscribe {
+        framework: usize,
+    },
+    Lose {
+        framework: usize,
+    },
+    Remove {
+        framework: usize,
+    },
+    Suppress {
+        framework: usize,
+        revive: bool,
+    },
+    Accept {
+        offers: Vec<usize>,
+        cpus: i64,
+        tasks: usize,
+        refuse_ms: u64,
+        again: bool,
+    },
+    Decline {
+        offer: usize,
+        refuse_ms: u64,
+    },
+    End {
+        which: usize,
+        registry_knows: bool,
+    },
+    Kill {
+        which: usize,
+    },
+    Catch {
+        up: bool,
+    },
+    Pass {
+        ms: u64,
+    },
+    Shrink {
+        agent: usize,
+        cpus: i64,
+    },
+    Takeover {
+        heard: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -134,9 +173,9 @@ impl Life {
             match output {
                 Output::Agent { agent, message } if self.up => self.hear(&agent, message),
                 Output::Stream { event, .. } => match event.event {
-                    StreamEvent::Offers(offers) => self.offers.extend(
-                        offers.into_iter().map(|offer| (offer.id, event.framework.clone(), offer.agent)),
-                    ),
+                    StreamEvent::Offers(offers) => self
+                        .offers
+                        .extend(offers.into_iter().map(|offer| (offer.id, event.framework.clone(), offer.agent))),
                     StreamEvent::Rescind(id) => self.offers.retain(|(offer, ..)| *offer != id),
                     _ => {}
                 },

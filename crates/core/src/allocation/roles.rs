@@ -138,10 +138,7 @@ impl RoleTree {
 
     /// Whether a framework wants offers in a role.
     pub(super) fn is_hungry(&self, framework: &FrameworkId, role: &Role) -> bool {
-        self.by_path
-            .get(role)
-            .and_then(|at| self.nodes[*at].clients.get(framework))
-            .is_some_and(|client| client.hungry)
+        self.by_path.get(role).and_then(|at| self.nodes[*at].clients.get(framework)).is_some_and(|client| client.hungry)
     }
 
     /// What a framework has in a role.
@@ -352,9 +349,7 @@ impl Node {
 
 /// Whether what is reserved for `reserved` may be given to `role`: it is the role or an ancestor.
 pub(super) fn is_role_or_ancestor(reserved: &Role, role: &Role) -> bool {
-    role.as_str()
-        .strip_prefix(reserved.as_str())
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    role.as_str().strip_prefix(reserved.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

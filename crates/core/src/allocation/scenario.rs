@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
-use mesos_model::{AgentId, FrameworkId, LaunchId, Reason, Resources, Role, TaskId, TaskState, Term, Time, resources_text};
+use mesos_model::{
+    AgentId, FrameworkId, LaunchId, Reason, Resources, Role, TaskId, TaskState, Term, Time, resources_text,
+};
 
 use super::{Allocator, Event, Options, Output};
 use crate::{
@@ -32,7 +34,8 @@ pub(super) fn plays(text: &str) {
 }
 
 pub(super) fn plays_with(options: Options, text: &str) {
-    let expected: String = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| line.to_owned() + "\n").collect();
+    let expected: String =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| line.to_owned() + "\n").collect();
     let mut world = World::new(options);
     let mut played = String::new();
     for line in expected.lines().filter(|line| line.starts_with('>') || line.starts_with('#')) {
@@ -92,6 +95,7 @@ impl World {
                 let row = framework_row(plain[0], &named);
                 self.peer(RowChange::Put(Row::Framework(row)))
             }
+            "forget-task" => self.peer(RowChange::Delete(RowKey::Task(plain[0].into(), plain[1].into()))),
             "forget" => self.peer(RowChange::Delete(RowKey::Framework(plain[0].into()))),
             "task" => {
                 let row = task_row(&plain, &named);
@@ -115,13 +119,12 @@ impl World {
                 let call = self.offer_call(what, &plain, &named);
                 self.step(call)
             }
-            "seq" => self.step(Event::PeerSeq(plain[0].parse().unwrap())),
             "deaf" => self.step(Event::Deaf(true)),
             "hears" => self.step(Event::Deaf(false)),
             "bus-back" => self.step(Event::BusBack),
             "pass" => self.pass(plain[0].parse().unwrap()),
-            "free" => vec![self.machine.free(&plain[0].into()).to_string()],
-            "allocated" => vec![self.machine.allocated(&plain[0].into()).to_string()],
+            "free" => vec![amount(&self.machine.free(&plain[0].into()))],
+            "allocated" => vec![amount(&self.machine.allocated(&plain[0].into()))],
             other => panic!("unknown event {other}"),
         }
     }
@@ -153,10 +156,7 @@ impl World {
     }
 
     /// One batch: checked, and its rows kept.
-    pub(super) fn effects(
-        &mut self,
-        run: impl FnOnce(&mut Allocator, Time, &mut Effects<Output>),
-    ) -> Effects<Output> {
+    pub(super) fn effects(&mut self, run: impl FnOnce(&mut Allocator, Time, &mut Effects<Output>)) -> Effects<Output> {
         let mut fx = Effects::default();
         run(&mut self.machine, self.now, &mut fx);
         self.machine.settle(self.now, &mut fx);
@@ -195,11 +195,15 @@ impl World {
                 gateway: "g".into(),
                 principal: named.get("principal").map(|text| (*text).to_owned()),
                 trace: None,
-                registry_seq: named.get("seq").map_or(0, |text| text.parse().unwrap()),
+                registry_seq: 0,
                 what,
             },
         }
     }
+}
+
+fn amount(resources: &Resources) -> String {
+    if resources.is_empty() { "nothing".to_owned() } else { resources.to_string() }
 }
 
 fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
@@ -216,6 +220,10 @@ fn launch_id(text: &str) -> LaunchId {
 }
 
 fn full_id(text: &str) -> String {
+    let made_up = !text.ends_with(|last: char| last.is_ascii_digit());
+    if made_up {
+        return text.to_owned();
+    }
     let (epoch, rest) = text.split_once(':').unwrap_or(("1", text));
     match epoch.parse() {
         Ok(epoch) => format!("{}-{rest}", term(epoch).leader_text()),
@@ -259,7 +267,10 @@ pub(super) fn framework_row(id: &str, named: &BTreeMap<&str, &str>) -> Framework
                 region_aware: caps.contains(&"region"),
                 ..Capabilities::default()
             },
-            min_allocatable: least.into_iter().flat_map(|least| roles.iter().map(move |role| (role.clone(), vec![least.clone()]))).collect(),
+            min_allocatable: least
+                .into_iter()
+                .flat_map(|least| roles.iter().map(move |role| (role.clone(), vec![least.clone()])))
+                .collect(),
             roles: roles.clone(),
             ..FrameworkInfo::default()
         },
@@ -371,7 +382,8 @@ fn operations(agent: &str, named: &BTreeMap<&str, &str>) -> Vec<Operation> {
         operations.push(Operation { id: id.clone(), kind });
     }
     if let (Some(group), Some(executor)) = (named.get("group"), executor) {
-        operations.push(Operation { id, kind: OperationKind::LaunchGroup { executor, tasks: tasks(Some(group), None) } });
+        operations
+            .push(Operation { id, kind: OperationKind::LaunchGroup { executor, tasks: tasks(Some(group), None) } });
     }
     operations
 }
@@ -414,7 +426,7 @@ fn output_line(output: &Output) -> String {
         Output::Reply { answer, .. } => format!("reply {} {}", answer.status, answer.text).trim_end().to_owned(),
         Output::Stream { event, .. } => format!("{}: {}", event.framework, event_text(&event.event)),
         Output::Agent { agent, message } => format!("{}: {}", short(agent.as_str()), message_text(message)),
-        Output::Unregistered { instance, message } => format!("#{instance}: {}", message_text(message)),
+        Output::Unregistered { instance, message } => format!("instance {instance}: {}", message_text(message)),
         Output::AllAgents(message) => format!("all agents: {}", message_text(message)),
         Output::RaiseEpoch(term) => format!("raise epoch above {}", term.epoch),
     }
@@ -440,7 +452,9 @@ fn event_text(event: &StreamEvent) -> String {
             status.reason.and_then(Reason::name).unwrap_or_default(),
             short_words(status.message.as_deref().unwrap_or_default())
         ),
-        StreamEvent::OperationError { operation, message, .. } => format!("operation {operation} failed: {message}"),
+        StreamEvent::OperationError { operation, message, .. } => {
+            format!("operation {operation} failed: {}", short_words(message))
+        }
         StreamEvent::Failure { agent, .. } => format!("failure of {}", short(agent.as_str())),
         other => panic!("unexpected {other:?}"),
     }

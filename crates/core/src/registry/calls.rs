@@ -6,7 +6,10 @@
 
 use mesos_model::{AgentId, CallId, ExecutorId, FrameworkId, Role, TaskId, Time, uuid_text};
 
-use super::{Out, Output, Registry, TaskKey, is_end, subscription::Subscribe};
+use super::{
+    Out, Output, Registry, TaskKey, is_end,
+    subscription::{Subscribe, Update},
+};
 use crate::{
     message::{Answer, Call, Caller, RegistryCall, RequestId, ToAgent},
     row::{FrameworkRow, FrameworkState, KillOrder},
@@ -64,8 +67,7 @@ impl Registry {
         self.counters.calls += 1;
         let Call { call: id, gateway, principal, what, .. } = call;
         if let RegistryCall::Subscribe { framework, info, invalid, body, suppressed, stream } = what {
-            let ask =
-                Subscribe { call: id, gateway, principal, framework, info, invalid, body, suppressed, stream };
+            let ask = Subscribe { call: id, gateway, principal, framework, info, invalid, body, suppressed, stream };
             let (answer, framework) = self.subscribe(now, ask, out);
             out.emit(Output::Reply { request, answer });
             if let Some(framework) = framework {
@@ -152,7 +154,8 @@ impl Registry {
     fn framework_call(&mut self, now: Time, what: RegistryCall, out: &mut Out) -> Answer {
         match what {
             RegistryCall::Update { caller, info, invalid, body, suppressed } => {
-                return self.update_framework(now, &caller.framework, info, invalid, body, suppressed, out);
+                let update = Update { info, invalid, body, suppressed };
+                return self.update_framework(now, &caller.framework, update, out);
             }
             RegistryCall::Teardown(caller) => self.teardown(now, &caller, out),
             RegistryCall::Suppress(caller, roles) => self.suppress(now, &caller.framework, roles, out),

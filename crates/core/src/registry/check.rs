@@ -30,6 +30,8 @@ pub struct Counters {
     pub updates_repeated: u64,
     /// Statuses that came before one that precedes them.
     pub updates_early: u64,
+    /// Statuses of unknown tasks that their agent is to tell again.
+    pub updates_questioned: u64,
     /// Statuses of tasks that nobody waits for.
     pub updates_dismissed: u64,
     /// Statuses from an agent that the task is not on.
@@ -71,6 +73,7 @@ impl Registry {
             ("updates_applied_total", c.updates_applied),
             ("updates_repeated_total", c.updates_repeated),
             ("updates_early_total", c.updates_early),
+            ("updates_questioned_total", c.updates_questioned),
             ("updates_dismissed_total", c.updates_dismissed),
             ("updates_misplaced_total", c.updates_misplaced),
             ("updates_other_launch_total", c.updates_other_launch),
@@ -125,7 +128,7 @@ impl Registry {
             if task.row.pending.len() > self.options.max_pending.max(3) + 2 {
                 return Err(format!("task {} has too many pending updates", task.row.task));
             }
-            if self.frameworks.get(&task.row.framework).is_none() {
+            if !self.frameworks.contains_key(&task.row.framework) {
                 return Err(format!("task {} has no framework", task.row.task));
             }
             let key = (task.row.framework.clone(), task.row.task.clone());

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mesos_model::{AgentId, FrameworkId, LaunchId, Reason, TaskId, TaskState, Term, Time};
 
-use super::{Out, Output, Registry, TaskKey, is_end, reconcile::Question};
+use super::{Out, Registry, TaskKey, is_end, reconcile::Question};
 use crate::{
-    message::{StreamEvent, ToAgent},
+    message::StreamEvent,
     row::{AgentRow, AgentState, FrameworkState, LaunchRow, Row, RowChange, RowKey, TaskRow},
 };
 
@@ -53,6 +53,8 @@ pub(super) struct Cluster {
     dropped: BTreeMap<LaunchId, BTreeSet<TaskId>>,
     buried: BTreeMap<LaunchId, (Term, u64)>,
     buried_order: VecDeque<LaunchId>,
+    forgotten: BTreeSet<(LaunchId, TaskId)>,
+    forgotten_order: VecDeque<(LaunchId, TaskId)>,
     term: Term,
 }
 
@@ -74,11 +76,27 @@ impl Cluster {
     pub(super) fn forget_soft_state(&mut self) {
         self.buried.clear();
         self.buried_order.clear();
+        self.forgotten.clear();
+        self.forgotten_order.clear();
         self.dropped.clear();
     }
 
-    pub(super) fn is_buried(&self, launch: &LaunchId) -> bool {
-        self.buried.contains_key(launch)
+    /// Whether the launch was seen deleted, or its agent said that it has forgotten the task.
+    pub(super) fn is_buried(&self, launch: &LaunchId, task: &TaskId) -> bool {
+        self.buried.contains_key(launch) || self.forgotten.contains(&(launch.clone(), task.clone()))
+    }
+
+    /// The row of a task went, and must not come back by a late update.
+    pub(super) fn bury_task(&mut self, launch: LaunchId, task: TaskId) {
+        if self.buried.contains_key(&launch) || !self.forgotten.insert((launch.clone(), task.clone())) {
+            return;
+        }
+        self.forgotten_order.push_back((launch, task));
+        if self.forgotten_order.len() > BURIED_MAX
+            && let Some(oldest) = self.forgotten_order.pop_front()
+        {
+            self.forgotten.remove(&oldest);
+        }
     }
 
     pub(super) fn is_live(&self, launch: &LaunchId, task: &TaskId) -> bool {
@@ -285,7 +303,7 @@ impl Registry {
             AgentState::Active => {
                 let same = old.is_some_and(|old| old.age() == new.age());
                 if !same {
-                    out.emit(Output::Agent { agent: id.clone(), message: ToAgent::Resend });
+                    self.to_ask.insert(id.clone());
                     self.ask_absent(id);
                 }
             }

@@ -58,7 +58,12 @@ impl Registry {
             return;
         }
         match self.get_task(&key).map(|task| &task.row) {
-            None if self.cluster.is_buried(&update.launch) => self.dismiss(agent, &update, out),
+            None if self.cluster.is_buried(&update.launch, &key.1) => self.dismiss(agent, &update, out),
+            // Nobody else knows the task. Was the update on its way since before its end, or is it news?
+            None if !self.cluster.is_live(&update.launch, &key.1) && Some(update.asked) != self.term() => {
+                self.counters.updates_questioned += 1;
+                self.to_ask.insert(agent.clone());
+            }
             None if matches!(fate(0, &update), Fate::Early) => self.counters.updates_early += 1,
             None => {
                 self.recover_framework(now, &key.0, &update.facts, &update.role, out);
@@ -100,7 +105,7 @@ impl Registry {
     fn other_launch(&mut self, now: Time, agent: &AgentId, key: &TaskKey, update: Update, out: &mut Out) {
         self.counters.updates_other_launch += 1;
         let Some(row) = self.get_task(key).map(|task| &task.row) else { return };
-        if self.cluster.is_buried(&update.launch) {
+        if self.cluster.is_buried(&update.launch, &key.1) {
             self.dismiss(agent, &update, out);
         } else if row.end_acknowledged
             && self.cluster.is_live(&update.launch, &key.1)
@@ -436,6 +441,7 @@ impl Registry {
             return;
         }
         let launch = row.launch.clone();
+        self.cluster.bury_task(launch.clone(), key.1.clone());
         self.drop_task(key);
         self.sweep |= framework_removed;
         out.delete(RowKey::Task(key.0.clone(), key.1.clone()));

@@ -8,9 +8,7 @@ use mesos_model::{CallId, FrameworkId, GatewayId, Reason, Role, Source, TaskStat
 use super::{Out, Output, Registry, is_end, open_stream};
 use crate::{
     message::{Answer, AnswerBody, StreamEvent, ToStream},
-    row::{
-        Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, RowKey, Subscription,
-    },
+    row::{Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, RowKey, Subscription},
 };
 
 /// Removed frameworks that cannot be forgotten yet are kept up to this many times the configured number.
@@ -29,6 +27,14 @@ pub(super) struct Subscribe {
     pub(super) body: Bytes,
     pub(super) suppressed: Vec<Role>,
     pub(super) stream: u128,
+}
+
+/// An UPDATE_FRAMEWORK, taken apart.
+pub(super) struct Update {
+    pub(super) info: FrameworkInfo,
+    pub(super) invalid: Option<String>,
+    pub(super) body: Bytes,
+    pub(super) suppressed: Vec<Role>,
 }
 
 fn refused(message: impl Into<String>) -> Answer {
@@ -153,16 +159,8 @@ impl Registry {
     }
 
     /// UPDATE_FRAMEWORK.
-    pub(super) fn update_framework(
-        &mut self,
-        now: Time,
-        id: &FrameworkId,
-        mut info: FrameworkInfo,
-        invalid: Option<String>,
-        body: Bytes,
-        suppressed: Vec<Role>,
-        out: &mut Out,
-    ) -> Answer {
+    pub(super) fn update_framework(&mut self, now: Time, id: &FrameworkId, update: Update, out: &mut Out) -> Answer {
+        let Update { mut info, invalid, body, suppressed } = update;
         let Some(mut row) = self.framework(id).cloned() else {
             return Answer::refused(409, "Framework has been removed");
         };

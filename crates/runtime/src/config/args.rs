@@ -107,7 +107,7 @@ impl<'a> Walk<'a> {
         {
             let argument = self.command.get_arguments().find(|argument| argument.get_short() == Some(letter));
             self.value_is_next = letters.chars().count() == 1 && argument.is_some_and(takes_value);
-        } else if self.command.is_trailing_var_arg_set() {
+        } else if self.command.get_arguments().any(Arg::is_trailing_var_arg_set) {
             self.verbatim = true;
         }
         Some(Word::Other(word))

@@ -20,6 +20,35 @@ pub struct ClusterOptions {
     /// The Redis, for example redis://127.0.0.1:6379 or redis+sentinel://host:26379/primary
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
+
+    /// Go on trying while NATS, Redis or the master are not there yet, instead of ending with an error
+    #[arg(long)]
+    pub wait: bool,
+}
+
+impl ClusterOptions {
+    /// The URLs of NATS and Redis, for a service that cannot be without.
+    ///
+    /// # Errors
+    /// Says which one is missing, and what needs none.
+    pub fn urls(&self) -> Result<(&str, &str), String> {
+        match (&self.nats_url, &self.redis_url) {
+            (Some(nats), Some(redis)) => Ok((nats, redis)),
+            (nats, _) => Err(format!(
+                "{} is missing: a service of its own reaches the others over NATS and keeps its state in Redis; \
+                 `mesos master` and `mesos local` need neither",
+                if nats.is_none() { "--nats-url" } else { "--redis-url" }
+            )),
+        }
+    }
+}
+
+/// Where a service without a gateway answers probes.
+#[derive(Args, Clone, Debug)]
+pub struct HealthOptions {
+    /// Answer /health, /ready and /metrics here, for example 0.0.0.0:9090
+    #[arg(long, value_name = "IP:PORT")]
+    pub http_addr: Option<std::net::SocketAddr>,
 }
 
 /// What the process tells about itself, and where its options come from.

@@ -65,6 +65,7 @@ struct World {
     to_agent: Vec<(String, u64)>,
     told: Vec<TaskStatus>,
     handshakes: u64,
+    asked: Term,
     log: Vec<String>,
 }
 
@@ -79,6 +80,7 @@ impl World {
             to_agent: Vec::new(),
             told: Vec::new(),
             handshakes: 1,
+            asked: Term::default(),
             log: Vec::new(),
         };
         world.desk.call(subscribe(Some("F"), 1));
@@ -100,7 +102,11 @@ impl World {
                 Output::Agent { message: ToAgent::Acknowledged { task, number, .. }, .. } => {
                     self.to_agent.push((task.to_string(), number));
                 }
-                Output::Agent { message: ToAgent::Resend, .. } | Output::AllAgents(ToAgent::Resend) => self.resend(),
+                Output::Agent { message: ToAgent::Resend { term }, .. }
+                | Output::AllAgents(ToAgent::Resend { term }) => {
+                    self.asked = term;
+                    self.resend();
+                }
                 Output::CatchUp { token } => {
                     let lines = self.desk.step(Event::CaughtUp { token });
                     self.note(lines);
@@ -113,6 +119,7 @@ impl World {
     fn say(&mut self, task: &'static str, number: u64, state: TaskState) {
         let mut update = update_of(&format!("L-{task}"), "S1", task, number, state);
         update.acknowledged = self.agent[task].acknowledged;
+        update.asked = self.asked;
         update.status.uuid = Some(derived_uuid(&update.launch, &task.into(), &number.to_string()));
         self.to_registry.push(update);
     }

@@ -1,0 +1,249 @@
+//! Whom the agent obeys, and what it is ordered to do.
+//!
+//! `promised` rises with every handshake that is asked for; from then on no lower term is obeyed. `term`
+//! and `number` say which order was taken up last, and change over to the new term only when its handshake
+//! is done: until then a report must say what was taken up of the old one.
+
+use mesos_model::{FrameworkId, Term, Time};
+
+use super::{Agent, Out, Output, REPORT_WAIT_MS, REPORT_WAIT_MS_MAX, TaskFacts, held};
+use crate::{
+    message::{AgentReport, AgentToAllocator, AgentToRegistry, LaunchOrder, Order, ReportedLaunch, ToAgent, digest},
+    row::{ExecutorRow, KillOrder, TaskStage},
+};
+
+impl Agent {
+    pub(super) fn message(&mut self, now: Time, message: ToAgent, facts: Vec<TaskFacts>, out: &mut Out) {
+        match message {
+            ToAgent::Handshake { term } => self.handshake(now, term, out),
+            ToAgent::Welcome { instance, agent, term } => self.welcome(now, instance, agent, term, out),
+            ToAgent::Orders { term, first, orders } => self.orders(now, term, first, orders, facts, out),
+            ToAgent::Refused { instance, reason, gone } => self.refused(now, instance, reason, gone, out),
+            ToAgent::Heard { .. } => {}
+            ToAgent::Received(updates) => self.received(now, &updates),
+            ToAgent::Acknowledged { framework, task, launch, number } => {
+                self.acknowledged(now, &framework, &task, &launch, number, out);
+            }
+            ToAgent::Resend { term } => {
+                self.asked = term;
+                self.tell_everything(now, out);
+            }
+            ToAgent::Message { framework, executor, data } => out.emit(Output::ToExecutor { framework, executor, data }),
+        }
+    }
+
+    fn obeyable(&self, term: Term) -> bool {
+        // A lower epoch is over; an equal one of another leader was never meant to be.
+        term.epoch > self.own.promised.epoch || term == self.own.promised
+    }
+
+    fn disobey(&self, out: &mut Out) {
+        if let Some(agent) = self.own.id.clone() {
+            out.emit(Output::Allocator(AgentToAllocator::Disobeys { agent, term: self.own.promised }));
+        }
+    }
+
+    fn handshake(&mut self, now: Time, term: Term, out: &mut Out) {
+        if !self.obeyable(term) {
+            return self.disobey(out);
+        }
+        self.promise(term);
+        self.report(now, Some(term), out);
+    }
+
+    fn promise(&mut self, term: Term) {
+        if self.own.promised != term {
+            self.own.promised = term;
+            self.own_changed = true;
+        }
+    }
+
+    fn welcome(&mut self, now: Time, instance: u128, agent: mesos_model::AgentId, term: Term, out: &mut Out) {
+        if instance != self.own.instance {
+            return;
+        }
+        if !self.obeyable(term) {
+            return self.disobey(out);
+        }
+        self.promise(term);
+        if self.own.id.as_ref() != Some(&agent) {
+            self.own.id = Some(agent.clone());
+            self.own_changed = true;
+            out.emit(Output::Admitted { agent });
+            self.send_again(now);
+        }
+        if self.own.term != term {
+            self.own.term = term;
+            self.own.number = 0;
+            self.own_changed = true;
+        }
+        self.admitted = true;
+        self.report_wait_ms = REPORT_WAIT_MS;
+        self.beat_at = now.after(std::time::Duration::from_millis(self.options.beat_ms));
+    }
+
+    fn refused(&mut self, now: Time, instance: u128, reason: String, gone: bool, out: &mut Out) {
+        if instance != self.own.instance {
+            return;
+        }
+        if gone {
+            for (launch, task) in self.each_task() {
+                self.order_kill(now, &launch, &task, Some(0), out);
+            }
+        }
+        out.emit(Output::Refused { reason });
+    }
+
+    fn orders(&mut self, now: Time, term: Term, first: u64, orders: Vec<Order>, facts: Vec<TaskFacts>, out: &mut Out) {
+        if !self.obeyable(term) {
+            return self.disobey(out);
+        }
+        // Whatever came, the allocator wants to know how far the agent is.
+        self.beat_now = true;
+        if term != self.own.term {
+            return;
+        }
+        let mut facts = facts.into_iter();
+        for (number, order) in (first..).zip(orders) {
+            let tasks = if let Order::Launch(launch) = &order { launch.tasks.len() } else { 0 };
+            let facts: Vec<TaskFacts> = facts.by_ref().take(tasks).collect();
+            if number <= self.own.number {
+                continue;
+            }
+            if number != self.own.number + 1 {
+                return;
+            }
+            self.own.number = number;
+            self.own_changed = true;
+            self.carry_out(now, order, facts, out);
+        }
+    }
+
+    fn carry_out(&mut self, now: Time, order: Order, facts: Vec<TaskFacts>, out: &mut Out) {
+        match order {
+            Order::Launch(order) => self.launch(now, *order, facts, out),
+            Order::Kill { framework, task, grace_ms } => {
+                let of = self.each_task().into_iter().filter(|(launch, id)| {
+                    *id == task && self.executors.get(launch).is_some_and(|executor| executor.row.framework == framework)
+                });
+                for (launch, task) in of.collect::<Vec<_>>() {
+                    self.order_kill(now, &launch, &task, grace_ms, out);
+                }
+            }
+            Order::ShutdownFramework(framework) => self.shut_down_framework(now, &framework, out),
+        }
+    }
+
+    fn launch(&mut self, now: Time, order: LaunchOrder, facts: Vec<TaskFacts>, out: &mut Out) {
+        if self.executors.contains_key(&order.launch) {
+            return;
+        }
+        self.shut_down.remove(&order.framework);
+        let wanted = order.tasks.iter().fold(order.executor_resources.clone(), |sum, (_, own, _)| sum.plus(own));
+        let fits = self.options.total.minus(&self.used).contains(&wanted);
+        self.add_executor(now, order, facts, fits, out);
+    }
+
+    fn shut_down_framework(&mut self, now: Time, framework: &FrameworkId, out: &mut Out) {
+        self.shut_down.insert(framework.clone());
+        for (launch, task) in self.each_task() {
+            let Some(executor) = self.executors.get(&launch) else { continue };
+            if executor.row.framework != *framework {
+                continue;
+            }
+            let ended = executor.row.tasks.iter().any(|row| row.task == task && row.stage == TaskStage::Ended);
+            if ended {
+                self.forget(&launch, &task, out);
+            } else {
+                self.order_kill(now, &launch, &task, None, out);
+            }
+        }
+    }
+
+    pub(super) fn order_kill(
+        &mut self,
+        now: Time,
+        launch: &mesos_model::LaunchId,
+        task: &mesos_model::TaskId,
+        grace_ms: Option<u64>,
+        out: &mut Out,
+    ) {
+        let Some((row, _)) = self.task(launch, task) else { return };
+        if row.stage == TaskStage::Ended {
+            return;
+        }
+        let number = row.kill.map_or(1, |kill| kill.number + 1);
+        row.kill = Some(KillOrder { number, grace_ms });
+        self.changed.insert(launch.clone());
+        self.kill(now, launch, task, out);
+    }
+
+    // What the agent says of itself.
+
+    /// Says that it lives, or reports everything while it is not admitted.
+    pub(super) fn beat(&mut self, now: Time, out: &mut Out) {
+        let admitted = self.own.id.clone().filter(|_| self.admitted && self.own.term == self.own.promised);
+        let Some(agent) = admitted else {
+            return self.report(now, None, out);
+        };
+        let holding = self.executors().filter(|row| !held(row).is_empty()).map(|row| &row.launch);
+        let beat = AgentToAllocator::Beat {
+            agent,
+            instance: self.own.instance,
+            term: self.own.term,
+            number: self.own.number,
+            digest: digest(holding),
+        };
+        self.beat_at = now.after(std::time::Duration::from_millis(self.options.beat_ms));
+        out.emit(Output::Allocator(beat));
+    }
+
+    pub(super) fn report(&mut self, now: Time, answers: Option<Term>, out: &mut Out) {
+        self.beat_at = now.after(std::time::Duration::from_millis(self.report_wait_ms));
+        self.report_wait_ms = (self.report_wait_ms * 2).min(REPORT_WAIT_MS_MAX);
+        let answers = answers.or_else(|| (self.own.promised != Term::default()).then_some(self.own.promised));
+        let report = AgentReport {
+            agent: self.own.id.clone(),
+            instance: self.own.instance,
+            boot: self.own.boot.clone(),
+            hostname: self.options.hostname.clone(),
+            port: self.options.port,
+            version: self.options.version.clone(),
+            total: self.options.total.clone(),
+            attributes: self.options.attributes.clone(),
+            domain: self.options.domain.clone(),
+            body: self.options.body.clone(),
+            term: self.own.term,
+            number: self.own.number,
+            answers,
+            launches: self.executors().filter(|row| !self.shut_down.contains(&row.framework)).map(reported).collect(),
+        };
+        out.emit(Output::Allocator(AgentToAllocator::Report(Box::new(report))));
+    }
+
+    /// The registry hears of everything again, with what it may have missed.
+    fn tell_everything(&mut self, now: Time, out: &mut Out) {
+        let Some(agent) = self.own.id.clone() else { return };
+        for (launch, task) in self.each_task() {
+            self.tell_task(now, &agent, &launch, &task, out);
+        }
+    }
+
+    pub(super) fn emit_update(&self, agent: &mesos_model::AgentId, mut update: crate::message::Update, out: &mut Out) {
+        update.asked = self.asked;
+        out.emit(Output::Registry(AgentToRegistry::Update { agent: agent.clone(), update: Box::new(update) }));
+    }
+}
+
+fn reported(row: &ExecutorRow) -> ReportedLaunch {
+    let live = row.tasks.iter().filter(|task| task.stage != TaskStage::Ended);
+    ReportedLaunch {
+        launch: row.launch.clone(),
+        framework: row.framework.clone(),
+        facts: row.facts.clone(),
+        executor: row.executor.clone(),
+        role: row.role.clone(),
+        executor_resources: row.resources.clone(),
+        tasks: live.map(|task| (task.task.clone(), task.resources.clone())).collect(),
+    }
+}

@@ -1,0 +1,111 @@
+//! What is found after a restart: running tasks go on, ended ones report their true end, none runs twice.
+
+use std::collections::BTreeMap;
+
+use mesos_model::{LaunchId, Reason, TaskId, TaskState, Time};
+
+use super::{Agent, Out, Output, TaskFacts};
+use crate::row::TaskStage;
+
+impl Agent {
+    /// The first event: what the containerizers found, and what the tasks in the rows want.
+    pub(super) fn recover(
+        &mut self,
+        now: Time,
+        containers: Vec<(String, bool)>,
+        facts: Vec<(LaunchId, Vec<TaskFacts>)>,
+        out: &mut Out,
+    ) {
+        let rebooted = !self.own.boot.is_empty() && self.own.boot != self.options.boot;
+        if self.own.instance == 0 {
+            self.own.instance = self.options.new_instance;
+        }
+        self.own.boot = self.options.boot.clone();
+        self.own.total = self.options.total.clone();
+        self.own_changed = true;
+        self.recovered = true;
+        self.take_facts(facts);
+        let found: BTreeMap<String, bool> = containers.into_iter().collect();
+        for (launch, task) in self.each_task() {
+            self.recover_task(now, &launch, &task, &found, rebooted, out);
+        }
+        for container in found.keys().filter(|container| !self.containers.contains_key(*container)) {
+            // Its end was acknowledged, but the agent stopped before it was removed.
+            out.emit(Output::Destroy { container: container.clone() });
+        }
+        self.send_again(now);
+        self.beat_at = now;
+    }
+
+    fn take_facts(&mut self, facts: Vec<(LaunchId, Vec<TaskFacts>)>) {
+        for (launch, facts) in facts {
+            let Some(executor) = self.executors.get_mut(&launch) else { continue };
+            for (row, facts) in executor.row.tasks.iter().zip(facts) {
+                if let Some(extra) = executor.tasks.get_mut(&row.task) {
+                    extra.facts = facts;
+                }
+            }
+        }
+    }
+
+    fn recover_task(
+        &mut self,
+        now: Time,
+        launch: &LaunchId,
+        task: &TaskId,
+        found: &BTreeMap<String, bool>,
+        rebooted: bool,
+        out: &mut Out,
+    ) {
+        let Some((row, _)) = self.task(launch, task) else { return };
+        let (stage, container) = (row.stage, row.container.clone());
+        if stage == TaskStage::Ended {
+            return;
+        }
+        if found.contains_key(&container) {
+            // Waiting tells of the end, true and with its exit code, even if that was while the agent was away.
+            out.emit(Output::Wait { container: container.clone() });
+            return self.go_on(now, launch, task, found[&container], out);
+        }
+        if rebooted {
+            let message = "the host was booted while the task ran".to_owned();
+            return self.end(now, launch, task, TaskState::Failed, Some(Reason::AGENT_RESTARTED), message, out);
+        }
+        match stage {
+            // The checkpoint is written before a container is touched, and there is none: it never ran.
+            TaskStage::Preparing | TaskStage::Starting if !self.is_killed(launch, task) => {
+                self.start_container(launch, task, out);
+            }
+            TaskStage::Preparing | TaskStage::Starting => {
+                let message = "the task was killed before it ran".to_owned();
+                self.end(now, launch, task, TaskState::Killed, Some(Reason::TASK_KILLED_DURING_LAUNCH), message, out);
+            }
+            TaskStage::Running | TaskStage::Killing => {
+                let state = if self.is_killed(launch, task) { TaskState::Killed } else { TaskState::Failed };
+                let message = "the container was not found after a restart of the agent".to_owned();
+                self.end(now, launch, task, state, Some(Reason::EXECUTOR_TERMINATED), message, out);
+            }
+            TaskStage::Ended => {}
+        }
+    }
+
+    fn is_killed(&mut self, launch: &LaunchId, task: &TaskId) -> bool {
+        self.task(launch, task).is_some_and(|(row, _)| row.kill.is_some())
+    }
+
+    /// A container that is there: its task goes on where it was.
+    fn go_on(&mut self, now: Time, launch: &LaunchId, task: &TaskId, running: bool, out: &mut Out) {
+        let Some((row, _)) = self.task(launch, task) else { return };
+        let (stage, container, body) = (row.stage, row.container.clone(), row.status.body.clone());
+        match stage {
+            TaskStage::Preparing | TaskStage::Starting if running => self.started(now, &container, body, out),
+            TaskStage::Running => {
+                self.watch_health(now, launch, task);
+            }
+            TaskStage::Preparing | TaskStage::Starting | TaskStage::Killing | TaskStage::Ended => {}
+        }
+        if self.is_killed(launch, task) {
+            self.kill(now, launch, task, out);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! From a launch to its end.
+//!
+//! ```text
+//! launch ─► Starting ─Started─► Running ─Exited─► Ended ─acknowledged─► forgotten
+//!              └────Failed, or Exited──────────────┘
+//! ```
+//! Words and states of an end are those of Mesos's command executor (`src/launcher/executor.cpp`).
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use mesos_model::{LaunchId, Reason, Source, TaskId, TaskState, TaskStatus, Time};
+
+use super::{Agent, ContainerOrder, Ended, Ending, Executor, Out, Output, TaskExtra, TaskFacts, held};
+use crate::{
+    message::LaunchOrder,
+    row::{AgentTask, ExecutorRow, TaskStage},
+};
+
+/// How long after its grace a container that has not ended is asked again.
+const KILL_AGAIN_MS: u64 = 10_000;
+
+impl Agent {
+    /// Takes an executor into the books, and starts its tasks if it fits.
+    pub(super) fn add_executor(&mut self, now: Time, order: LaunchOrder, facts: Vec<TaskFacts>, fits: bool, out: &mut Out) {
+        let launch = order.launch.clone();
+        let mut extras = std::collections::BTreeMap::new();
+        let mut tasks = Vec::new();
+        let mut facts = facts.into_iter();
+        for (index, (task, resources, body)) in order.tasks.into_iter().enumerate() {
+            let facts = facts.next().unwrap_or_default();
+            let container = container_name(&launch, index);
+            self.containers.insert(container.clone(), (launch.clone(), task.clone()));
+            extras.insert(task.clone(), TaskExtra { facts, ..TaskExtra::default() });
+            let status = TaskStatus::new(task.clone(), TaskState::Staging, Source::Agent, now);
+            tasks.push(AgentTask {
+                task,
+                resources,
+                body,
+                stage: TaskStage::Starting,
+                status,
+                number: 0,
+                pending: Vec::new(),
+                kill: None,
+                container,
+            });
+        }
+        let row = ExecutorRow {
+            launch: launch.clone(),
+            framework: order.framework,
+            facts: order.facts,
+            executor: order.executor,
+            role: order.role,
+            resources: order.executor_resources,
+            body: order.executor_body,
+            tasks,
+            time: now,
+            trace: order.trace,
+        };
+        let ids: Vec<TaskId> = row.tasks.iter().map(|task| task.task.clone()).collect();
+        self.used.add(&held(&row));
+        self.executors.insert(launch.clone(), Executor { row, tasks: extras });
+        self.changed.insert(launch.clone());
+        for task in ids {
+            self.begin(now, &launch, &task, fits, out);
+        }
+    }
+
+    fn begin(&mut self, now: Time, launch: &LaunchId, task: &TaskId, fits: bool, out: &mut Out) {
+        let Some((_, extra)) = self.task(launch, task) else { return };
+        if let Some(invalid) = extra.facts.invalid.clone() {
+            return self.end(now, launch, task, TaskState::Error, Some(Reason::TASK_INVALID), invalid, out);
+        }
+        if !fits {
+            let message = "the agent has less free than the task needs".to_owned();
+            return self.end(now, launch, task, TaskState::Dropped, Some(Reason::RESOURCES_UNKNOWN), message, out);
+        }
+        self.start_container(launch, task, out);
+    }
+
+    pub(super) fn start_container(&self, launch: &LaunchId, task: &TaskId, out: &mut Out) {
+        let Some(executor) = self.executors.get(launch) else { return };
+        let Some(row) = executor.row.tasks.iter().find(|row| row.task == *task) else { return };
+        // The executor's own part goes to its first task, which is the only one of a command task.
+        let first = executor.row.tasks.first().is_some_and(|first| first.task == *task);
+        let resources = if first { row.resources.plus(&executor.row.resources) } else { row.resources.clone() };
+        out.emit(Output::Launch(Arc::new(ContainerOrder {
+            container: row.container.clone(),
+            launch: launch.clone(),
+            framework: executor.row.framework.clone(),
+            user: executor.row.facts.user.clone(),
+            executor: executor.row.executor.clone(),
+            task: task.clone(),
+            resources,
+            body: row.body.clone(),
+            trace: executor.row.trace,
+        })));
+    }
+
+    pub(super) fn started(&mut self, now: Time, container: &str, body: Bytes, out: &mut Out) {
+        let Some((launch, task)) = self.of_container(container) else { return };
+        let Some((row, _)) = self.task(&launch, &task) else { return };
+        match row.stage {
+            TaskStage::Preparing | TaskStage::Starting => {}
+            // It was asked to end while it was being started: it must be asked once more.
+            TaskStage::Killing => return self.kill(now, &launch, &task, out),
+            TaskStage::Running | TaskStage::Ended => return,
+        }
+        row.stage = TaskStage::Running;
+        self.watch_health(now, &launch, &task);
+        let mut status = TaskStatus::new(task.clone(), TaskState::Running, Source::Executor, now);
+        status.body = body;
+        self.set_status(now, &launch, &task, status, out);
+    }
+
+    pub(super) fn failed(&mut self, now: Time, container: &str, reason: Reason, message: String, out: &mut Out) {
+        let Some((launch, task)) = self.of_container(container) else { return };
+        let Some((row, _)) = self.task(&launch, &task) else { return };
+        let state = if row.kill.is_some() { TaskState::Killed } else { TaskState::Failed };
+        self.end(now, &launch, &task, state, Some(reason), message, out);
+    }
+
+    pub(super) fn exited(&mut self, now: Time, container: &str, ended: &Ended, out: &mut Out) {
+        let Some((launch, task)) = self.of_container(container) else { return };
+        let Some((row, extra)) = self.task(&launch, &task) else { return };
+        let killed = row.kill.is_some() || extra.ending == Some(Ending::Unhealthy);
+        let too_long = extra.ending == Some(Ending::TooLong) && row.kill.is_none();
+        let (state, reason) = match ended {
+            _ if too_long => (TaskState::Failed, Some(Reason::MAX_COMPLETION_TIME_REACHED)),
+            _ if killed => (TaskState::Killed, None),
+            Ended { out_of_memory: true, .. } => (TaskState::Failed, Some(Reason::CONTAINER_LIMITATION_MEMORY)),
+            Ended { code: Some(0), .. } => (TaskState::Finished, None),
+            Ended { code: None, signal: None, .. } => (TaskState::Failed, Some(Reason::EXECUTOR_TERMINATED)),
+            Ended { .. } => (TaskState::Failed, Some(Reason::COMMAND_EXECUTOR_FAILED)),
+        };
+        let unhealthy = extra.ending == Some(Ending::Unhealthy);
+        let message = words(ended);
+        if row.stage == TaskStage::Ended {
+            return;
+        }
+        let mut status = TaskStatus::new(task.clone(), state, Source::Executor, now);
+        status.reason = reason;
+        status.message = Some(message);
+        status.exit_code = ended.code;
+        status.healthy = unhealthy.then_some(false);
+        self.end_with(now, &launch, &task, status, out);
+    }
+
+    /// Ends a task for a reason of the agent's own.
+    #[allow(clippy::too_many_arguments, reason = "an end is told with all of it")]
+    pub(super) fn end(
+        &mut self,
+        now: Time,
+        launch: &LaunchId,
+        task: &TaskId,
+        state: TaskState,
+        reason: Option<Reason>,
+        message: String,
+        out: &mut Out,
+    ) {
+        let mut status = TaskStatus::new(task.clone(), state, Source::Agent, now);
+        status.reason = reason;
+        status.message = Some(message);
+        self.end_with(now, launch, task, status, out);
+    }
+
+    fn end_with(&mut self, now: Time, launch: &LaunchId, task: &TaskId, status: TaskStatus, out: &mut Out) {
+        let before = self.executors.get(launch).map(|executor| held(&executor.row)).unwrap_or_default();
+        let Some((row, extra)) = self.task(launch, task) else { return };
+        if row.stage == TaskStage::Ended {
+            return;
+        }
+        row.stage = TaskStage::Ended;
+        extra.health = None;
+        extra.kill_again = None;
+        extra.too_long_at = None;
+        self.used.take_what_is_there(&before);
+        if let Some(executor) = self.executors.get(launch) {
+            self.used.add(&held(&executor.row));
+        }
+        self.set_status(now, launch, task, status, out);
+        let shut_down = self.executors.get(launch).is_some_and(|executor| self.shut_down.contains(&executor.row.framework));
+        if shut_down {
+            self.forget(launch, task, out);
+        }
+    }
+
+    /// Has a container ended, and says so once.
+    pub(super) fn kill(&mut self, now: Time, launch: &LaunchId, task: &TaskId, out: &mut Out) {
+        let Some((row, extra)) = self.task(launch, task) else { return };
+        let grace_ms = row.kill.and_then(|kill| kill.grace_ms).unwrap_or(extra.facts.grace_ms);
+        extra.kill_again = Some(now.after(Duration::from_millis(grace_ms.saturating_add(KILL_AGAIN_MS))));
+        out.emit(Output::Kill { container: row.container.clone(), grace_ms });
+        let first = matches!(row.stage, TaskStage::Running) && row.kill.is_some();
+        if row.stage != TaskStage::Ended {
+            row.stage = TaskStage::Killing;
+            self.changed.insert(launch.clone());
+        }
+        if first {
+            let status = TaskStatus::new(task.clone(), TaskState::Killing, Source::Executor, now);
+            self.set_status(now, launch, task, status, out);
+        }
+    }
+
+    /// Removes a task whose end is acknowledged, or of which nobody wants to hear.
+    pub(super) fn forget(&mut self, launch: &LaunchId, task: &TaskId, out: &mut Out) {
+        let Some(executor) = self.executors.get_mut(launch) else { return };
+        if let Some(at) = executor.row.tasks.iter().position(|row| row.task == *task) {
+            let row = executor.row.tasks.remove(at);
+            self.containers.remove(&row.container);
+            out.emit(Output::Destroy { container: row.container });
+        }
+        executor.tasks.remove(task);
+        if executor.row.tasks.is_empty() {
+            self.executors.remove(launch);
+        }
+        self.changed.insert(launch.clone());
+    }
+
+    pub(super) fn restore_executor(&mut self, row: ExecutorRow) {
+        for task in &row.tasks {
+            self.containers.insert(task.container.clone(), (row.launch.clone(), task.task.clone()));
+        }
+        let tasks = row.tasks.iter().map(|task| (task.task.clone(), TaskExtra::default())).collect();
+        self.used.add(&held(&row));
+        if let Some(before) = self.executors.insert(row.launch.clone(), Executor { row, tasks }) {
+            self.used.take_what_is_there(&held(&before.row));
+        }
+    }
+}
+
+/// A container's name: a plain file name, the same for the same launch and place.
+fn container_name(launch: &LaunchId, index: usize) -> String {
+    format!("{launch}.{index}")
+}
+
+fn words(ended: &Ended) -> String {
+    let how = match (ended.code, ended.signal) {
+        (Some(code), _) => format!("Command exited with status {code}"),
+        (None, Some(signal)) => format!("Command terminated with signal {}", signal_name(signal)),
+        (None, None) => "Failed to get exit status for Command".to_owned(),
+    };
+    match &ended.message {
+        Some(message) => format!("{how}: {message}"),
+        None => how,
+    }
+}
+
+/// A signal in the words of `strsignal`, which Mesos uses.
+fn signal_name(signal: i32) -> String {
+    match signal {
+        1 => "Hangup".to_owned(),
+        2 => "Interrupt".to_owned(),
+        3 => "Quit".to_owned(),
+        4 => "Illegal instruction".to_owned(),
+        6 => "Aborted".to_owned(),
+        7 => "Bus error".to_owned(),
+        8 => "Floating point exception".to_owned(),
+        9 => "Killed".to_owned(),
+        11 => "Segmentation fault".to_owned(),
+        13 => "Broken pipe".to_owned(),
+        15 => "Terminated".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,410 @@
+//! Scenarios: what happens, and what the agent has done about it, one line per output.
+
+use super::*;
+use crate::{
+    message::{AgentReport, LaunchOrder},
+    row::FrameworkFacts,
+};
+
+const MINUTE: u64 = 60_000;
+
+fn term(epoch: u64) -> Term {
+    Term { epoch, leader: u128::from(epoch) }
+}
+
+fn options() -> Options {
+    Options {
+        total: Resources::of(&[("cpus", 4000), ("mem", 1_000_000)]),
+        attributes: Vec::new(),
+        domain: None,
+        hostname: "host".into(),
+        port: 5051,
+        version: "1".into(),
+        boot: "boot-1".into(),
+        new_instance: 7,
+        body: Bytes::new(),
+        beat_ms: 5000,
+    }
+}
+
+/// An agent with its checkpoint; every step is committed, checked and rendered.
+struct Host {
+    agent: Agent,
+    options: Options,
+    now: Time,
+    rows: BTreeMap<String, Row>,
+    outputs: Vec<Output>,
+}
+
+impl Host {
+    fn new() -> Host {
+        let options = options();
+        Host { agent: Agent::new(options.clone()), options, now: Time(1_000_000), rows: BTreeMap::new(), outputs: Vec::new() }
+    }
+
+    /// Started, with id `a`, in term 1.
+    fn admitted() -> Host {
+        let mut host = Host::new();
+        host.start(&[]);
+        host.tell(ToAgent::Handshake { term: term(1) });
+        host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) });
+        host
+    }
+
+    fn start(&mut self, containers: &[(&str, bool)]) -> Vec<String> {
+        let mut effects = Effects::default();
+        self.agent.lead(self.now, Term::default(), &mut effects);
+        let facts = self.agent.executors().map(|row| (row.launch.clone(), vec![facts(); row.tasks.len()])).collect();
+        let containers = containers.iter().map(|(name, running)| ((*name).to_owned(), *running)).collect();
+        self.step(Event::Recovered { containers, facts })
+    }
+
+    /// The process dies and starts again, with nothing but its checkpoint and what is in containers.
+    fn restart(&mut self, containers: &[(&str, bool)]) -> Vec<String> {
+        self.agent = Agent::new(self.options.clone());
+        for row in self.rows.values() {
+            self.agent.restore(RowChange::Put(row.clone()));
+        }
+        self.start(containers)
+    }
+
+    fn tell(&mut self, message: ToAgent) -> Vec<String> {
+        self.step(Event::Message { message, facts: Vec::new() })
+    }
+
+    fn order(&mut self, number: u64, order: Order) -> Vec<String> {
+        self.order_with(number, order, facts())
+    }
+
+    fn order_with(&mut self, number: u64, order: Order, facts: TaskFacts) -> Vec<String> {
+        let message = ToAgent::Orders { term: self.agent.own.promised, first: number, orders: vec![order] };
+        self.step(Event::Message { message, facts: vec![facts] })
+    }
+
+    fn step(&mut self, event: Event) -> Vec<String> {
+        let mut effects = Effects::default();
+        self.agent.step(self.now, event, &mut effects);
+        self.agent.settle(self.now, &mut effects);
+        self.commit(effects)
+    }
+
+    fn later(&mut self, ms: u64) -> Vec<String> {
+        self.now = Time(self.now.0 + ms);
+        let mut effects = Effects::default();
+        self.agent.tick(self.now, &mut effects);
+        self.agent.settle(self.now, &mut effects);
+        self.commit(effects)
+    }
+
+    fn commit(&mut self, effects: Effects<Output>) -> Vec<String> {
+        for change in effects.changes {
+            match change {
+                RowChange::Put(row) => self.rows.insert(row.key().text(), row),
+                RowChange::Delete(key) => self.rows.remove(&key.text()),
+            };
+        }
+        assert_eq!(self.agent.check(), Ok(()));
+        self.outputs = effects.outputs;
+        self.outputs.iter().map(line).collect()
+    }
+
+    fn report(&self) -> &AgentReport {
+        let found = self.outputs.iter().find_map(|output| match output {
+            Output::Allocator(AgentToAllocator::Report(report)) => Some(report),
+            _ => None,
+        });
+        found.expect("a report")
+    }
+
+    fn started(&mut self, container: &str) -> Vec<String> {
+        self.step(Event::Started { container: container.into(), body: Bytes::new() })
+    }
+
+    fn exited(&mut self, container: &str, code: i32) -> Vec<String> {
+        self.step(Event::Exited { container: container.into(), ended: Ended { code: Some(code), ..Ended::default() } })
+    }
+
+    fn acknowledge(&mut self, number: u64) -> Vec<String> {
+        self.tell(ToAgent::Acknowledged { framework: "f".into(), task: "t".into(), launch: "l".into(), number })
+    }
+}
+
+fn facts() -> TaskFacts {
+    TaskFacts { grace_ms: 3000, ..TaskFacts::default() }
+}
+
+fn launch(launch: &str, task: &str, cpus: i64) -> Order {
+    Order::Launch(Box::new(LaunchOrder {
+        launch: launch.into(),
+        framework: "f".into(),
+        facts: FrameworkFacts::default(),
+        executor: task.into(),
+        role: "*".into(),
+        executor_resources: Resources::new(),
+        executor_body: None,
+        tasks: vec![(task.into(), Resources::of(&[("cpus", cpus)]), Bytes::new())],
+        trace: None,
+    }))
+}
+
+fn kill(task: &str) -> Order {
+    Order::Kill { framework: "f".into(), task: task.into(), grace_ms: None }
+}
+
+fn line(output: &Output) -> String {
+    match output {
+        Output::Allocator(AgentToAllocator::Report(report)) => format!("report {}:{}", report.term.epoch, report.number),
+        Output::Allocator(AgentToAllocator::Beat { term, number, .. }) => format!("beat {}:{number}", term.epoch),
+        Output::Allocator(AgentToAllocator::Disobeys { term, .. }) => format!("obeys {}", term.epoch),
+        Output::Registry(AgentToRegistry::Update { update, .. }) => {
+            let reason = update.status.reason.and_then(Reason::name).map(|name| format!(" {name}")).unwrap_or_default();
+            format!("{} #{} {}{reason}", update.status.task, update.number, update.status.state.name())
+        }
+        Output::Registry(AgentToRegistry::Forgotten { task, .. }) => format!("forgot {task}"),
+        Output::Registry(AgentToRegistry::Message { .. }) => "message".into(),
+        Output::Launch(order) => format!("start {}", order.container),
+        Output::Wait { container } => format!("wait {container}"),
+        Output::Kill { container, grace_ms } => format!("kill {container} {grace_ms}"),
+        Output::Destroy { container } => format!("destroy {container}"),
+        Output::Check { container } => format!("check {container}"),
+        Output::ToExecutor { .. } => "to executor".into(),
+        Output::Admitted { agent } => format!("admitted {agent}"),
+        Output::Refused { reason } => format!("refused: {reason}"),
+    }
+}
+
+#[test]
+fn a_new_agent_reports_until_it_is_admitted_and_beats_from_then_on() {
+    let mut host = Host::new();
+    assert_eq!(host.start(&[]), ["report 0:0"]);
+    assert_eq!(host.later(500), ["report 0:0"]);
+    assert!(host.later(500).is_empty(), "it waits longer each time");
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(1) }), ["report 0:0"]);
+    assert_eq!(host.report().answers, Some(term(1)));
+    assert_eq!(host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) }), ["admitted a"]);
+    assert_eq!(host.later(5000), ["beat 1:0"]);
+}
+
+#[test]
+fn a_task_runs_ends_and_is_forgotten_once_its_end_is_acknowledged() {
+    let mut host = Host::admitted();
+    assert_eq!(host.order(1, launch("l", "t", 1000)), ["start l.0", "beat 1:1"]);
+    assert_eq!(host.agent.used(), &Resources::of(&[("cpus", 1000)]));
+    assert_eq!(host.started("l.0"), ["t #1 TASK_RUNNING"]);
+    assert_eq!(host.exited("l.0", 0), ["t #2 TASK_FINISHED"]);
+    assert!(host.agent.used().is_empty(), "what it held is free before anybody acknowledged");
+    assert!(host.acknowledge(1).is_empty());
+    assert_eq!(host.acknowledge(2), ["destroy l.0", "forgot t"]);
+    assert!(!host.rows.contains_key("executor/l"));
+    assert_eq!(host.acknowledge(2), ["forgot t"], "an acknowledgement of what is forgotten is answered again");
+}
+
+#[test]
+fn an_end_says_how_in_mesos_words() {
+    let end = |ended: Ended| {
+        let mut host = Host::admitted();
+        host.order(1, launch("l", "t", 1000));
+        host.started("l.0");
+        let lines = host.step(Event::Exited { container: "l.0".into(), ended });
+        let Some(Output::Registry(AgentToRegistry::Update { update, .. })) = host.outputs.first() else { panic!("{lines:?}") };
+        (lines[0].clone(), update.status.message.clone().unwrap_or_default(), update.status.exit_code)
+    };
+    let code = |code| Ended { code: Some(code), ..Ended::default() };
+    assert_eq!(end(code(0)), ("t #2 TASK_FINISHED".into(), "Command exited with status 0".into(), Some(0)));
+    let failed = "t #2 TASK_FAILED REASON_COMMAND_EXECUTOR_FAILED";
+    assert_eq!(end(code(3)), (failed.into(), "Command exited with status 3".into(), Some(3)));
+    let signal = Ended { signal: Some(9), ..Ended::default() };
+    assert_eq!(end(signal), (failed.into(), "Command terminated with signal Killed".into(), None));
+    let memory = Ended { signal: Some(9), out_of_memory: true, ..Ended::default() };
+    assert_eq!(end(memory).0, "t #2 TASK_FAILED REASON_CONTAINER_LIMITATION_MEMORY");
+}
+
+#[test]
+fn a_killed_task_is_killed_whatever_its_exit_code_and_asked_again_if_it_does_not_end() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    assert_eq!(host.order(2, kill("t")), ["kill l.0 3000", "t #2 TASK_KILLING", "beat 1:2"]);
+    let lines = host.later(13_000);
+    assert!(lines.contains(&"kill l.0 3000".to_owned()), "{lines:?}");
+    assert_eq!(host.exited("l.0", 0), ["t #3 TASK_KILLED"]);
+}
+
+#[test]
+fn a_task_that_is_killed_while_it_is_started_does_not_run_on() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    assert_eq!(host.order(2, kill("t")), ["kill l.0 3000", "beat 1:2"]);
+    assert_eq!(host.started("l.0"), ["kill l.0 3000"], "too late to stop the start: it is killed once more");
+    assert_eq!(host.exited("l.0", 137), ["t #1 TASK_KILLED"]);
+}
+
+#[test]
+fn f21_orders_are_taken_up_once_and_in_order() {
+    let mut host = Host::admitted();
+    assert_eq!(host.order(2, launch("l2", "u", 1000)), ["beat 1:0"], "the first one is missing: the allocator sends it again");
+    assert_eq!(host.order(1, launch("l", "t", 1000)), ["start l.0", "beat 1:1"]);
+    assert_eq!(host.order(1, launch("l", "t", 1000)), ["beat 1:1"], "a repeat has no second effect");
+    assert_eq!(host.order(2, launch("l2", "u", 1000)), ["start l2.0", "beat 1:2"]);
+}
+
+#[test]
+fn f4_a_lower_term_or_an_equal_one_of_another_leader_is_not_obeyed() {
+    let mut host = Host::admitted();
+    host.tell(ToAgent::Handshake { term: term(3) });
+    for stale in [term(1), Term { epoch: 3, leader: 99 }] {
+        let message = ToAgent::Orders { term: stale, first: 1, orders: vec![launch("l", "t", 1000)] };
+        assert_eq!(host.tell(message), ["obeys 3"]);
+        assert_eq!(host.tell(ToAgent::Handshake { term: stale }), ["obeys 3"]);
+    }
+    assert_eq!(host.agent.executors().count(), 0);
+    let lines = host.restart(&[]);
+    assert_eq!(lines, ["report 1:0"], "what it obeyed and what it promised survive a restart");
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(2) }), ["obeys 3"]);
+}
+
+#[test]
+fn f3_until_the_handshake_is_done_a_report_says_what_was_taken_up_of_the_old_term() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(2) }), ["report 1:1"]);
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(2) }), ["report 1:1"], "asked twice, answered alike");
+    host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(2) });
+    assert_eq!(host.order(1, launch("l2", "u", 1000)), ["start l2.0", "beat 2:1"]);
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(2) }), ["report 2:1"]);
+}
+
+#[test]
+fn f49_a_launch_that_does_not_fit_is_dropped_and_said_so() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 3000));
+    assert_eq!(host.order(2, launch("l2", "u", 2000)), ["u #1 TASK_DROPPED REASON_RESOURCES_UNKNOWN", "beat 1:2"]);
+    assert_eq!(host.agent.used(), &Resources::of(&[("cpus", 3000)]));
+}
+
+#[test]
+fn f56_an_update_is_told_again_until_the_registry_has_it_and_then_until_it_is_acknowledged() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    assert_eq!(host.later(1000), ["t #1 TASK_RUNNING"]);
+    assert!(host.later(1000).is_empty(), "the next one comes after twice the time");
+    assert_eq!(host.later(1000), ["t #1 TASK_RUNNING"]);
+    host.tell(ToAgent::Received(vec![("f".into(), "t".into(), 1)]));
+    let told = |lines: Vec<String>| lines.iter().filter(|line| line.starts_with('t')).count();
+    assert_eq!(told(host.later(9_999)), 0);
+    assert_eq!(told(host.later(1)), 1);
+    assert_eq!(host.step(Event::BusBack), ["beat 1:1"]);
+    assert_eq!(told(host.later(0)), 1, "and at once when the bus is back");
+    host.acknowledge(1);
+    assert_eq!(told(host.later(20 * MINUTE)), 0);
+}
+
+#[test]
+fn f31_running_tasks_are_found_again_and_none_is_started_twice() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    let lines = host.restart(&[("l.0", true)]);
+    assert_eq!(lines, ["wait l.0", "report 1:1"]);
+    assert_eq!(host.report().launches.len(), 1);
+    assert_eq!(host.exited("l.0", 5), ["t #2 TASK_FAILED REASON_COMMAND_EXECUTOR_FAILED"]);
+}
+
+#[test]
+fn f32_a_launch_that_was_written_down_and_not_begun_is_begun_after_a_restart() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    assert_eq!(host.restart(&[]), ["start l.0", "report 1:1"]);
+    let lines = host.restart(&[("l.0", true)]);
+    assert_eq!(lines, ["wait l.0", "t #1 TASK_RUNNING", "report 1:1"], "begun but not told");
+}
+
+#[test]
+fn f37_after_a_reboot_tasks_have_ended_once_and_are_not_run_again() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    host.options.boot = "boot-2".into();
+    assert_eq!(host.restart(&[]), ["t #2 TASK_FAILED REASON_AGENT_RESTARTED", "report 1:1"]);
+    let lines = host.restart(&[]);
+    assert_eq!(lines, ["report 1:1"], "ended before; only told again: {lines:?}");
+}
+
+#[test]
+fn a_framework_that_is_shut_down_leaves_nothing_and_nothing_is_told() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    let lines = host.order(2, Order::ShutdownFramework("f".into()));
+    assert!(lines.contains(&"kill l.0 3000".to_owned()), "{lines:?}");
+    let lines = host.exited("l.0", 0);
+    assert!(lines.contains(&"destroy l.0".to_owned()), "{lines:?}");
+    assert_eq!(host.agent.executors().count(), 0);
+    assert!(host.agent.used().is_empty());
+}
+
+#[test]
+fn an_unhealthy_task_is_killed_after_so_many_failures_in_a_row() {
+    let mut host = Host::admitted();
+    let plan = HealthPlan { delay_ms: 100, interval_ms: 200, grace_ms: 0, failures_max: 2 };
+    host.order_with(1, launch("l", "t", 1000), TaskFacts { health: Some(plan), ..facts() });
+    host.started("l.0");
+    host.tell(ToAgent::Received(vec![("f".into(), "t".into(), 1)]));
+    assert_eq!(host.later(100), ["check l.0"]);
+    let check = |outcome: Result<(), String>| Event::Checked { container: "l.0".into(), outcome };
+    assert_eq!(host.step(check(Ok(()))), ["t #2 TASK_RUNNING REASON_TASK_HEALTH_CHECK_STATUS_UPDATED"]);
+    assert_eq!(host.later(200), ["check l.0"]);
+    assert_eq!(host.step(check(Ok(()))), Vec::<String>::new(), "still healthy is no news");
+    for (expected, outcome) in [(1, "no"), (2, "no")] {
+        host.later(200);
+        let lines = host.step(check(Err(outcome.into())));
+        assert_eq!(lines.len(), expected, "{lines:?}");
+    }
+    assert_eq!(host.outputs.iter().map(line).next_back().as_deref(), Some("kill l.0 3000"));
+    let lines = host.exited("l.0", 143);
+    assert!(lines[0].ends_with("TASK_KILLED"), "{lines:?}");
+    let Some(Output::Registry(AgentToRegistry::Update { update, .. })) = host.outputs.first() else { panic!() };
+    assert_eq!(update.status.healthy, Some(false));
+}
+
+#[test]
+fn a_task_that_runs_too_long_fails_for_that() {
+    let mut host = Host::admitted();
+    host.order_with(1, launch("l", "t", 1000), TaskFacts { max_completion_ms: Some(2000), ..facts() });
+    host.started("l.0");
+    let lines = host.later(2000);
+    assert!(lines.contains(&"kill l.0 3000".to_owned()), "{lines:?}");
+    let lines = host.exited("l.0", 143);
+    assert_eq!(lines, ["t #2 TASK_FAILED REASON_MAX_COMPLETION_TIME_REACHED"]);
+}
+
+#[test]
+fn every_update_has_its_own_uuid_and_a_repeat_the_same() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    let uuid = |host: &Host| {
+        host.outputs.iter().find_map(|output| match output {
+            Output::Registry(AgentToRegistry::Update { update, .. }) => update.status.uuid,
+            _ => None,
+        })
+    };
+    let first = uuid(&host);
+    host.later(1000);
+    assert_eq!(uuid(&host), first);
+    host.exited("l.0", 0);
+    assert_ne!(uuid(&host), first);
+    assert_eq!(first.map(|uuid| (uuid >> 76) & 0xf), Some(4), "a client may read it as a random UUID");
+}
+
+#[test]
+fn resend_tells_what_is_not_acknowledged_or_else_the_latest() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    host.acknowledge(1);
+    assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #1 TASK_RUNNING"]);
+    host.exited("l.0", 0);
+    assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #2 TASK_FINISHED"]);
+}

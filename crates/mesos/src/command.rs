@@ -1,0 +1,219 @@
+//! Which commands there are and who carries them out.
+
+use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
+
+use clap::{Args, Command, FromArgMatches};
+use clap_complete::Shell;
+use mesos_runtime::config::{nearest, normalise, one_line};
+
+use crate::{
+    client::{self, launch::LaunchArgs, launch::SpawnArgs},
+    role::{self, agent, gateway, local, master},
+};
+
+/// Exit status for a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+/// Names of this binary that stand for one of its roles.
+const NAMES: [(&str, &str); 4] =
+    [("mesos-master", "master"), ("mesos-agent", "agent"), ("mesos-slave", "slave"), ("mesos-local", "local")];
+
+/// One command.
+struct Entry {
+    name: &'static str,
+    about: &'static str,
+    /// Adds its options.
+    augment: fn(Command) -> Command,
+    /// Carries it out with what follows its name.
+    run: fn(&'static Entry, &[OsString]) -> ExitCode,
+}
+
+const fn role_entry(name: &'static str, about: &'static str, augment: fn(Command) -> Command, run: fn(&'static Entry, &[OsString]) -> ExitCode) -> Entry {
+    Entry { name, about, augment, run }
+}
+
+static COMMANDS: [Entry; 17] = [
+    role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| local::main(args)),
+    role_entry("master", "The master: allocator, registry, gateway and launcher in one process", master::MasterArgs::augment_args, |_, args| {
+        master::main(args)
+    }),
+    role_entry("agent", "The agent of one host: runs tasks", agent::AgentArgs::augment_args, |_, args| agent::main("mesos agent", args)),
+    role_entry("slave", "The same as agent", agent::AgentArgs::augment_args, |_, args| agent::main("mesos slave", args)),
+    role_entry("allocator", "The allocator alone, over NATS and Redis", mesos_allocator::alone::Alone::augment_args, |_, args| {
+        mesos_allocator::alone::main(args)
+    }),
+    role_entry("registry", "The framework registry alone, over NATS and Redis", mesos_registry::alone::Alone::augment_args, |_, args| {
+        mesos_registry::alone::main(args)
+    }),
+    role_entry("gateway", "A gateway alone, over NATS and Redis", gateway::GatewayAlone::augment_args, |_, args| gateway::main(args)),
+    Entry {
+        name: "launch",
+        about: "Run a command as a task and follow it to its end",
+        augment: LaunchArgs::augment_args,
+        run: |entry, args| ask::<LaunchArgs>(entry, args, |args| args.client.clone(), client::launch::launch),
+    },
+    Entry {
+        name: "spawn",
+        about: "Start tasks and leave them running",
+        augment: SpawnArgs::augment_args,
+        run: |entry, args| ask::<SpawnArgs>(entry, args, |args| args.launch.client.clone(), client::launch::spawn),
+    },
+    Entry {
+        name: "ps",
+        about: "List tasks",
+        augment: client::tasks::PsArgs::augment_args,
+        run: |entry, args| ask::<client::tasks::PsArgs>(entry, args, |args| args.client.clone(), client::tasks::ps),
+    },
+    Entry {
+        name: "logs",
+        about: "Print what a task has written",
+        augment: client::tasks::LogsArgs::augment_args,
+        run: |entry, args| ask::<client::tasks::LogsArgs>(entry, args, |args| args.client.clone(), client::tasks::logs),
+    },
+    Entry {
+        name: "kill",
+        about: "End tasks",
+        augment: client::tasks::KillArgs::augment_args,
+        run: |entry, args| ask::<client::tasks::KillArgs>(entry, args, |args| args.client.clone(), client::tasks::kill),
+    },
+    Entry {
+        name: "agents",
+        about: "List agents",
+        augment: client::cluster::ListArgs::augment_args,
+        run: |entry, args| ask::<client::cluster::ListArgs>(entry, args, |args| args.client.clone(), client::cluster::agents),
+    },
+    Entry {
+        name: "frameworks",
+        about: "List frameworks",
+        augment: client::cluster::FrameworksArgs::augment_args,
+        run: |entry, args| ask::<client::cluster::FrameworksArgs>(entry, args, |args| args.client.clone(), client::cluster::frameworks),
+    },
+    Entry {
+        name: "stats",
+        about: "Totals of the cluster and how much of them is used",
+        augment: client::cluster::ListArgs::augment_args,
+        run: |entry, args| ask::<client::cluster::ListArgs>(entry, args, |args| args.client.clone(), client::cluster::stats),
+    },
+    Entry { name: "completion", about: "Print completions for a shell", augment: CompletionArgs::augment_args, run: completion },
+    Entry { name: "version", about: "Print the version", augment: |command| command, run: |_, _| say(&version()) },
+];
+
+/// Carries out a whole command line, the program's name first.
+pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
+    let program = if args.is_empty() { OsString::from("mesos") } else { args.remove(0) };
+    let file = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Some((_, role)) = NAMES.iter().find(|(name, _)| *name == file)
+        && let Some(entry) = find(role)
+    {
+        return (entry.run)(entry, &args);
+    }
+    let Some(first) = args.first().map(|word| word.to_string_lossy().into_owned()) else {
+        let _ = say(&overview());
+        return ExitCode::from(USAGE);
+    };
+    match (first.as_str(), args.get(1)) {
+        ("--version" | "-V", _) => say(&version()),
+        ("--help" | "-h" | "help", None) | ("--help" | "-h", Some(_)) => say(&overview()),
+        ("help", Some(of)) => match find(&of.to_string_lossy()) {
+            Some(entry) => (entry.run)(entry, &["--help".into()]),
+            None => unknown(&of.to_string_lossy()),
+        },
+        (name, _) => match find(name) {
+            Some(entry) => (entry.run)(entry, &args[1..]),
+            None => unknown(name),
+        },
+    }
+}
+
+fn find(name: &str) -> Option<&'static Entry> {
+    COMMANDS.iter().find(|entry| entry.name == name)
+}
+
+fn unknown(name: &str) -> ExitCode {
+    let hint = nearest(name, COMMANDS.iter().map(|entry| entry.name));
+    let hint = hint.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    eprintln!("mesos: there is no command {name}{hint} (mesos --help lists all)");
+    ExitCode::from(USAGE)
+}
+
+fn version() -> String {
+    format!("mesos {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+fn overview() -> String {
+    let mut text = "Mesos for today: many frameworks share one pool of machines.\n\nUsage: mesos <COMMAND> [OPTIONS]\n\nCommands:\n".to_owned();
+    for entry in &COMMANDS {
+        text.push_str(&format!("  {:<12} {}\n", entry.name, entry.about));
+    }
+    text.push_str("\n`mesos <COMMAND> --help` says more. MESOS_MASTER names the master that commands ask (127.0.0.1:5050).\n");
+    text
+}
+
+/// Prints to stdout; whoever reads it may have gone, which is no error.
+fn say(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Reads a client command's options and carries it out.
+fn ask<A: Args>(
+    entry: &'static Entry,
+    args: &[OsString],
+    common: fn(&A) -> client::ClientArgs,
+    run: impl AsyncFnOnce(A, client::Master) -> Result<ExitCode, client::Failure>,
+) -> ExitCode {
+    let command = A::augment_args(Command::new(format!("mesos {}", entry.name)).about(entry.about)).no_binary_name(true);
+    let args = normalise(&command, args);
+    let parsed = command.try_get_matches_from(args).and_then(|matches| A::from_arg_matches(&matches));
+    match parsed {
+        Ok(args) => client::run(entry.name, common(&args), async |master| run(args, master).await),
+        Err(error) if !error.use_stderr() => say(&error.to_string()),
+        Err(error) => {
+            eprintln!("mesos {}: {} (mesos {0} --help says more)", entry.name, one_line(&error));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+struct CompletionArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+fn completion(entry: &'static Entry, args: &[OsString]) -> ExitCode {
+    let command = CompletionArgs::augment_args(Command::new("mesos completion").about(entry.about)).no_binary_name(true);
+    let parsed = command.try_get_matches_from(args).and_then(|matches| CompletionArgs::from_arg_matches(&matches));
+    match parsed {
+        Ok(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut whole(), "mesos", &mut script);
+            say(&String::from_utf8_lossy(&script))
+        }
+        Err(error) if !error.use_stderr() => say(&error.to_string()),
+        Err(error) => {
+            eprintln!("mesos completion: {}", one_line(&error));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// All commands with all options, for completions.
+fn whole() -> Command {
+    let command = Command::new("mesos").version(env!("CARGO_PKG_VERSION"));
+    COMMANDS.iter().fold(command, |command, entry| {
+        command.subcommand((entry.augment)(Command::new(entry.name).about(entry.about)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_well_formed() {
+        whole().debug_assert();
+        let _ = role::STATE_DIR;
+    }
+}

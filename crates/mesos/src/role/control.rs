@@ -1,0 +1,109 @@
+//! Allocator, registry, gateway and launcher in one process.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use mesos_bus::{MemoryBus, NatsBus, NatsOptions};
+use mesos_gateway::GatewayOptions;
+use mesos_model::subject::Subjects;
+use mesos_ports::{
+    bus::Bus,
+    store::{Store, StoreError},
+};
+use mesos_runtime::{
+    config::options::{ClusterOptions, not_reachable},
+    shell::Ports,
+    telemetry::Metrics,
+};
+use mesos_store::{
+    embedded::{EmbeddedStore, Sync},
+    redis::{RedisOptions, RedisStore},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long to wait between two attempts to reach a Redis that is not there yet.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The doors that the options name: NATS or memory, Redis or a file below `dir`.
+pub(crate) async fn ports(cluster: &ClusterOptions, name: &str, dir: Option<&Path>) -> Result<Ports, String> {
+    let bus: Arc<dyn Bus> = match &cluster.nats_url {
+        Some(url) => Arc::new(nats(url, name, cluster.wait).await?),
+        None => Arc::new(MemoryBus::new()),
+    };
+    let store: Arc<dyn Store> = match (&cluster.redis_url, dir) {
+        (Some(url), _) => Arc::new(redis(url, cluster).await?),
+        (None, Some(dir)) => Arc::new(embedded(dir)?),
+        (None, None) => Arc::new(EmbeddedStore::in_memory()),
+    };
+    Ok(Ports { bus, store, subjects: Subjects::new(&cluster.cluster) })
+}
+
+/// Connects to NATS.
+pub(crate) async fn nats(url: &str, name: &str, wait: bool) -> Result<NatsBus, String> {
+    let options = NatsOptions { name: name.to_owned(), wait, ..NatsOptions::default() };
+    NatsBus::connect(url, options).await.map_err(|error| not_reachable("--nats-url", url, &error))
+}
+
+async fn redis(url: &str, cluster: &ClusterOptions) -> Result<RedisStore, String> {
+    loop {
+        match RedisStore::connect(url, &cluster.cluster, RedisOptions::default()).await {
+            Ok(store) => return Ok(store),
+            Err(error @ StoreError::Unavailable(_)) if cluster.wait => {
+                tracing::warn!(%error, "Redis is not there yet; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(not_reachable("--redis-url", url, &error)),
+        }
+    }
+}
+
+fn embedded(dir: &Path) -> Result<EmbeddedStore, String> {
+    let path = dir.join("store");
+    EmbeddedStore::open(&path, Sync::every_second()).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What is chosen about the services.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ControlOptions {
+    pub(crate) allocator: mesos_allocator::Options,
+    pub(crate) registry: mesos_registry::Options,
+    pub(crate) gateway: GatewayOptions,
+}
+
+/// The services of one process, running.
+pub(crate) struct Control {
+    /// `host:port` of the gateway.
+    pub(crate) address: String,
+    gateway: super::gateway::Running,
+    services: Vec<JoinHandle<()>>,
+    stop_services: CancellationToken,
+}
+
+/// Starts all services. The gateway's port is bound first, so that a taken one is told before anything else
+/// has happened.
+pub(crate) async fn start(options: ControlOptions, ports: Ports, metrics: Metrics) -> Result<Control, String> {
+    let gateway = super::gateway::start(options.gateway, ports.clone(), metrics.clone()).await?;
+    let stop_services = CancellationToken::new();
+    let mut services = vec![
+        tokio::spawn(mesos_allocator::run(options.allocator, ports.clone(), metrics.clone(), stop_services.clone())),
+        tokio::spawn(mesos_registry::run(options.registry, ports.clone(), metrics.clone(), stop_services.clone())),
+    ];
+    services.extend(super::gateway::launcher(&gateway, ports, metrics, stop_services.clone()));
+    Ok(Control { address: gateway.address.clone(), gateway, services, stop_services })
+}
+
+impl Control {
+    /// Returns if a part of it ended by itself, with what went wrong.
+    pub(crate) async fn failed(&mut self) -> String {
+        self.gateway.failed().await
+    }
+
+    /// Stops in order: first the door, then the services, which hand over.
+    pub(crate) async fn stop(self) {
+        self.gateway.stop().await;
+        self.stop_services.cancel();
+        for service in self.services {
+            let _ = service.await;
+        }
+    }
+}

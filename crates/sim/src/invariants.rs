@@ -1,0 +1,505 @@
+//! What must always hold, and what is remembered of a run to see whether it does.
+//!
+//! Each invariant is a function that is named after its number in the fault catalogue (I1 to I13); I1 and the
+//! machines' inner agreement are theirs to check (`Allocator::check`, `Registry::check`, `Agent::check`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesos_core::{
+    message::{AllocatorCall, Offer, RegistryCall, StreamEvent, ToRegistry, ToStream},
+    row::{ExecutorRow, FrameworkState, Row, RowChange, RowKey, service},
+};
+use mesos_model::{
+    AgentId, CallId, FrameworkId, LaunchId, OfferId, Reason, Resources, TaskId, TaskState, TaskStatus, Term, uuid_text,
+};
+
+use crate::{
+    host::{Container, Host},
+    net::{Node, Payload},
+    node::http::Passed,
+    plan::Temper,
+    store::{Commit, Ledger},
+};
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which, for example `I6`.
+    pub invariant: &'static str,
+    /// What happened.
+    pub text: String,
+}
+
+type TaskKey = (FrameworkId, TaskId);
+
+/// What a framework was told of a task.
+#[derive(Debug, Default)]
+struct Told {
+    end: Option<TaskState>,
+    numbers: BTreeSet<u64>,
+}
+
+/// A status as its agent wrote it down.
+#[derive(Clone, Debug)]
+struct Written {
+    key: TaskKey,
+    number: u64,
+    state: TaskState,
+}
+
+/// What is remembered of a run.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The first invariant that did not hold.
+    pub violation: Option<Violation>,
+    /// Commits were lost in this run.
+    pub rolled_back: bool,
+    /// The store was wiped in this run, at last then.
+    pub wiped_at: u64,
+    /// Messages come twice in this run.
+    pub duplicates: bool,
+    starts: BTreeMap<(LaunchId, TaskId), u8>,
+    kills: BTreeSet<TaskKey>,
+    torn_down: BTreeSet<FrameworkId>,
+    /// Frameworks that were removed by a commit.
+    pub removed: BTreeSet<FrameworkId>,
+    ended_launches: BTreeSet<LaunchId>,
+    told: BTreeMap<TaskKey, Told>,
+    written: BTreeMap<u128, Written>,
+    hidden: BTreeSet<(TaskKey, u64)>,
+    acknowledged: BTreeSet<u128>,
+    ends_acknowledged: BTreeSet<TaskKey>,
+    end_uuids: BTreeMap<u128, TaskKey>,
+    obeyed: BTreeMap<(Node, u64), u128>,
+    highest: BTreeMap<Node, u64>,
+    accepts: BTreeMap<CallId, Vec<OfferId>>,
+    consumed: BTreeMap<OfferId, CallId>,
+    handshakes: BTreeSet<(AgentId, String)>,
+    fences: BTreeMap<&'static str, (Term, u64)>,
+    timeouts: BTreeMap<FrameworkId, u64>,
+    reported: BTreeMap<FrameworkId, u64>,
+    closed: BTreeMap<FrameworkId, u64>,
+    /// Offers that frameworks hold, by what they were told.
+    pub held: BTreeMap<FrameworkId, BTreeMap<OfferId, Resources>>,
+    /// How many tasks ever ran.
+    pub tasks_run: u64,
+    /// How many statuses frameworks were told.
+    pub statuses: u64,
+}
+
+impl Seen {
+    fn fail(&mut self, invariant: &'static str, text: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { invariant, text: text() });
+        }
+    }
+
+    /// A machine's own check failed.
+    pub fn machine(&mut self, error: String) {
+        self.fail("I1", || error);
+    }
+
+    /// Something that had to come did not.
+    pub fn late(&mut self, invariant: &'static str, text: String) {
+        self.fail(invariant, || text);
+    }
+
+    // Hosts.
+
+    /// A container's program runs now.
+    pub fn started(&mut self, host: u8, name: &str, container: &Container, hosts: &BTreeMap<u8, Host>) {
+        self.tasks_run += 1;
+        self.i6_a_launch_runs_once(host, name, container, hosts);
+        self.i2_an_agent_runs_no_more_than_it_has(host, hosts);
+    }
+
+    /// I6: a launch id executes at most once, and a task id lives on at most one agent.
+    fn i6_a_launch_runs_once(&mut self, host: u8, name: &str, container: &Container, hosts: &BTreeMap<u8, Host>) {
+        let starts = self.starts.entry((container.launch.clone(), container.task.clone())).or_default();
+        *starts += 1;
+        if *starts > 1 {
+            self.fail("I6", || format!("{} of {} was started again on agent{host}", container.task, container.launch));
+        }
+        let same = |other: &Container| other.framework == container.framework && other.task == container.task;
+        let live: Vec<(u8, &String)> = hosts
+            .iter()
+            .flat_map(|(id, host)| host.containers.iter().map(move |(name, other)| (*id, name, other)))
+            .filter(|(_, _, other)| same(other) && other.phase == crate::host::Phase::Running)
+            .map(|(id, name, _)| (id, name))
+            .collect();
+        if live.iter().any(|(id, other)| (*id, other.as_str()) != (host, name)) {
+            self.fail("I6", || format!("{} runs twice: {live:?}", container.task));
+        }
+    }
+
+    /// I2: what runs on an agent fits into what it has, under any number of leaders.
+    fn i2_an_agent_runs_no_more_than_it_has(&mut self, host: u8, hosts: &BTreeMap<u8, Host>) {
+        let Some(host_state) = hosts.get(&host) else { return };
+        let sum = host_state.running().fold(Resources::new(), |sum, container| sum.plus(&container.resources));
+        if !host_state.total.contains(&sum) {
+            self.fail("I2", || format!("agent{host} runs {sum}, but has {}", host_state.total));
+        }
+    }
+
+    /// I10: a task is ended only because somebody who may wants it ended, never because a part of the control
+    /// plane died.
+    pub fn killed(&mut self, now: u64, container: &Container) {
+        let key = (container.framework.clone(), container.task.clone());
+        let wanted = self.kills.contains(&key)
+            || self.torn_down.contains(&key.0)
+            || self.removed.contains(&key.0)
+            || self.ended_launches.contains(&container.launch);
+        self.ended_launches.insert(container.launch.clone());
+        if !wanted {
+            self.fail("I10", || format!("{} of {} was killed at {now}, and nobody wanted it", key.1, key.0));
+        }
+    }
+
+    /// A container ended by itself; a group may follow it.
+    pub fn exited(&mut self, launch: &LaunchId) {
+        self.ended_launches.insert(launch.clone());
+    }
+
+    /// The host booted under a container.
+    pub fn lost_with_host(&mut self, container: &Container) {
+        self.ended_launches.insert(container.launch.clone());
+    }
+
+    /// An agent was refused: nothing here copies work directories.
+    pub fn refused(&mut self, node: Node, reason: &str) {
+        self.fail("I5", || format!("{node} was refused: {reason}"));
+    }
+
+    // The store.
+
+    /// I4: only the last term writes, and only on top of what it knows.
+    pub fn i4_only_the_fence_writes(&mut self, name: &'static str, commit: &Commit, ledger: &Ledger) {
+        let (term, seq) = self.fences.get(name).copied().unwrap_or_default();
+        if commit.lease.term != term || commit.lease.seq != seq {
+            let shown = commit.lease;
+            self.fail("I4", || format!("a commit of {name} got through with {shown:?}, but {term:?} holds {seq}"));
+        }
+        self.fenced(name, ledger);
+    }
+
+    /// The record of a service as it is now.
+    pub fn fenced(&mut self, name: &'static str, ledger: &Ledger) {
+        self.fences.insert(name, (ledger.term(), ledger.seq()));
+    }
+
+    /// A commit of the allocator.
+    pub fn allocator_committed(&mut self, commit: &Commit) {
+        for change in commit.changes.iter() {
+            match change {
+                RowChange::Put(Row::Agent(row)) => {
+                    self.handshakes.insert((row.id.clone(), uuid_text(row.handshake.leader)));
+                }
+                RowChange::Put(Row::Launch(row)) if row.adopted.is_none() => {
+                    self.i3_an_offer_is_consumed_once(&row.launch, &row.call);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// I3: an offer is consumed at most once, and by the term that made it.
+    fn i3_an_offer_is_consumed_once(&mut self, launch: &LaunchId, call: &CallId) {
+        for offer in self.accepts.get(call).cloned().unwrap_or_default() {
+            if prefix(offer.as_str()) != prefix(launch.as_str()) {
+                self.fail("I3", || format!("{launch} consumes {offer} of another term"));
+            }
+            let first = self.consumed.entry(offer.clone()).or_insert_with(|| call.clone()).clone();
+            if first != *call {
+                self.fail("I3", || format!("{offer} was consumed by {first} and by {call}"));
+            }
+        }
+    }
+
+    /// I3: nothing of an agent is offered before it has shaken hands in the term.
+    pub fn i3_offers_need_a_handshake(&mut self, events: &[ToStream]) {
+        for event in events {
+            let StreamEvent::Offers(offers) = &event.event else { continue };
+            for offer in offers {
+                if !self.handshakes.contains(&(offer.agent.clone(), prefix(offer.id.as_str()).to_owned())) {
+                    self.fail("I3", || format!("{} is of {}, which has not shaken hands", offer.id, offer.agent));
+                }
+            }
+        }
+    }
+
+    /// A commit of the registry, before it is applied.
+    pub fn registry_commits(&mut self, now: u64, commit: &Commit, rows: &BTreeMap<RowKey, Row>) {
+        for change in commit.changes.iter() {
+            let RowChange::Put(Row::Framework(row)) = change else { continue };
+            if !matches!(row.state, FrameworkState::Removed { .. }) {
+                continue;
+            }
+            let before = rows.get(&change.key());
+            let was = matches!(before, Some(Row::Framework(row)) if matches!(row.state, FrameworkState::Removed { .. }));
+            if !was {
+                self.i13_no_removal_before_the_failover_timeout(now, &row.id);
+            }
+            self.removed.insert(row.id.clone());
+        }
+    }
+
+    /// I13: a framework is removed by itself, or after its failover timeout; a stream that was lost, not
+    /// closed, has a minute before that to come back.
+    fn i13_no_removal_before_the_failover_timeout(&mut self, now: u64, id: &FrameworkId) {
+        const CLOCKS: u64 = 2_000;
+        const GRACE: u64 = 60_000;
+        if self.torn_down.contains(id) {
+            return;
+        }
+        let reported = self.reported.get(id).copied().unwrap_or(0);
+        let closed = self.closed.get(id).copied().unwrap_or(0);
+        let away_since = if closed >= reported { closed } else { reported + GRACE };
+        let timeout = self.timeouts.get(id).copied().unwrap_or(0);
+        if now + CLOCKS < away_since + timeout {
+            self.fail("I13", || {
+                format!("{id} was removed at {now}: reported {reported}, closed {closed}, timeout {timeout}")
+            });
+        }
+    }
+
+    /// A commit of an agent's checkpoint, before it is applied.
+    pub fn agent_commits(&mut self, node: Node, commit: &Commit, rows: &BTreeMap<RowKey, Row>) {
+        for change in commit.changes.iter() {
+            match change {
+                RowChange::Put(Row::AgentSelf(row)) => self.i5_one_leader_per_epoch(node, row.term),
+                RowChange::Put(Row::Executor(row)) => {
+                    self.write_down(row);
+                    if let Some(Row::Executor(old)) = rows.get(&change.key()) {
+                        self.i8_what_is_not_acknowledged_is_kept(node, old, Some(row));
+                    }
+                }
+                RowChange::Delete(key) => {
+                    if let Some(Row::Executor(old)) = rows.get(key) {
+                        self.i8_what_is_not_acknowledged_is_kept(node, old, None);
+                    }
+                }
+                RowChange::Put(_) => {}
+            }
+        }
+    }
+
+    /// I5: an agent obeys one leader per epoch, for all time, and epochs only rise.
+    fn i5_one_leader_per_epoch(&mut self, node: Node, term: Term) {
+        let highest = self.highest.entry(node).or_default();
+        let before = std::mem::replace(highest, term.epoch);
+        if before > term.epoch {
+            self.fail("I5", || format!("{node} went from epoch {before} back to {}", term.epoch));
+        }
+        let leader = *self.obeyed.entry((node, term.epoch)).or_insert(term.leader);
+        if leader != term.leader {
+            self.fail("I5", || format!("{node} obeys two leaders in epoch {}", term.epoch));
+        }
+    }
+
+    fn write_down(&mut self, row: &ExecutorRow) {
+        for task in &row.tasks {
+            let key = (row.framework.clone(), task.task.clone());
+            let pending = task.pending.iter().map(|pending| (pending.number, &pending.status));
+            for (number, status) in pending.chain([(task.number, &task.status)]) {
+                if let Some(uuid) = status.uuid {
+                    let written = || Written { key: key.clone(), number, state: status.state };
+                    self.written.entry(uuid).or_insert_with(written);
+                }
+            }
+        }
+    }
+
+    /// I8: an agent forgets an update only when its framework acknowledged it (or a later one, or the end), or
+    /// is no more.
+    fn i8_what_is_not_acknowledged_is_kept(&mut self, node: Node, old: &ExecutorRow, new: Option<&ExecutorRow>) {
+        for task in &old.tasks {
+            let key = (old.framework.clone(), task.task.clone());
+            let kept = new.and_then(|new| new.tasks.iter().find(|other| other.task == task.task));
+            for pending in &task.pending {
+                let Some(uuid) = pending.status.uuid else { continue };
+                let stays = kept.is_some_and(|kept| kept.pending.iter().any(|other| other.number == pending.number));
+                let settled = self.acknowledged.contains(&uuid)
+                    || self.ends_acknowledged.contains(&key)
+                    || self.removed.contains(&key.0)
+                    || pending.status.state == TaskState::Killing
+                    || self.later_was_acknowledged(&key, pending.number);
+                if !stays && !settled {
+                    self.fail("I8", || {
+                        let (number, state) = (pending.number, pending.status.state.name());
+                        format!("{node} forgot update {number} ({state}) of {}, which nobody acknowledged", key.1)
+                    });
+                }
+            }
+        }
+    }
+
+    fn later_was_acknowledged(&self, key: &TaskKey, number: u64) -> bool {
+        self.acknowledged
+            .iter()
+            .filter_map(|uuid| self.written.get(uuid))
+            .any(|written| written.key == *key && written.number > number)
+    }
+
+    // Calls and reports.
+
+    /// A gateway takes a call.
+    pub fn called(&mut self, _now: u64, id: &CallId, call: &Passed) {
+        match call {
+            Passed::Allocator(AllocatorCall::Accept { offers, .. }) => {
+                self.accepts.insert(id.clone(), offers.clone());
+            }
+            Passed::Registry(RegistryCall::Kill { caller, task, .. }) => {
+                self.kills.insert((caller.framework.clone(), task.clone()));
+            }
+            Passed::Registry(RegistryCall::Teardown(caller)) => {
+                self.torn_down.insert(caller.framework.clone());
+            }
+            Passed::Registry(RegistryCall::Acknowledge { uuid, .. }) => {
+                self.acknowledged.insert(*uuid);
+                if let Some(key) = self.end_uuids.get(uuid) {
+                    self.ends_acknowledged.insert(key.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A gateway says that a stream was closed.
+    pub fn closed(&mut self, now: u64, framework: &FrameworkId) {
+        self.closed.insert(framework.clone(), now);
+    }
+
+    /// A message reaches a leader.
+    pub fn message(&mut self, now: u64, payload: &Payload, _disks: &BTreeMap<Node, Ledger>) {
+        let Payload::Registry(messages) = payload else { return };
+        for message in messages {
+            if let ToRegistry::Call(call) = message
+                && let RegistryCall::Streams(held) = &call.what
+            {
+                for (framework, _) in held {
+                    self.reported.insert(framework.clone(), now);
+                }
+            }
+        }
+    }
+
+    // Frameworks.
+
+    /// A framework has its id.
+    pub fn subscribed(&mut self, id: &FrameworkId, temper: &Temper) {
+        self.timeouts.insert(id.clone(), temper.failover_ms);
+        self.held.remove(id);
+    }
+
+    /// An event came before SUBSCRIBED (`Subscribed before events`, the scheduler API).
+    pub fn event_before_subscribed(&mut self, node: Node) {
+        self.fail("I9", || format!("{node} got an event before SUBSCRIBED"));
+    }
+
+    /// A framework was offered something.
+    pub fn offered(&mut self, _now: u64, id: Option<&FrameworkId>, offer: &Offer) {
+        if let Some(id) = id {
+            self.held.entry(id.clone()).or_default().insert(offer.id.clone(), offer.resources.clone());
+        }
+    }
+
+    /// An offer was taken back.
+    pub fn rescinded(&mut self, id: Option<&FrameworkId>, offer: &OfferId) {
+        if let Some(held) = id.and_then(|id| self.held.get_mut(id)) {
+            held.remove(offer);
+        }
+    }
+
+    /// An ACCEPT was refused: its tasks never were.
+    pub fn never_accepted(&mut self, _id: Option<&FrameworkId>, _task: &TaskId) {}
+
+    /// A framework is told a status.
+    pub fn told(&mut self, id: &FrameworkId, status: &TaskStatus, temper: &Temper) {
+        self.statuses += 1;
+        let key = (id.clone(), status.task.clone());
+        self.i7_one_end_and_nothing_after_it(&key, status);
+        if let Some(uuid) = status.uuid {
+            if is_end(status) {
+                self.end_uuids.insert(uuid, key.clone());
+            }
+            self.i9_updates_come_in_order(&key, uuid, temper);
+        }
+    }
+
+    /// I7: one terminal state as told to the framework, and nothing after it. That reconciliation says of a
+    /// finished task that nobody knows it is Mesos's answer.
+    fn i7_one_end_and_nothing_after_it(&mut self, key: &TaskKey, status: &TaskStatus) {
+        let invalid_offers = status.reason == Some(Reason::INVALID_OFFERS);
+        if invalid_offers && (self.duplicates || self.rolled_back) {
+            // A late repeat of an ACCEPT whose launch the store no longer knows is told that it came too late.
+            return;
+        }
+        let told = self.told.entry(key.clone()).or_default();
+        match told.end {
+            Some(end) if end != status.state => {
+                let unknown = matches!(
+                    status.state,
+                    TaskState::Gone | TaskState::Unknown | TaskState::Lost | TaskState::Unreachable | TaskState::Dropped
+                );
+                if !(unknown && status.reason == Some(Reason::RECONCILIATION) && status.uuid.is_none()) {
+                    self.fail("I7", || {
+                        let reason = status.reason.and_then(Reason::name);
+                        format!("{} was told {} after {} ({reason:?})", key.1, status.state.name(), end.name())
+                    });
+                }
+            }
+            Some(_) => {}
+            None if is_end(status) => told.end = Some(status.state),
+            None => {}
+        }
+    }
+
+    /// I9: the updates of a task come in order: again perhaps, but with no gap.
+    fn i9_updates_come_in_order(&mut self, key: &TaskKey, uuid: u128, temper: &Temper) {
+        let Some(written) = self.written.get(&uuid).cloned().filter(|written| written.key == *key) else { return };
+        let number = written.number;
+        let missing = {
+            let told = &self.told.entry(key.clone()).or_default().numbers;
+            if told.contains(&number) {
+                return;
+            }
+            (1..number).find(|before| !told.contains(before) && !self.hidden.contains(&(key.clone(), *before)))
+        };
+        if let Some(missing) = missing {
+            let hidden = self.written.values().any(|other| {
+                other.key == *key && other.number == missing && other.state == TaskState::Killing && !temper.task_killing
+            });
+            if !hidden {
+                let state = written.state.name();
+                self.fail("I9", || format!("{} was told update {number} ({state}) before update {missing}", key.1));
+            }
+            self.hidden.insert((key.clone(), missing));
+        }
+        self.told.entry(key.clone()).or_default().numbers.insert(number);
+    }
+
+    /// Whether a framework was told the end of a task.
+    #[must_use]
+    pub fn was_told_end(&self, framework: &FrameworkId, task: &TaskId) -> bool {
+        self.told.get(&(framework.clone(), task.clone())).is_some_and(|told| told.end.is_some())
+    }
+
+    /// A commit was applied.
+    pub fn committed(&mut self, name: &'static str, commit: &Commit) {
+        if name == service::ALLOCATOR {
+            self.allocator_committed(commit);
+        }
+    }
+}
+
+/// A status after which nothing may come.
+fn is_end(status: &TaskStatus) -> bool {
+    let lost_for_good = status.reason == Some(Reason::INVALID_OFFERS)
+        || (status.uuid.is_some() && status.reason != Some(Reason::AGENT_REMOVED));
+    status.state.is_terminal() || (status.state == TaskState::Lost && lost_for_good)
+}
+
+/// The leader's part of an id.
+fn prefix(id: &str) -> &str {
+    id.get(..36).unwrap_or(id)
+}

@@ -1,0 +1,397 @@
+//! The machine with its store, its door on the bus, and its subscription.
+//!
+//! While it leads, the process listens on the launcher's subject and holds the framework's subscription. A
+//! process that does not lead does neither: gateways find nobody and hold their calls.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, future::join_all};
+use mesos_core::{
+    driver::Config,
+    message::{Answer, Call, LauncherCall, RequestId},
+    row::service::LAUNCHER,
+};
+use mesos_model::{FrameworkId, Role, TaskId, envelope};
+use mesos_ports::bus::{Bus, Message};
+use mesos_proto::{
+    prost::Message as _,
+    v1::{self, framework_info::capability, scheduler},
+};
+use mesos_runtime::{
+    shell::{Ports, kind},
+    solo::{self, Happening},
+};
+use mesos_sdk::{Handle, SchedulerClient};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    convert,
+    machine::{Event, Launcher, Output, Placed},
+};
+
+/// How a launcher behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the gateways are: `host:port`.
+    pub gateways: Vec<String>,
+    /// Shown to the gateways, if they ask for one.
+    pub token: Option<String>,
+    /// How long its lease runs without renewal.
+    pub lease: Duration,
+    /// How long its tasks run on while no launcher is subscribed.
+    pub failover_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            gateways: vec!["127.0.0.1:5050".to_owned()],
+            token: None,
+            lease: Duration::from_secs(3),
+            failover_timeout: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// The framework's name.
+pub const NAME: &str = "mesos-launcher";
+/// After a refusal, before the next attempt.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+
+/// Runs a launcher until it is cancelled; hands over before it returns.
+pub async fn run(options: Options, ports: Ports, cancel: CancellationToken) {
+    let (events, inbox) = mpsc::unbounded_channel();
+    let config = Config {
+        service: LAUNCHER,
+        peer: None,
+        lease: options.lease,
+        batch_max: 512,
+        seed: Uuid::new_v4().as_u128(),
+    };
+    let mut host = Host { options, ports: ports.clone(), events, term: None, requests: Requests::default() };
+    let act = move |happening| host.act(happening);
+    solo::run(config, ports.store, Launcher::default, inbox, act, cancel).await;
+}
+
+/// What lasts one term.
+struct Term {
+    stop: CancellationToken,
+    handle: Option<Handle>,
+}
+
+struct Host {
+    options: Options,
+    ports: Ports,
+    events: mpsc::UnboundedSender<Event>,
+    term: Option<Term>,
+    requests: Requests,
+}
+
+impl Host {
+    fn act(&mut self, happening: Happening<Output>) {
+        match happening {
+            Happening::Leading(term) => {
+                tracing::info!(service = LAUNCHER, epoch = term.epoch, "leading");
+                let stop = CancellationToken::new();
+                let door = listen(
+                    self.ports.bus.clone(),
+                    self.ports.subjects.service(LAUNCHER),
+                    self.events.clone(),
+                    self.requests.clone(),
+                );
+                let stopped = stop.clone();
+                tokio::spawn(async move { stopped.run_until_cancelled(door).await });
+                self.term = Some(Term { stop, handle: None });
+            }
+            Happening::Following(why) => {
+                tracing::info!(service = LAUNCHER, why, "no longer leading");
+                if let Some(term) = self.term.take() {
+                    term.stop.cancel();
+                }
+                self.requests.refuse_all(&self.ports.bus);
+            }
+            Happening::Do(outputs) => self.carry_out(outputs),
+        }
+    }
+
+    /// Answers and acknowledgements first: what is wanted next may build on them.
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        let mut first = Vec::new();
+        let mut then = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Reply(request, answer) => self.requests.answer(request, answer, &self.ports.bus),
+                Output::Subscribe { framework, roles } => self.subscribe(framework, roles),
+                Output::Acknowledge { .. } | Output::Roles(_) => first.push(output),
+                other => then.push(other),
+            }
+        }
+        let Some(handle) = self.term.as_ref().and_then(|term| term.handle.clone()) else { return };
+        if first.is_empty() && then.is_empty() {
+            return;
+        }
+        let (events, options) = (self.events.clone(), self.options.clone());
+        tokio::spawn(async move {
+            join_all(first.into_iter().map(|output| call(&handle, output, &events, &options))).await;
+            join_all(then.into_iter().map(|output| call(&handle, output, &events, &options))).await;
+        });
+    }
+
+    fn subscribe(&mut self, framework: Option<FrameworkId>, roles: Vec<Role>) {
+        let Some(term) = self.term.as_mut() else { return };
+        let again = term.handle.take();
+        let info = framework_info(&self.options, framework, &roles);
+        let options = mesos_sdk::Options {
+            acknowledge: false,
+            suppressed_roles: info.roles.clone(),
+            backoff: (Duration::from_millis(20), Duration::from_secs(2)),
+            token: self.options.token.clone(),
+            ..mesos_sdk::Options::default()
+        };
+        if let Some(old) = &again {
+            old.stop();
+        }
+        match SchedulerClient::connect(&self.options.gateways, info, options) {
+            Ok((handle, events)) => {
+                term.handle = Some(handle.clone());
+                let (stop, sender) = (term.stop.clone(), self.events.clone());
+                tokio::spawn(async move {
+                    stop.run_until_cancelled(pass_on(events, sender)).await;
+                    handle.stop();
+                });
+            }
+            Err(error) => tracing::error!(service = LAUNCHER, %error, "tasks cannot be launched: the gateway's address cannot be used"),
+        }
+    }
+}
+
+fn framework_info(options: &Options, framework: Option<FrameworkId>, roles: &[Role]) -> v1::FrameworkInfo {
+    use capability::Type;
+    let can = [Type::MultiRole, Type::ReservationRefinement, Type::PartitionAware, Type::TaskKillingState, Type::GpuResources];
+    v1::FrameworkInfo {
+        // The agent's own user, unless a task names another.
+        user: String::new(),
+        name: NAME.to_owned(),
+        id: framework.map(|id| v1::FrameworkId { value: id.as_str().to_owned() }),
+        failover_timeout: Some(options.failover_timeout.as_secs_f64()),
+        checkpoint: Some(true),
+        roles: roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        capabilities: can.into_iter().map(|kind| v1::framework_info::Capability { r#type: Some(kind.into()) }).collect(),
+        ..v1::FrameworkInfo::default()
+    }
+}
+
+/// The subscription's events as the machine's, until it ends.
+async fn pass_on(mut from: mesos_sdk::Events, to: mpsc::UnboundedSender<Event>) {
+    while let Some(event) = from.next().await {
+        let event = match event {
+            mesos_sdk::Event::Subscribed { framework, .. } => Event::Subscribed(framework.value.into()),
+            mesos_sdk::Event::Disconnected { reason } => {
+                tracing::info!(service = LAUNCHER, reason, "the subscription is lost; subscribing again");
+                Event::Disconnected
+            }
+            mesos_sdk::Event::Offers(offers) => Event::Offers(offers.iter().map(convert::offer).collect()),
+            mesos_sdk::Event::Rescind(offer) => Event::Rescind(offer.value.into()),
+            mesos_sdk::Event::Update(status) => match convert::status(&status) {
+                Some(status) => Event::Update(status),
+                None => continue,
+            },
+            mesos_sdk::Event::Error(message) => {
+                tracing::warn!(service = LAUNCHER, message, "refused by the master");
+                tokio::time::sleep(AFTER_REFUSAL).await;
+                Event::Refused(message)
+            }
+            // The launcher has no executors of its own, no operations, and keeps no offers.
+            mesos_sdk::Event::Message { .. }
+            | mesos_sdk::Event::Failure { .. }
+            | mesos_sdk::Event::OperationUpdate(_)
+            | mesos_sdk::Event::InverseOffers(_)
+            | mesos_sdk::Event::RescindInverseOffer(_) => continue,
+        };
+        if to.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+async fn call(handle: &Handle, output: Output, events: &mpsc::UnboundedSender<Event>, options: &Options) {
+    let done = match output {
+        Output::Accept { offer, tasks, refuse } => {
+            let ids: Vec<TaskId> = tasks.iter().map(|placed| placed.task.clone()).collect();
+            let done = handle.call(accept(offer.as_str(), tasks, refuse)).await.map(drop);
+            if done.is_err() {
+                let _ = events.send(Event::Unsure(ids));
+            }
+            done
+        }
+        Output::Decline { offers, refuse } => {
+            handle.decline(offers.iter().map(|id| v1::OfferId { value: id.as_str().to_owned() }), Some(refuse)).await
+        }
+        Output::Revive => handle.revive(Vec::new()).await,
+        Output::Suppress => handle.suppress(Vec::new()).await,
+        Output::Roles(roles) => handle.update_framework(framework_info(options, None, &roles), Vec::new()).await,
+        Output::Kill { task, agent, grace_ms } => {
+            handle.kill(task_id(&task), agent.as_ref().map(agent_id), grace_ms.map(Duration::from_millis)).await
+        }
+        Output::Acknowledge { task, agent, uuid } => {
+            let status = v1::TaskStatus {
+                task_id: task_id(&task),
+                agent_id: Some(agent_id(&agent)),
+                uuid: Some(uuid),
+                ..v1::TaskStatus::default()
+            };
+            handle.acknowledge(&status).await
+        }
+        Output::Reconcile(tasks) => {
+            handle.reconcile(tasks.iter().map(|(task, agent)| (task_id(task), agent.as_ref().map(agent_id)))).await
+        }
+        Output::Reply(..) | Output::Subscribe { .. } => Ok(()),
+    };
+    // Everything that matters is asked again by the machine.
+    if let Err(error) = done {
+        tracing::debug!(service = LAUNCHER, %error, "a call did not work");
+    }
+}
+
+fn accept(offer: &str, tasks: Vec<Placed>, refuse: Duration) -> scheduler::Call {
+    let trace_parent = tasks.iter().find_map(|placed| placed.trace).map(|trace| trace.to_string());
+    let accept = scheduler::call::Accept {
+        offer_ids: vec![v1::OfferId { value: offer.to_owned() }],
+        operations: vec![mesos_sdk::build::launch(tasks.into_iter().filter_map(task_info).collect())],
+        filters: Some(v1::Filters { refuse_seconds: Some(refuse.as_secs_f64()), ..v1::Filters::default() }),
+    };
+    scheduler::Call {
+        r#type: Some(scheduler::call::Type::Accept.into()),
+        accept: Some(accept),
+        trace_parent,
+        ..scheduler::Call::default()
+    }
+}
+
+fn task_info(placed: Placed) -> Option<v1::TaskInfo> {
+    let mut info = match v1::TaskInfo::decode(placed.template) {
+        Ok(info) => info,
+        Err(error) => {
+            tracing::error!(task = %placed.task, %error, "a stored task cannot be read");
+            return None;
+        }
+    };
+    info.task_id = task_id(&placed.task);
+    info.agent_id = agent_id(&placed.agent);
+    info.resources = convert::to_proto(&placed.resources);
+    Some(info)
+}
+
+fn task_id(task: &TaskId) -> v1::TaskId {
+    v1::TaskId { value: task.as_str().to_owned() }
+}
+
+fn agent_id(agent: &mesos_model::AgentId) -> v1::AgentId {
+    v1::AgentId { value: agent.as_str().to_owned() }
+}
+
+// The door for gateways.
+
+/// Calls that wait for their answer.
+#[derive(Clone, Default)]
+struct Requests(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    batches: HashMap<u64, Batch>,
+    of_request: HashMap<RequestId, (u64, usize)>,
+}
+
+struct Batch {
+    reply: String,
+    answers: Vec<Option<Answer>>,
+}
+
+impl Requests {
+    fn begin(&self, reply: String, calls: usize) -> Vec<RequestId> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.next += 1;
+        let batch = waiting.next;
+        let requests = (0..calls)
+            .map(|at| {
+                waiting.next += 1;
+                let request = RequestId(waiting.next);
+                waiting.of_request.insert(request, (batch, at));
+                request
+            })
+            .collect();
+        waiting.batches.insert(batch, Batch { reply, answers: vec![None; calls] });
+        requests
+    }
+
+    fn answer(&self, request: RequestId, answer: Answer, bus: &Arc<dyn Bus>) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((id, at)) = waiting.of_request.remove(&request) else { return };
+        let Some(batch) = waiting.batches.get_mut(&id) else { return };
+        batch.answers[at] = Some(answer);
+        if batch.answers.iter().all(Option::is_some)
+            && let Some(batch) = waiting.batches.remove(&id)
+        {
+            send(bus.clone(), batch.reply, batch.answers.into_iter().flatten().collect());
+        }
+    }
+
+    /// Nobody leads here any more: whoever asked asks the next leader, with the same call id.
+    fn refuse_all(&self, bus: &Arc<dyn Bus>) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.of_request.clear();
+        for (_, batch) in waiting.batches.drain() {
+            let refusal = || Answer::refused(503, "the launcher is changing its leader; try again");
+            send(bus.clone(), batch.reply, batch.answers.into_iter().map(|answer| answer.unwrap_or_else(refusal)).collect());
+        }
+    }
+}
+
+fn send(bus: Arc<dyn Bus>, reply: String, answers: Vec<Answer>) {
+    tokio::spawn(async move {
+        match envelope::seal(kind::ANSWERS, &answers) {
+            Ok(payload) => {
+                if let Err(error) = bus.publish(&reply, Vec::new(), payload).await {
+                    tracing::debug!(service = LAUNCHER, %error, "an answer was not sent");
+                }
+            }
+            Err(error) => tracing::error!(service = LAUNCHER, %error, "an answer cannot be encoded"),
+        }
+    });
+}
+
+async fn listen(bus: Arc<dyn Bus>, subject: String, events: mpsc::UnboundedSender<Event>, requests: Requests) {
+    loop {
+        match bus.subscribe(&subject).await {
+            Ok(mut messages) => {
+                while let Some(message) = messages.next().await {
+                    take(message, &events, &requests);
+                }
+            }
+            Err(error) => tracing::warn!(%subject, %error, "cannot subscribe; trying again"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn take(message: Message, events: &mpsc::UnboundedSender<Event>, requests: &Requests) {
+    let calls = match envelope::open::<Vec<Call<LauncherCall>>>(kind::LAUNCHER, &message.payload) {
+        Ok(calls) => calls,
+        Err(error) => {
+            tracing::warn!(service = LAUNCHER, %error, "a message cannot be read and is dropped");
+            return;
+        }
+    };
+    let Some(reply) = message.reply else { return };
+    let ids = requests.begin(reply, calls.len());
+    for (call, request) in calls.into_iter().zip(ids) {
+        let _ = events.send(Event::Call(call, request));
+    }
+}

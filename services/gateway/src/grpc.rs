@@ -1,0 +1,34 @@
+//! The gRPC side: the scheduler service, the agents' links, health and reflection.
+//!
+//! # Layout
+//! - [`scheduler`]: `mesos.services.v1.Scheduler`.
+//! - [`link`]: which subjects an agent may use.
+
+pub mod link;
+pub mod scheduler;
+
+use mesos_bus::link::LinkHandle;
+use mesos_proto::{FILE_DESCRIPTOR_SET, GRPC_MESSAGE_MAX_BYTES, services::v1::scheduler_server::SchedulerServer};
+use tonic::service::Routes;
+
+use crate::server::App;
+
+/// All gRPC services, and the handle that ends the agents' links.
+///
+/// # Errors
+/// If the descriptors of this build cannot be served.
+pub async fn routes(app: &App) -> Result<(axum::Router, LinkHandle), String> {
+    let scheduler = SchedulerServer::new(scheduler::Service::new(app.clone()))
+        .max_decoding_message_size(app.options.body_max.max(GRPC_MESSAGE_MAX_BYTES))
+        .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<SchedulerServer<scheduler::Service>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| format!("gRPC reflection: {error}"))?;
+    let (links, handle) = link::service(app);
+    let routes = Routes::new(scheduler).add_service(health).add_service(reflection).add_service(links);
+    Ok((routes.prepare().into_axum_router(), handle))
+}

@@ -1,0 +1,92 @@
+//! Requests of bounded size, packed or not; RecordIO streams.
+
+use std::{io::Read, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+};
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use http_body_util::BodyExt as _;
+use mesos_proto::{
+    json::{self, Defaults},
+    recordio,
+};
+
+use super::headers::Encoding;
+use crate::{errors::Refusal, streams::Subscription};
+
+/// Reads a body of at most `max` bytes, unpacked. A client may pause for `patience` at most.
+///
+/// # Errors
+/// 413 if it is larger, 408 if it does not come, 400 if it cannot be unpacked.
+pub async fn read(headers: &HeaderMap, mut body: Body, max: usize, patience: Duration) -> Result<Bytes, Refusal> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > max as u64) {
+        return Err(too_large(max));
+    }
+    let mut read = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout(patience, body.frame())
+            .await
+            .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time"))?;
+        match frame {
+            None => break,
+            Some(Err(_)) => return Err(Refusal::bad("Failed to read the body")),
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else { continue };
+                if read.len() + data.len() > max {
+                    return Err(too_large(max));
+                }
+                read.extend_from_slice(&data);
+            }
+        }
+    }
+    let read = read.freeze();
+    match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        Some(b"gzip") => unpack(&read, max),
+        _ => Ok(read),
+    }
+}
+
+fn too_large(max: usize) -> Refusal {
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {max} bytes"))
+}
+
+fn unpack(packed: &[u8], max: usize) -> Result<Bytes, Refusal> {
+    let mut unpacked = Vec::new();
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    flate2::read::MultiGzDecoder::new(packed)
+        .take(limit)
+        .read_to_end(&mut unpacked)
+        .map_err(|_| Refusal::bad("Failed to decompress request body"))?;
+    if unpacked.len() > max {
+        return Err(too_large(max));
+    }
+    Ok(unpacked.into())
+}
+
+/// One event as a record.
+#[must_use]
+pub fn record(event: &Bytes, encoding: Encoding) -> Bytes {
+    match encoding {
+        Encoding::Protobuf => recordio::encode(event),
+        // Events are made here from the contract's own messages, so they can be written.
+        Encoding::Json => {
+            let text = json::encode_bytes("mesos.v1.scheduler.Event", event, Defaults::Declared).unwrap_or_else(|error| {
+                tracing::error!(%error, "an event cannot be written as JSON");
+                r#"{"type":"UNKNOWN"}"#.to_owned()
+            });
+            recordio::encode(text.as_bytes())
+        }
+    }
+}
+
+/// The events of a subscription, framed.
+pub fn stream(subscription: Subscription, encoding: Encoding) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    futures::stream::unfold(subscription, move |mut subscription| async move {
+        let event = subscription.next().await?;
+        Some((Ok(record(&event, encoding)), subscription))
+    })
+}

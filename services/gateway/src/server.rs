@@ -1,0 +1,266 @@
+//! One port for everything: gRPC over h2 and HTTP/1.1 on the same listener.
+//!
+//! # Layout
+//! - [`listen`]: connections, their limits, and how they end.
+
+pub mod listen;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, routing::any, routing::get};
+use mesos_model::{FrameworkId, GatewayId};
+use mesos_proto::v1;
+use mesos_runtime::{shell::Ports, telemetry::Metrics};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::{
+    CompressionLayer,
+    predicate::{NotForContentType, Predicate, SizeAbove},
+};
+use uuid::Uuid;
+
+pub use self::listen::Connection;
+use crate::{
+    calls::Calls, grpc, health, leaders::Leaders, options::GatewayOptions, scheduler, streams::{Limits, Streams},
+    view::View,
+};
+
+/// Bodies from this size on are packed, as libprocess packs them.
+const GZIP_MIN: u64 = 1024;
+
+/// What every handler shares.
+pub struct AppState {
+    /// What was chosen.
+    pub options: GatewayOptions,
+    /// Bus and store.
+    pub ports: Ports,
+    /// This process.
+    pub id: GatewayId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The doors to both services.
+    pub calls: Calls,
+    /// The streams held here.
+    pub streams: Streams,
+    /// The copy for reads.
+    pub view: Arc<View>,
+    /// Whether the leaders live.
+    pub leaders: Arc<Leaders>,
+    /// The process's metrics.
+    pub metrics: Metrics,
+    /// Cancelled when the gateway is to stop.
+    pub stopping: CancellationToken,
+    gauges: Gauges,
+}
+
+/// The shared state.
+pub type App = Arc<AppState>;
+
+struct Gauges {
+    streams: Gauge,
+    cut_off: Gauge,
+}
+
+impl Gauges {
+    fn new(metrics: &Metrics) -> Gauges {
+        let gauges = Gauges { streams: Gauge::default(), cut_off: Gauge::default() };
+        metrics.register("gateway", |registry| {
+            registry.register("streams", "event streams held", gauges.streams.clone());
+            registry.register("streams_cut_off", "clients cut off because they did not read", gauges.cut_off.clone());
+        });
+        gauges
+    }
+}
+
+impl AppState {
+    /// Brings gauges up to date.
+    pub fn observe(&self) {
+        self.gauges.streams.set(i64::try_from(self.streams.open()).unwrap_or(i64::MAX));
+        self.gauges.cut_off.set(i64::try_from(self.streams.cut_off()).unwrap_or(i64::MAX));
+    }
+
+    /// The address that clients are told.
+    #[must_use]
+    pub fn advertised(&self) -> SocketAddr {
+        let ip = self.options.advertise_ip.unwrap_or(self.address.ip());
+        SocketAddr::new(ip, self.options.advertise_port.unwrap_or(self.address.port()))
+    }
+
+    /// What clients are told about the master: the registry's leader under this gateway's address.
+    #[must_use]
+    pub fn master_info(&self) -> v1::MasterInfo {
+        let address = self.advertised();
+        // Mesos writes the address as a number in network byte order, and has none for IPv6.
+        let ip = match address.ip() {
+            std::net::IpAddr::V4(ip) => u32::from_le_bytes(ip.octets()),
+            std::net::IpAddr::V6(_) => 0,
+        };
+        v1::MasterInfo {
+            id: self.view.leaders().registry.unwrap_or_else(|| self.id.as_str().to_owned()),
+            ip,
+            port: u32::from(address.port()),
+            pid: Some(format!("master@{address}")),
+            hostname: Some(self.options.hostname.clone()),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            address: Some(v1::Address {
+                hostname: Some(self.options.hostname.clone()),
+                ip: Some(address.ip().to_string()),
+                port: i32::from(address.port()),
+            }),
+            domain: None,
+            capabilities: Vec::new(),
+        }
+    }
+
+    /// Waits until the copy knows that this stream is the framework's, for a bounded time. The registry's
+    /// answer to SUBSCRIBE overtakes its change stream; a call to the allocator carries the number of the
+    /// last entry that is known here, and that number must cover the subscription which the call relies on.
+    pub async fn until_covered(&self, framework: &FrameworkId, stream: u128) {
+        let is_covered = || {
+            self.view.with(|cluster| {
+                let row = cluster.framework(framework)?;
+                (row.subscription.as_ref()?.stream == stream).then_some(())
+            })
+        };
+        if is_covered().is_some() || !self.view.loaded() || self.options.cover.is_zero() {
+            return;
+        }
+        let (_, _, mut changes) = self.view.subscribe();
+        let wait = async {
+            use tokio::sync::broadcast::error::RecvError;
+            while is_covered().is_none() {
+                if let Err(RecvError::Closed) = changes.recv().await {
+                    return;
+                }
+            }
+        };
+        // What is not known by then is the allocator's to refuse.
+        let _ = tokio::time::timeout(self.options.cover, wait).await;
+    }
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: {source}; choose another port with --port, or stop what listens there (ss -ltnp 'sport = :{port}')", port = address.port())]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A part of the server cannot be built.
+    #[error("cannot serve: {0}")]
+    Serve(String),
+}
+
+/// The gateway.
+pub struct Gateway;
+
+/// A gateway that has its port.
+pub struct Bound {
+    options: GatewayOptions,
+    ports: Ports,
+    metrics: Metrics,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// Takes the port, before anything else.
+    ///
+    /// # Errors
+    /// If the port is taken or not ours.
+    pub async fn bind(options: GatewayOptions, ports: Ports, metrics: Metrics) -> Result<Bound, StartError> {
+        let address = SocketAddr::new(options.ip, options.port);
+        let failed = |source| StartError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Bound { options, ports, metrics, listener, address })
+    }
+}
+
+impl Bound {
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until cancelled: then no connection is accepted, calls under way are finished, streams are
+    /// closed without telling the registry, which gives their frameworks time to come back elsewhere.
+    ///
+    /// # Errors
+    /// If a part of the server cannot be built.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), StartError> {
+        let app = self.start(&cancel);
+        let background = CancellationToken::new();
+        let _guard = background.clone().drop_guard();
+        let (view, leaders) = (app.view.clone(), app.leaders.clone());
+        tokio::spawn(view.run(app.ports.clone(), background.clone()));
+        let ports = app.ports.clone();
+        tokio::spawn(async move { background.run_until_cancelled(leaders.watch(ports)).await });
+        let (grpc, links) = grpc::routes(&app).await.map_err(StartError::Serve)?;
+        let router = router(&app).merge(grpc);
+        let grace = app.options.grace;
+        let farewell = async {
+            cancel.cancelled().await;
+            links.shutdown(Duration::from_secs(1).min(grace)).await;
+        };
+        let serve = listen::serve(self.listener, router, &app.options, cancel.clone());
+        tokio::join!(serve, farewell);
+        Ok(())
+    }
+
+    fn start(&self, cancel: &CancellationToken) -> App {
+        let id = GatewayId::new(Uuid::new_v4().to_string());
+        let view = Arc::new(View::default());
+        let known = view.clone();
+        let calls = Calls::new(&self.ports, id.clone(), self.options.hold, Arc::new(move || known.registry_seq()));
+        let limits = Limits {
+            streams: self.options.streams_max,
+            events: self.options.queue_max,
+            bytes: self.options.queue_bytes_max,
+        };
+        let streams = Streams::start(&self.ports, id.as_str(), limits, calls.clone(), view.clone(), cancel.clone());
+        Arc::new(AppState {
+            options: self.options.clone(),
+            ports: self.ports.clone(),
+            id,
+            address: self.address,
+            leaders: Leaders::new(calls.clone()),
+            calls,
+            streams,
+            view,
+            gauges: Gauges::new(&self.metrics),
+            metrics: self.metrics.clone(),
+            stopping: cancel.clone(),
+        })
+    }
+}
+
+/// Everything that is not gRPC. Add a route here.
+fn router(app: &App) -> Router {
+    Router::new()
+        .route("/api/v1/scheduler", any(scheduler::http::scheduler))
+        .route("/master/api/v1/scheduler", any(scheduler::http::scheduler))
+        .route("/health", get(health::health))
+        .route("/master/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .layer(CompressionLayer::new().gzip(true).compress_when(Packed))
+        .with_state(app.clone())
+}
+
+/// Streams are never packed: an event must not wait in a compressor.
+#[derive(Clone, Copy)]
+struct Packed;
+
+impl Predicate for Packed {
+    fn should_compress<B: axum::body::HttpBody>(&self, response: &axum::http::Response<B>) -> bool {
+        response.body().size_hint().exact().is_some()
+            && SizeAbove::new(GZIP_MIN - 1).and(NotForContentType::IMAGES).should_compress(response)
+    }
+}

@@ -1,0 +1,89 @@
+//! The registry as a process of its own, over NATS and Redis.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Args;
+use mesos_bus::{NatsBus, NatsOptions};
+use mesos_model::subject::Subjects;
+use mesos_ports::store::StoreError;
+use mesos_runtime::{
+    config::{
+        Role,
+        options::{ClusterOptions, CommonOptions, HealthOptions, not_reachable},
+    },
+    health,
+    process,
+    shell::Ports,
+    telemetry::Metrics,
+};
+use mesos_store::redis::{RedisOptions, RedisStore};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::Options;
+
+/// How long to wait between two attempts to reach a Redis that is not there yet.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Options of the process.
+#[derive(Args, Clone, Debug)]
+pub struct Alone {
+    #[command(flatten)]
+    pub cluster: ClusterOptions,
+    #[command(flatten)]
+    pub service: Options,
+    #[command(flatten)]
+    pub health: HealthOptions,
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+/// How it is called.
+pub const ROLE: Role = Role { display: "mesos registry", files: &["mesos-registry", "registry"] };
+
+/// The whole process: options, signals, exit status. `args` come without the program's name.
+pub fn main(args: &[std::ffi::OsString]) -> ExitCode {
+    let about = "The registry of a cluster on NATS and Redis: frameworks, their subscriptions, and the ledger of their tasks";
+    match process::options::<Alone>(ROLE, about, args) {
+        Ok((alone, _)) => {
+            let telemetry = alone.common.telemetry("registry");
+            process::run(ROLE.display, &telemetry, None, |metrics, cancel| run_alone(alone, metrics, cancel))
+        }
+        Err(status) => status,
+    }
+}
+
+async fn run_alone(alone: Alone, metrics: Metrics, cancel: CancellationToken) -> Result<ExitCode, String> {
+    let listener = match alone.health.http_addr {
+        Some(address) => Some(health::bind(address).await?),
+        None => None,
+    };
+    let (ready, told) = watch::channel(false);
+    if let Some(listener) = listener {
+        tokio::spawn(health::serve(listener, metrics.clone(), told, cancel.clone()));
+    }
+    let ports = tokio::select! {
+        ports = connect(&alone.cluster) => ports?,
+        () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
+    };
+    let _ = ready.send(true);
+    crate::run(alone.service, ports, metrics, cancel).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn connect(cluster: &ClusterOptions) -> Result<Ports, String> {
+    let (nats, redis) = cluster.urls()?;
+    let options = NatsOptions { name: "mesos-registry".to_owned(), wait: cluster.wait, ..NatsOptions::default() };
+    let bus = NatsBus::connect(nats, options).await.map_err(|error| not_reachable("--nats-url", nats, &error))?;
+    let store = loop {
+        match RedisStore::connect(redis, &cluster.cluster, RedisOptions::default()).await {
+            Ok(store) => break store,
+            Err(error @ StoreError::Unavailable(_)) if cluster.wait => {
+                tracing::warn!(%error, "Redis is not there yet; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(not_reachable("--redis-url", redis, &error)),
+        }
+    };
+    Ok(Ports { bus: Arc::new(bus), store: Arc::new(store), subjects: Subjects::new(&cluster.cluster) })
+}
