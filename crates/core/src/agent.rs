@@ -248,6 +248,12 @@ pub struct Agent {
     executors: BTreeMap<LaunchId, Executor>,
     /// Whose container is which: launch and task.
     containers: BTreeMap<String, (LaunchId, TaskId)>,
+    /// Which launches run a task: one, but for a task whose id was used again.
+    names: BTreeMap<(FrameworkId, TaskId), BTreeSet<LaunchId>>,
+    /// When which task wants to be looked at; as of the last `settle`.
+    timers: BTreeSet<(Time, LaunchId, TaskId)>,
+    /// Tasks whose timer may have changed since.
+    touched: BTreeSet<(LaunchId, TaskId)>,
     /// Launches whose row is to be written at the end of the batch.
     changed: BTreeSet<LaunchId>,
     /// What tasks that have not ended hold.
@@ -288,6 +294,16 @@ struct TaskExtra {
     /// When it fails for its time.
     too_long_at: Option<Time>,
     health: Option<Health>,
+    /// What `Agent::timers` has of it.
+    timer: Option<Time>,
+}
+
+impl TaskExtra {
+    fn due(&self) -> Option<Time> {
+        let resend = self.resend.map(|(at, _)| at);
+        let check = self.health.and_then(|health| health.next);
+        [resend, check, self.kill_again, self.too_long_at].into_iter().flatten().min()
+    }
 }
 
 /// Why the agent itself ends a task.
@@ -319,6 +335,9 @@ impl Agent {
             own_changed: false,
             executors: BTreeMap::new(),
             containers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            touched: BTreeSet::new(),
             changed: BTreeSet::new(),
             used: Resources::new(),
             shut_down: BTreeSet::new(),
@@ -387,9 +406,43 @@ impl Agent {
     }
 
     fn task(&mut self, launch: &LaunchId, task: &TaskId) -> Option<(&mut AgentTask, &mut TaskExtra)> {
+        self.touched.insert((launch.clone(), task.clone()));
         let executor = self.executors.get_mut(launch)?;
         let row = executor.row.tasks.iter_mut().find(|row| row.task == *task)?;
         Some((row, executor.tasks.get_mut(task)?))
+    }
+
+    /// Brings the timers up to date with the tasks that were touched.
+    fn set_timers(&mut self) {
+        for (launch, task) in std::mem::take(&mut self.touched) {
+            let Some(extra) = self.executors.get_mut(&launch).and_then(|executor| executor.tasks.get_mut(&task)) else {
+                continue;
+            };
+            let due = extra.due();
+            if due == extra.timer {
+                continue;
+            }
+            if let Some(old) = std::mem::replace(&mut extra.timer, due) {
+                self.timers.remove(&(old, launch.clone(), task.clone()));
+            }
+            if let Some(due) = due {
+                self.timers.insert((due, launch, task));
+            }
+        }
+    }
+
+    /// Takes the tasks out whose timer has come.
+    fn take_due(&mut self, now: Time) -> Vec<(LaunchId, TaskId)> {
+        let mut due = Vec::new();
+        while self.timers.first().is_some_and(|(at, ..)| *at <= now)
+            && let Some((_, launch, task)) = self.timers.pop_first()
+        {
+            if let Some((_, extra)) = self.task(&launch, &task) {
+                extra.timer = None;
+                due.push((launch, task));
+            }
+        }
+        due
     }
 
     fn of_container(&self, container: &str) -> Option<(LaunchId, TaskId)> {
@@ -425,6 +478,7 @@ impl Machine for Agent {
             RowChange::Delete(RowKey::Executor(launch)) => {
                 if let Some(executor) = self.executors.remove(&launch) {
                     self.used.take_what_is_there(&held(&executor.row));
+                    executor.row.tasks.iter().for_each(|task| self.drop_name(&executor.row.framework, &task.task, &launch));
                 }
                 self.containers.retain(|_, (of, _)| *of != launch);
             }
@@ -469,6 +523,7 @@ impl Machine for Agent {
         if !self.recovered {
             return;
         }
+        self.set_timers();
         if std::mem::take(&mut self.beat_now) {
             self.beat_at = now;
         }
@@ -488,9 +543,12 @@ impl Machine for Agent {
 
     fn tick(&mut self, now: Time, out: &mut Out) {
         if self.recovered {
-            self.resend_due(now, out);
-            self.check_due(now, out);
-            self.end_due(now, out);
+            self.set_timers();
+            for (launch, task) in self.take_due(now) {
+                self.resend_due(now, &launch, &task, out);
+                self.check_due(now, &launch, &task, out);
+                self.end_due(now, &launch, &task, out);
+            }
         }
     }
 
@@ -498,13 +556,8 @@ impl Machine for Agent {
         if !self.recovered {
             return None;
         }
-        let extras = self.executors.values().flat_map(|executor| executor.tasks.values());
-        let of_task = |extra: &TaskExtra| {
-            let resend = extra.resend.map(|(at, _)| at);
-            let check = extra.health.and_then(|health| health.next);
-            [resend, check, extra.kill_again, extra.too_long_at].into_iter().flatten().min()
-        };
-        extras.filter_map(of_task).chain([self.beat_at]).min()
+        let timer = self.timers.first().map(|(at, ..)| *at);
+        Some(timer.map_or(self.beat_at, |timer| timer.min(self.beat_at)))
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {

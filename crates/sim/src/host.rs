@@ -95,7 +95,8 @@ pub struct Host {
     pub total: Resources,
     /// What is there.
     pub containers: BTreeMap<String, Container>,
-    serials: u64,
+    /// Counts the containers that were ever made.
+    pub serials: u64,
 }
 
 impl Host {

@@ -1,1 +1,148 @@
-fn main() {}
+//! `mesos-sim`: runs seeds, and says how to run the one that failed again.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use clap::Parser;
+use mesos_sim::{
+    bug::Bug,
+    net::Tracing,
+    run::{Outcome, Request, run},
+};
+
+/// Simulates the cluster: real machines, virtual time, faults drawn from a seed.
+#[derive(Parser)]
+#[command(name = "mesos-sim")]
+struct Options {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    start_seed: u64,
+    /// The most events until a seed's faults end.
+    #[arg(long, default_value_t = 200_000)]
+    events: u64,
+    /// Runs this seed only.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Prints everything that happens; for one seed.
+    #[arg(long)]
+    trace: bool,
+    /// How many threads.
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+    /// Plants a fault in the world around the machines, to see it found.
+    #[arg(long)]
+    bug: Option<String>,
+}
+
+#[derive(Default)]
+struct Sum {
+    events: u64,
+    tasks: u64,
+    statuses: u64,
+    violations: Vec<u64>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let bug = match options.bug.as_deref().map(str::parse::<Bug>).transpose() {
+        Ok(bug) => bug,
+        Err(error) => {
+            eprintln!("--bug: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let request = Request { seed: 0, events_max: options.events, bug, tracing: Tracing::Off };
+    let started = Instant::now();
+    let sum = match options.seed {
+        Some(seed) => one(&options, Request { seed, ..request }),
+        None => many(&options, request),
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{} seeds, {} events, {:.0} events/s, {} tasks, {} statuses, {} violations, {seconds:.1} s",
+        options.seed.map_or(options.seeds, |_| 1),
+        sum.events,
+        sum.events as f64 / seconds,
+        sum.tasks,
+        sum.statuses,
+        sum.violations.len(),
+    );
+    if sum.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one(options: &Options, request: Request) -> Sum {
+    let tracing = if options.trace { Tracing::Printed } else { Tracing::Kept };
+    let outcome = run(Request { tracing, ..request });
+    let mut sum = Sum::default();
+    add(&mut sum, request.seed, &outcome);
+    report(options, request, &outcome);
+    sum
+}
+
+fn add(sum: &mut Sum, seed: u64, outcome: &Outcome) {
+    sum.events += outcome.events;
+    sum.tasks += outcome.tasks;
+    sum.statuses += outcome.statuses;
+    if outcome.violation.is_some() {
+        sum.violations.push(seed);
+    }
+}
+
+/// Runs all seeds; one in a hundred twice, which must give the same trace.
+fn many(options: &Options, request: Request) -> Sum {
+    let next = AtomicU64::new(0);
+    let sum = Mutex::new(Sum::default());
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= options.seeds {
+                        return;
+                    }
+                    let request = Request { seed: options.start_seed + at, ..request };
+                    let outcome = run(request);
+                    let again = (at % 100 == 0).then(|| run(request).hash);
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    add(&mut sum, request.seed, &outcome);
+                    if again.is_some_and(|hash| hash != outcome.hash) {
+                        println!("seed {}: two runs differ", request.seed);
+                        sum.violations.push(request.seed);
+                    }
+                    if outcome.violation.is_some() {
+                        // Once more with the lines that lead to it.
+                        report(options, request, &run(Request { tracing: Tracing::Kept, ..request }));
+                    }
+                    if (at + 1) % 100 == 0 {
+                        println!("{} seeds, {} events, {} violations", at + 1, sum.events, sum.violations.len());
+                    }
+                }
+            });
+        }
+    });
+    sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn report(options: &Options, request: Request, outcome: &Outcome) {
+    let Some(violation) = &outcome.violation else {
+        println!("seed {}: nothing wrong, trace {:016x}", request.seed, outcome.hash);
+        return;
+    };
+    if !options.trace && (options.seed.is_some() || options.seeds <= 20) {
+        outcome.lines.iter().for_each(|line| println!("{line}"));
+    }
+    let bug = options.bug.as_ref().map(|bug| format!(" --bug {bug}")).unwrap_or_default();
+    println!(
+        "seed {}: {} does not hold: {}\n  cargo run --release -p mesos-sim -- --seed {}{bug}",
+        request.seed, violation.invariant, violation.text, request.seed
+    );
+}

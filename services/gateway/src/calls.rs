@@ -13,7 +13,7 @@ use std::{
 };
 
 use mesos_core::{
-    message::{AllocatorCall, Answer, Call, RegistryCall, ToAllocator, ToRegistry},
+    message::{AllocatorCall, Answer, Call, LauncherCall, RegistryCall, ToAllocator, ToRegistry},
     row::service,
 };
 use mesos_model::{CallId, GatewayId, Trace, envelope};
@@ -68,6 +68,7 @@ pub struct Calls {
     registry_seq: Arc<dyn Fn() -> u64 + Send + Sync>,
     allocator: Door<AllocatorCall>,
     registry: Door<RegistryCall>,
+    launcher: Door<LauncherCall>,
 }
 
 impl Calls {
@@ -85,6 +86,7 @@ impl Calls {
             registry_seq,
             allocator: Door::open(ports.clone(), hold),
             registry: Door::open(ports.clone(), hold),
+            launcher: Door::open(ports.clone(), hold),
         }
     }
 
@@ -96,6 +98,11 @@ impl Calls {
     /// Asks the registry.
     pub async fn registry(&self, what: RegistryCall, context: Context) -> Answer {
         self.registry.call(self.call(what, context)).await
+    }
+
+    /// Asks the launcher.
+    pub async fn launcher(&self, what: LauncherCall, context: Context) -> Answer {
+        self.launcher.call(self.call(what, context)).await
     }
 
     /// When each service last answered as a leader does: allocator, registry.
@@ -139,6 +146,15 @@ impl Asked for RegistryCall {
     type Message = ToRegistry;
     fn message(call: Call<Self>) -> ToRegistry {
         ToRegistry::Call(call)
+    }
+}
+
+impl Asked for LauncherCall {
+    const SERVICE: &'static str = service::LAUNCHER;
+    const KIND: &'static str = kind::LAUNCHER;
+    type Message = Call<LauncherCall>;
+    fn message(call: Call<Self>) -> Call<LauncherCall> {
+        call
     }
 }
 

@@ -45,11 +45,10 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .route("/version", get(version))
         .route("/redirect", get(redirect))
         .with_state(reads.clone());
-    let health = Router::new().route("/health", get(|| async { StatusCode::OK }));
-    // `/health` and `/ready` at the root are the server's own; Mesos knows the former with a prefix too.
+    // `/health`, with and without the prefix, is the server's own.
     Router::new()
         .merge(both.clone())
-        .nest("/master", both.merge(health))
+        .nest("/master", both)
         .route("/metrics/snapshot", get(metrics))
         .with_state(reads)
 }

@@ -7,23 +7,31 @@
 //! - [`calls`]: the doors to the allocator and the registry. [`streams`]: event streams.
 //! - [`scheduler`]: the Mesos v1 scheduler API over HTTP. [`grpc`]: the gRPC services.
 //! - [`translate`]: between the contract's messages and what the machines speak.
-//! - [`view`]: the copy for reads.
+//! - [`view`]: the copy for reads. [`reads`]: what reads and operators' calls have at hand.
+//! - [`operator`]: the operator API. [`legacy`]: Mesos's older endpoints. [`rest`]: `/v1`. [`web`]: the page.
+//! - [`files`]: the files of tasks' sandboxes.
+//! - [`launcher`]: the door to the built-in framework.
 //! - [`health`], [`leaders`]: whether this gateway and the leaders live. [`errors`]: refusals.
 
 pub mod calls;
 pub mod errors;
+pub mod files;
 pub mod grpc;
 pub mod health;
+pub mod launcher;
 pub mod leaders;
+pub mod legacy;
+pub mod operator;
 pub mod options;
-pub mod reads {
-    pub mod offers;
-}
+pub mod reads;
+pub mod rest;
 pub mod scheduler;
 pub mod server;
 pub mod streams;
 pub mod translate;
 pub mod view;
+pub mod web;
+mod gauges;
 
 pub use options::GatewayOptions;
 pub use server::{Bound, Gateway, StartError};

@@ -7,7 +7,11 @@
 pub mod offers;
 pub mod reply;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::Router;
 use mesos_model::{GatewayId, Time};
@@ -19,6 +23,7 @@ use crate::{
     calls::Calls,
     files::SandboxFiles,
     operator::stream::Subscribers,
+    options::GatewayOptions,
     rest::events::Events,
     view::{Leaders, View, rendered::Answers},
 };
@@ -44,8 +49,6 @@ pub struct Facts {
     pub ip: IpAddr,
     /// The port that it listens on.
     pub port: u16,
-    /// It speaks TLS.
-    pub tls: bool,
     /// When it started.
     pub started: Time,
     /// The options in force, by their names on the command line.
@@ -56,7 +59,7 @@ impl Facts {
     /// `ip:port`, as in the `pid`s of Mesos.
     #[must_use]
     pub fn address(&self) -> String {
-        std::net::SocketAddr::new(self.ip, self.port).to_string()
+        SocketAddr::new(self.ip, self.port).to_string()
     }
 
     /// `master@ip:port`.
@@ -65,8 +68,38 @@ impl Facts {
         format!("master@{}", self.address())
     }
 
-    /// The master as Mesos describes it: every gateway is one, under the allocator's id, from which the ids
-    /// of agents and offers are made.
+    /// The facts of a gateway that listens on `address`.
+    #[must_use]
+    pub fn of(options: &GatewayOptions, gateway: GatewayId, address: SocketAddr) -> Facts {
+        let ip = options.advertise_ip.unwrap_or(address.ip());
+        let port = options.advertise_port.unwrap_or(address.port());
+        let seconds = |span: std::time::Duration| format!("{}secs", span.as_secs_f64());
+        let flags = [
+            ("advertise_ip", ip.to_string()),
+            ("advertise_port", port.to_string()),
+            ("cluster", options.cluster.clone()),
+            ("hostname", options.hostname.clone()),
+            ("ip", address.ip().to_string()),
+            ("port", address.port().to_string()),
+            ("hold", seconds(options.hold)),
+            ("grace", seconds(options.grace)),
+            ("body_max", options.body_max.to_string()),
+            ("connections_max", options.connections_max.to_string()),
+            ("streams_max", options.streams_max.to_string()),
+        ];
+        Facts {
+            cluster: options.cluster.clone(),
+            gateway,
+            hostname: options.hostname.clone(),
+            ip,
+            port,
+            started: now(),
+            flags: flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        }
+    }
+
+    /// The master as Mesos describes it: every gateway is one, under the id of the registry's leader, from
+    /// which the ids of frameworks are made.
     #[must_use]
     pub fn master_info(&self, leaders: &Leaders) -> v1::MasterInfo {
         let ip = match self.ip {
@@ -74,8 +107,6 @@ impl Facts {
             // The field holds no more than an IPv4 address; `address` has the whole.
             IpAddr::V6(_) => 0,
         };
-        use v1::master_info::{Capability, capability::Type};
-        let capability = |kind: Type| Capability { r#type: Some(kind.into()) };
         v1::MasterInfo {
             id: self.master_id(leaders),
             ip,
@@ -89,14 +120,14 @@ impl Facts {
                 port: i32::from(self.port),
             }),
             domain: None,
-            capabilities: vec![capability(Type::AgentUpdate)],
+            capabilities: Vec::new(),
         }
     }
 
     /// See [`master_info`](Self::master_info).
     #[must_use]
     pub fn master_id(&self, leaders: &Leaders) -> String {
-        leaders.allocator.clone().unwrap_or_else(|| self.gateway.as_str().to_owned())
+        leaders.registry.clone().unwrap_or_else(|| self.gateway.as_str().to_owned())
     }
 }
 

@@ -23,6 +23,7 @@ use uuid::Uuid;
 pub use self::listen::Connection;
 use crate::{
     calls::Calls, grpc, health, leaders::Leaders, options::GatewayOptions, scheduler, streams::{Limits, Streams},
+    reads::{Facts, Reads},
     view::View,
 };
 
@@ -45,6 +46,8 @@ pub struct AppState {
     pub streams: Streams,
     /// The copy for reads.
     pub view: Arc<View>,
+    /// Reads and operators' calls.
+    pub reads: Arc<Reads>,
     /// Whether the leaders live.
     pub leaders: Arc<Leaders>,
     /// The process's metrics.
@@ -90,27 +93,7 @@ impl AppState {
     /// What clients are told about the master: the registry's leader under this gateway's address.
     #[must_use]
     pub fn master_info(&self) -> v1::MasterInfo {
-        let address = self.advertised();
-        // Mesos writes the address as a number in network byte order, and has none for IPv6.
-        let ip = match address.ip() {
-            std::net::IpAddr::V4(ip) => u32::from_le_bytes(ip.octets()),
-            std::net::IpAddr::V6(_) => 0,
-        };
-        v1::MasterInfo {
-            id: self.view.leaders().registry.unwrap_or_else(|| self.id.as_str().to_owned()),
-            ip,
-            port: u32::from(address.port()),
-            pid: Some(format!("master@{address}")),
-            hostname: Some(self.options.hostname.clone()),
-            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            address: Some(v1::Address {
-                hostname: Some(self.options.hostname.clone()),
-                ip: Some(address.ip().to_string()),
-                port: i32::from(address.port()),
-            }),
-            domain: None,
-            capabilities: Vec::new(),
-        }
+        self.reads.facts.master_info(&self.view.leaders())
     }
 
     /// Waits until the copy knows that this stream is the framework's, for a bounded time. The registry's
@@ -225,7 +208,10 @@ impl Bound {
             bytes: self.options.queue_bytes_max,
         };
         let streams = Streams::start(&self.ports, id.as_str(), limits, calls.clone(), view.clone(), cancel.clone());
+        let facts = Facts::of(&self.options, id.clone(), self.address);
+        let reads = Reads::new(view.clone(), facts, &self.ports, self.metrics.clone(), calls.clone(), cancel.clone());
         Arc::new(AppState {
+            reads,
             options: self.options.clone(),
             ports: self.ports.clone(),
             id,
@@ -250,8 +236,9 @@ fn router(app: &App) -> Router {
         .route("/master/health", get(health::health))
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
-        .layer(CompressionLayer::new().gzip(true).compress_when(Packed))
         .with_state(app.clone())
+        .merge(app.reads.router())
+        .layer(CompressionLayer::new().gzip(true).compress_when(Packed))
 }
 
 /// Streams are never packed: an event must not wait in a compressor.

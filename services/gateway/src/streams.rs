@@ -240,7 +240,7 @@ impl Streams {
         match &event {
             StreamEvent::Offers(offers) => {
                 let framework = lock(&held.framework).clone().unwrap_or_default();
-                self.inner.view.offers.delivered(&framework, offers);
+                self.inner.view.offers.delivered(&framework, held.stream, offers);
             }
             StreamEvent::Rescind(offer) => self.inner.view.offers.over([offer]),
             _ => {}

@@ -21,16 +21,14 @@ impl Agent {
         });
     }
 
-    pub(super) fn check_due(&mut self, now: Time, out: &mut Out) {
-        for (launch, task) in self.each_task() {
-            let Some((row, extra)) = self.task(&launch, &task) else { continue };
-            let Some(health) = &mut extra.health else { continue };
-            if health.next.is_some_and(|next| next <= now) {
-                // The next one is planned when this one is answered.
-                health.next = None;
-                if row.stage == TaskStage::Running {
-                    out.emit(Output::Check { container: row.container.clone() });
-                }
+    pub(super) fn check_due(&mut self, now: Time, launch: &LaunchId, task: &TaskId, out: &mut Out) {
+        let Some((row, extra)) = self.task(launch, task) else { return };
+        let Some(health) = &mut extra.health else { return };
+        if health.next.is_some_and(|next| next <= now) {
+            // The next one is planned when this one is answered.
+            health.next = None;
+            if row.stage == TaskStage::Running {
+                out.emit(Output::Check { container: row.container.clone() });
             }
         }
     }
@@ -85,16 +83,14 @@ impl Agent {
         self.kill(now, launch, task, out);
     }
 
-    /// Ends tasks that ran too long, and asks containers again that did not end.
-    pub(super) fn end_due(&mut self, now: Time, out: &mut Out) {
-        for (launch, task) in self.each_task() {
-            let Some((_, extra)) = self.task(&launch, &task) else { continue };
-            if extra.too_long_at.is_some_and(|at| at <= now) {
-                extra.too_long_at = None;
-                self.end_early(now, &launch, &task, Ending::TooLong, out);
-            } else if extra.kill_again.is_some_and(|at| at <= now) {
-                self.kill(now, &launch, &task, out);
-            }
+    /// Ends a task that ran too long, and asks a container again that did not end.
+    pub(super) fn end_due(&mut self, now: Time, launch: &LaunchId, task: &TaskId, out: &mut Out) {
+        let Some((_, extra)) = self.task(launch, task) else { return };
+        if extra.too_long_at.is_some_and(|at| at <= now) {
+            extra.too_long_at = None;
+            self.end_early(now, launch, task, Ending::TooLong, out);
+        } else if extra.kill_again.is_some_and(|at| at <= now) {
+            self.kill(now, launch, task, out);
         }
     }
 }

@@ -123,10 +123,7 @@ impl Agent {
         match order {
             Order::Launch(order) => self.launch(now, *order, facts, out),
             Order::Kill { framework, task, grace_ms } => {
-                let of = self.each_task().into_iter().filter(|(launch, id)| {
-                    *id == task && self.executors.get(launch).is_some_and(|executor| executor.row.framework == framework)
-                });
-                for (launch, task) in of.collect::<Vec<_>>() {
+                for launch in self.launches_of(&framework, &task) {
                     self.order_kill(now, &launch, &task, grace_ms, out);
                 }
             }
@@ -216,7 +213,7 @@ impl Agent {
             term: self.own.term,
             number: self.own.number,
             answers,
-            launches: self.executors().filter(|row| !self.shut_down.contains(&row.framework)).map(reported).collect(),
+            launches: self.executors().map(reported).collect(),
         };
         out.emit(Output::Allocator(AgentToAllocator::Report(Box::new(report))));
     }

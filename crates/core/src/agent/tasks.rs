@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use mesos_model::{LaunchId, Reason, Source, TaskId, TaskState, TaskStatus, Time};
+use mesos_model::{FrameworkId, LaunchId, Reason, Source, TaskId, TaskState, TaskStatus, Time};
 
 use super::{Agent, ContainerOrder, Ended, Ending, Executor, Out, Output, TaskExtra, TaskFacts, held};
 use crate::{
@@ -62,6 +62,7 @@ impl Agent {
         self.executors.insert(launch.clone(), Executor { row, tasks: extras });
         self.changed.insert(launch.clone());
         for task in ids {
+            self.name(&launch, &task);
             self.begin(now, &launch, &task, fits, out);
         }
     }
@@ -181,6 +182,8 @@ impl Agent {
         self.set_status(now, launch, task, status, out);
         let shut_down = self.executors.get(launch).is_some_and(|executor| self.shut_down.contains(&executor.row.framework));
         if shut_down {
+            // No status tells the allocator that the task holds nothing any more; the beat does.
+            self.beat_now = true;
             self.forget(launch, task, out);
         }
     }
@@ -210,11 +213,38 @@ impl Agent {
             self.containers.remove(&row.container);
             out.emit(Output::Destroy { container: row.container });
         }
-        executor.tasks.remove(task);
-        if executor.row.tasks.is_empty() {
+        if let Some(at) = executor.tasks.remove(task).and_then(|extra| extra.timer) {
+            self.timers.remove(&(at, launch.clone(), task.clone()));
+        }
+        let (framework, empty) = (executor.row.framework.clone(), executor.row.tasks.is_empty());
+        self.drop_name(&framework, task, launch);
+        if empty {
             self.executors.remove(launch);
         }
         self.changed.insert(launch.clone());
+    }
+
+    fn name(&mut self, launch: &LaunchId, task: &TaskId) {
+        if let Some(executor) = self.executors.get(launch) {
+            let name = (executor.row.framework.clone(), task.clone());
+            self.names.entry(name).or_default().insert(launch.clone());
+        }
+    }
+
+    pub(super) fn drop_name(&mut self, framework: &FrameworkId, task: &TaskId, launch: &LaunchId) {
+        let name = (framework.clone(), task.clone());
+        if let Some(launches) = self.names.get_mut(&name) {
+            launches.remove(launch);
+            if launches.is_empty() {
+                self.names.remove(&name);
+            }
+        }
+    }
+
+    /// The launches that run a task of a framework.
+    pub(super) fn launches_of(&self, framework: &FrameworkId, task: &TaskId) -> Vec<LaunchId> {
+        let name = (framework.clone(), task.clone());
+        self.names.get(&name).into_iter().flatten().cloned().collect()
     }
 
     pub(super) fn restore_executor(&mut self, row: ExecutorRow) {
@@ -223,6 +253,10 @@ impl Agent {
         }
         let tasks = row.tasks.iter().map(|task| (task.task.clone(), TaskExtra::default())).collect();
         self.used.add(&held(&row));
+        for task in &row.tasks {
+            let name = (row.framework.clone(), task.task.clone());
+            self.names.entry(name).or_default().insert(row.launch.clone());
+        }
         if let Some(before) = self.executors.insert(row.launch.clone(), Executor { row, tasks }) {
             self.used.take_what_is_there(&held(&before.row));
         }

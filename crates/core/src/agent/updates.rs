@@ -79,33 +79,31 @@ impl Agent {
 
     /// Has everything that is not acknowledged told at the next tick.
     pub(super) fn send_again(&mut self, now: Time) {
-        for executor in self.executors.values_mut() {
-            for row in executor.row.tasks.iter().filter(|row| !row.pending.is_empty()) {
-                if let Some(extra) = executor.tasks.get_mut(&row.task) {
-                    extra.received = 0;
-                    extra.resend = Some((now, RECEIVE_MS));
-                }
+        for (launch, task) in self.each_task() {
+            if let Some((row, extra)) = self.task(&launch, &task)
+                && !row.pending.is_empty()
+            {
+                extra.received = 0;
+                extra.resend = Some((now, RECEIVE_MS));
             }
         }
     }
 
-    pub(super) fn resend_due(&mut self, now: Time, out: &mut Out) {
+    pub(super) fn resend_due(&mut self, now: Time, launch: &LaunchId, task: &TaskId, out: &mut Out) {
         let Some(agent) = self.own.id.clone() else { return };
-        for (launch, task) in self.each_task() {
-            let Some((row, extra)) = self.task(&launch, &task) else { continue };
-            let Some((at, wait)) = extra.resend else { continue };
-            if at > now {
-                continue;
-            }
-            let all_received = row.pending.last().is_none_or(|last| last.number <= extra.received);
-            let wait = (wait * 2).min(if all_received { ACKNOWLEDGE_MS_MAX } else { RECEIVE_MS_MAX });
-            extra.resend = (!row.pending.is_empty()).then(|| (now.after(Duration::from_millis(wait)), wait));
-            let received = if all_received { 0 } else { extra.received };
-            let numbers: Vec<u64> = row.pending.iter().map(|u| u.number).filter(|number| *number > received).collect();
-            for number in numbers {
-                if let Some(update) = self.update(&launch, &task, Some(number)) {
-                    self.emit_update(&agent, update, out);
-                }
+        let Some((row, extra)) = self.task(launch, task) else { return };
+        let Some((at, wait)) = extra.resend else { return };
+        if at > now {
+            return;
+        }
+        let all_received = row.pending.last().is_none_or(|last| last.number <= extra.received);
+        let wait = (wait * 2).min(if all_received { ACKNOWLEDGE_MS_MAX } else { RECEIVE_MS_MAX });
+        extra.resend = (!row.pending.is_empty()).then(|| (now.after(Duration::from_millis(wait)), wait));
+        let received = if all_received { 0 } else { extra.received };
+        let numbers: Vec<u64> = row.pending.iter().map(|u| u.number).filter(|number| *number > received).collect();
+        for number in numbers {
+            if let Some(update) = self.update(launch, task, Some(number)) {
+                self.emit_update(&agent, update, out);
             }
         }
     }
@@ -113,9 +111,8 @@ impl Agent {
     /// The registry has updates in its rows; from now on they wait for the framework.
     pub(super) fn received(&mut self, now: Time, updates: &[(FrameworkId, TaskId, u64)]) {
         for (framework, task, number) in updates {
-            for executor in self.executors.values_mut().filter(|executor| executor.row.framework == *framework) {
-                let Some(extra) = executor.tasks.get_mut(task) else { continue };
-                let Some(row) = executor.row.tasks.iter().find(|row| row.task == *task) else { continue };
+            for launch in self.launches_of(framework, task) {
+                let Some((row, extra)) = self.task(&launch, task) else { continue };
                 extra.received = extra.received.max(*number);
                 if extra.received >= row.number && extra.resend.is_some_and(|(_, wait)| wait < ACKNOWLEDGE_MS) {
                     extra.resend = Some((now.after(Duration::from_millis(ACKNOWLEDGE_MS)), ACKNOWLEDGE_MS));

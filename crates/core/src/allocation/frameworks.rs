@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use mesos_model::{AgentId, FrameworkId, Role, TaskId, Time};
+use mesos_model::{AgentId, FrameworkId, Reason, Role, TaskId, Time};
 
 use super::{
     Allocator, Output,
@@ -104,7 +104,7 @@ impl Allocator {
         let ordered = framework.tasks.get(&row.task).filter(|fact| fact.launch == row.launch);
         let fact = TaskFact {
             launch: row.launch.clone(),
-            ended: row.state.is_terminal(),
+            ended: has_ended(row),
             kill: row.kill,
             ordered: ordered.map_or(0, |fact| fact.ordered),
         };
@@ -112,7 +112,7 @@ impl Allocator {
         if self.term.is_none() {
             return;
         }
-        if row.state.is_terminal() {
+        if has_ended(row) {
             self.release_task(&row.launch, &row.task, fx);
             return;
         }
@@ -156,6 +156,13 @@ impl Allocator {
             self.release_task(&launch, &task, fx);
         }
     }
+}
+
+/// Whether a task's end is more than an intent. A removed framework's tasks are `Killed` in the registry's
+/// rows at once, but hold what they hold until their agents have ended them and say so.
+fn has_ended(row: &TaskRow) -> bool {
+    let reason = row.status.as_ref().and_then(|status| status.reason);
+    row.state.is_terminal() && reason != Some(Reason::FRAMEWORK_REMOVED)
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ pub(crate) struct HostArgs {
 pub(crate) struct Attributes(Vec<Attribute>);
 
 fn parse_attributes(text: &str) -> Result<Attributes, String> {
-    attribute::parse(text).map(Attributes).map_err(|error| error.to_string())
+    attribute::parse(text).map(Attributes)
 }
 
 fn parse_domain(text: &str) -> Result<(String, String), String> {

@@ -75,6 +75,8 @@ pub(crate) struct Control {
     /// `host:port` of the gateway.
     pub(crate) address: String,
     gateway: super::gateway::Running,
+    launcher: JoinHandle<()>,
+    stop_launcher: CancellationToken,
     services: Vec<JoinHandle<()>>,
     stop_services: CancellationToken,
 }
@@ -84,12 +86,13 @@ pub(crate) struct Control {
 pub(crate) async fn start(options: ControlOptions, ports: Ports, metrics: Metrics) -> Result<Control, String> {
     let gateway = super::gateway::start(options.gateway, ports.clone(), metrics.clone()).await?;
     let stop_services = CancellationToken::new();
-    let mut services = vec![
+    let services = vec![
         tokio::spawn(mesos_allocator::run(options.allocator, ports.clone(), metrics.clone(), stop_services.clone())),
         tokio::spawn(mesos_registry::run(options.registry, ports.clone(), metrics.clone(), stop_services.clone())),
     ];
-    services.extend(super::gateway::launcher(&gateway, ports, metrics, stop_services.clone()));
-    Ok(Control { address: gateway.address.clone(), gateway, services, stop_services })
+    let stop_launcher = CancellationToken::new();
+    let launcher = super::gateway::launcher(&gateway, ports, stop_launcher.clone());
+    Ok(Control { address: gateway.address.clone(), gateway, launcher, stop_launcher, services, stop_services })
 }
 
 impl Control {
@@ -98,8 +101,10 @@ impl Control {
         self.gateway.failed().await
     }
 
-    /// Stops in order: first the door, then the services, which hand over.
+    /// Stops in order: first who calls, then the door, then the services, which hand over.
     pub(crate) async fn stop(self) {
+        self.stop_launcher.cancel();
+        let _ = self.launcher.await;
         self.gateway.stop().await;
         self.stop_services.cancel();
         for service in self.services {

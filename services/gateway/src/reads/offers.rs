@@ -16,6 +16,7 @@ use crate::view::totals::Scalars;
 
 #[derive(Debug)]
 struct Delivered {
+    stream: u128,
     framework: FrameworkId,
     agent: AgentId,
     resources: Resources,
@@ -46,10 +47,11 @@ impl Offers {
     }
 
     /// Offers went out on a framework's stream.
-    pub fn delivered(&self, framework: &FrameworkId, offers: &[Offer]) {
+    pub fn delivered(&self, framework: &FrameworkId, stream: u128, offers: &[Offer]) {
         let mut delivered = self.lock();
         for offer in offers {
             let entry = Delivered {
+                stream,
                 framework: framework.clone(),
                 agent: offer.agent.clone(),
                 resources: offer.resources.clone(),
@@ -66,9 +68,9 @@ impl Offers {
         }
     }
 
-    /// A framework's stream ended, or its offers were recovered silently.
-    pub fn framework_over(&self, framework: &FrameworkId) {
-        self.lock().retain(|_, offer| offer.framework != *framework);
+    /// A stream ended: its offers were recovered silently.
+    pub fn stream_over(&self, stream: u128) {
+        self.lock().retain(|_, offer| offer.stream != stream);
     }
 
     /// The allocator has a new term: no offer is good any more.
@@ -112,13 +114,13 @@ mod tests {
     #[test]
     fn what_is_offered_is_what_was_delivered_and_not_answered() {
         let offers = Offers::default();
-        offers.delivered(&"f".into(), &[offer("1", "a", 1000), offer("2", "b", 2000)]);
-        offers.delivered(&"g".into(), &[offer("3", "a", 500)]);
+        offers.delivered(&"f".into(), 1, &[offer("1", "a", 1000), offer("2", "b", 2000)]);
+        offers.delivered(&"g".into(), 2, &[offer("3", "a", 500)]);
         let sums = offers.sums();
         assert_eq!((sums.count, sums.total.milli("cpus")), (3, 3500));
         assert_eq!(sums.agents[&AgentId::new("a")].scalar("cpus"), 1500);
         offers.over([&"1".into()]);
-        offers.framework_over(&"g".into());
+        offers.stream_over(2);
         assert_eq!(offers.sums().frameworks[&FrameworkId::new("f")].milli("cpus"), 2000);
         offers.all_over();
         assert_eq!(offers.sums(), Offered::default());

@@ -1,0 +1,215 @@
+//! What can be measured, and the choices that the measurements share.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "mesos-bench", version, about = "Measures a cluster from outside, over the API that frameworks use")]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Choices of all measurements.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// The mesos binary [default: beside this one]
+    #[arg(long, global = true, value_name = "FILE", env = "MESOS_BIN")]
+    pub(crate) mesos: Option<PathBuf>,
+
+    /// Print JSON lines only
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Threads of the load side
+    #[arg(long, global = true, value_name = "N", default_value_t = 1)]
+    pub(crate) threads: usize,
+
+    /// How calls are sent
+    #[arg(long, global = true, value_enum, default_value = "grpc")]
+    pub(crate) api: Api,
+
+    /// Log level of the measured processes
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    pub(crate) log_level: String,
+
+    /// Keep logs and work directories
+    #[arg(long, global = true)]
+    pub(crate) keep: bool,
+}
+
+/// The scheduler API that a framework of the load uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Api {
+    /// gRPC: events on a stream, each call unary with its own answer.
+    Grpc,
+    /// gRPC: calls on the stream too, which are carried out one after the other.
+    GrpcStream,
+    /// HTTP with protobuf and RecordIO.
+    Http,
+}
+
+/// The measurements.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Open-loop launches at a fixed rate: ACCEPT leaving the client to RUNNING and FINISHED
+    Latency(Latency),
+    /// As many empty tasks as go through, on simulated agents over NATS and Redis
+    Throughput(Throughput),
+    /// Many tasks in one ACCEPT: until all run
+    Burst(Burst),
+    /// One task after the other, each `true`
+    Sequential(Sequential),
+    /// Single tasks on the process containerizer: ACCEPT to RUNNING and FINISHED
+    ProcessLatency(Sequential),
+    /// An agent is killed with its tasks running and started again
+    Recovery(Recovery),
+    /// A Docker task against the same container made straight through the Docker API
+    Docker(Docker),
+    /// Time until `mesos local` is ready, its memory and its CPU while nothing happens
+    Idle(Idle),
+}
+
+/// What is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    /// `mesos local`, one process.
+    Local,
+    /// NATS, Redis and every service as its own process.
+    Cluster,
+}
+
+/// Options of `latency`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Latency {
+    /// What is started
+    #[arg(long, value_enum, default_value = "local")]
+    pub(crate) mode: Mode,
+    /// Launches per second
+    #[arg(long, default_value_t = 100.0)]
+    pub(crate) rate: f64,
+    /// How long is measured
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) seconds: f64,
+    /// How long the load runs before
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) warmup: f64,
+    /// What runs tasks: mock or process
+    #[arg(long, default_value = "mock")]
+    pub(crate) containerizer: String,
+    /// How many agents
+    #[arg(long, default_value_t = 3)]
+    pub(crate) agents: usize,
+    /// What a task runs
+    #[arg(long, default_value = "true")]
+    pub(crate) command: String,
+    /// How many declined offers are timed after the launches
+    #[arg(long, default_value_t = 100)]
+    pub(crate) declines: usize,
+}
+
+/// Options of `throughput`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Throughput {
+    /// Simulated agents
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) agents: usize,
+    /// Frameworks
+    #[arg(long, default_value_t = 50)]
+    pub(crate) frameworks: usize,
+    /// How long is measured
+    #[arg(long, default_value_t = 60.0)]
+    pub(crate) seconds: f64,
+    /// How long the load runs before
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) warmup: f64,
+    /// Tasks in one ACCEPT at most
+    #[arg(long, default_value_t = 4)]
+    pub(crate) tasks_per_accept: usize,
+    /// CPUs of each agent; a task takes one
+    #[arg(long, default_value_t = 4)]
+    pub(crate) cpus: usize,
+    /// Clients that poll /state; with any, launches come at a fixed rate, first without them, then with them
+    #[arg(long, default_value_t = 0)]
+    pub(crate) readers: usize,
+    /// Pause of a reader between two reads, in milliseconds
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) reader_pause_ms: u64,
+    /// Launches per second of all frameworks together; 0 is as many as go through (with readers 200)
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) rate: f64,
+    /// Keeps the cluster a while after the end, for a look with other tools; seconds
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) linger: f64,
+}
+
+/// Options of `burst`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Burst {
+    /// Tasks in the one ACCEPT
+    #[arg(long, default_value_t = 500)]
+    pub(crate) tasks: usize,
+    /// How often
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: usize,
+    /// What runs tasks: process or mock
+    #[arg(long, default_value = "process")]
+    pub(crate) containerizer: String,
+}
+
+/// Options of `sequential` and `process-latency`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Sequential {
+    /// How many tasks
+    #[arg(long, default_value_t = 200)]
+    pub(crate) tasks: usize,
+    /// What runs tasks: process or mock
+    #[arg(long, default_value = "process")]
+    pub(crate) containerizer: String,
+    /// Tasks before the first one that counts
+    #[arg(long, default_value_t = 10)]
+    pub(crate) warmup: usize,
+}
+
+/// Options of `recovery`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Recovery {
+    /// Running tasks
+    #[arg(long, default_value_t = 100)]
+    pub(crate) tasks: usize,
+    /// How often the agent is killed
+    #[arg(long, default_value_t = 5)]
+    pub(crate) runs: usize,
+}
+
+/// Options of `docker`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Docker {
+    /// Pairs
+    #[arg(long, default_value_t = 20)]
+    pub(crate) runs: usize,
+    /// The image, which must be there
+    #[arg(long, default_value = "mesos-e2e/busybox:1")]
+    pub(crate) image: String,
+}
+
+/// Options of `idle`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Idle {
+    /// How many agents
+    #[arg(long, default_value_t = 3)]
+    pub(crate) agents: usize,
+    /// How long nothing happens
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) seconds: f64,
+    /// How many starts are timed
+    #[arg(long, default_value_t = 5)]
+    pub(crate) runs: usize,
+}

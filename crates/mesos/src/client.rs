@@ -1,0 +1,181 @@
+//! What asks a master and ends.
+//!
+//! # Layout
+//! - [`launch`]: `launch`, `spawn` and what they share with local mode.
+//! - [`request`]: from options to what is asked of the launcher.
+//! - [`follow`]: a task's states and output, until it has ended.
+//! - [`tasks`]: `ps`, `logs`, `kill`.
+//! - [`cluster`]: `agents`, `frameworks`, `stats`.
+//! - [`output`]: tables and JSON.
+
+pub(crate) mod cluster;
+pub(crate) mod follow;
+pub(crate) mod launch;
+pub(crate) mod output;
+pub(crate) mod request;
+pub(crate) mod tasks;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Args;
+use mesos_proto::{
+    GRPC_MESSAGE_MAX_BYTES,
+    services::v1::{
+        files_client::FilesClient, launcher_client::LauncherClient, operator_client::OperatorClient,
+        stats_client::StatsClient,
+    },
+    v1::master,
+};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+/// The master if nobody names one.
+const DEFAULT_MASTER: &str = "127.0.0.1:5050";
+const DEFAULT_PORT: u16 = 5050;
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Which master is asked.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClientArgs {
+    /// The master: host:port, or several with commas between [default: 127.0.0.1:5050]
+    #[arg(long, env = "MESOS_MASTER", value_name = "HOST:PORT")]
+    pub(crate) master: Option<String>,
+}
+
+/// Why a command did not work: one line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// No master answers.
+    #[error("the master at {address} is not reachable ({reason}); is it running? Name another one with --master or MESOS_MASTER")]
+    Unreachable { address: String, reason: String },
+    /// It refused.
+    #[error("{0}")]
+    Refused(String),
+    /// What was given cannot be used.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Failure {
+        let text = match status.message() {
+            "" => status.code().description().to_owned(),
+            message => message.to_owned(),
+        };
+        match status.code() {
+            Code::Unimplemented => Failure::Refused(format!("the master does not know this request ({text}); it may be older than this program")),
+            _ => Failure::Refused(text),
+        }
+    }
+}
+
+/// A connection to a master.
+#[derive(Clone, Debug)]
+pub(crate) struct Master {
+    pub(crate) channel: Channel,
+}
+
+impl Master {
+    /// Connects to the first address that answers.
+    pub(crate) async fn connect(addresses: &str) -> Result<Master, Failure> {
+        let mut last = Failure::Wrong("--master names no address".to_owned());
+        for address in addresses.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+            let address = with_port(address);
+            match open(&address).await {
+                Ok(channel) => return Ok(Master { channel }),
+                Err(reason) => last = Failure::Unreachable { address, reason },
+            }
+        }
+        Err(last)
+    }
+
+    pub(crate) fn launcher(&self) -> LauncherClient<Channel> {
+        LauncherClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    pub(crate) fn files(&self) -> FilesClient<Channel> {
+        FilesClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    pub(crate) fn stats(&self) -> StatsClient<Channel> {
+        StatsClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    /// A call of the operator API.
+    pub(crate) async fn operator(&self, call: master::call::Type) -> Result<master::Response, Failure> {
+        // A whole state may be large, and it is our own master that we ask.
+        let mut client = OperatorClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        let call = master::Call { r#type: Some(call.into()), ..master::Call::default() };
+        Ok(client.call(call).await?.into_inner())
+    }
+}
+
+fn with_port(address: &str) -> String {
+    let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    let has_port = address.rsplit_once(':').is_some_and(|(host, port)| {
+        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
+    });
+    if has_port { address.to_owned() } else { format!("{address}:{DEFAULT_PORT}") }
+}
+
+async fn open(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_MAX)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .user_agent(concat!("mesos/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| error.to_string())?;
+    endpoint.connect().await.map_err(|error| root(&error))
+}
+
+/// The innermost reason, which is the one that says something.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// Connects and carries out a command in a small runtime of its own.
+pub(crate) fn run(name: &str, args: ClientArgs, command: impl AsyncFnOnce(Master) -> Result<ExitCode, Failure>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mesos {name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let address = args.master.filter(|master| !master.trim().is_empty()).unwrap_or_else(|| DEFAULT_MASTER.to_owned());
+    let outcome = runtime.block_on(async {
+        let master = Master::connect(&address).await?;
+        command(master).await
+    });
+    // What still reads stdin or a name server must not hold the process.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("mesos {name}: {failure}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_port_gets_the_usual_one() {
+        for (given, full) in [
+            ("a", "a:5050"),
+            ("a:1", "a:1"),
+            ("http://a:1/", "a:1"),
+            ("[::1]:7", "[::1]:7"),
+            ("[::1]", "[::1]:5050"),
+        ] {
+            assert_eq!(with_port(given), full);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! One seed from its draw to its verdict: faults, then healing, then what must have come.
+
+use mesos_core::row::{AgentState, FrameworkState, service};
+use mesos_model::{FrameworkId, TaskState, Time};
+
+use crate::{
+    bug::Bug,
+    host::Phase,
+    invariants::Violation,
+    net::{Node, Tracing},
+    node::framework::Framework,
+    plan::Plan,
+    rng::Rng,
+    world::{World, agent_total},
+};
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// The faults end after so many events at the latest.
+    pub events_max: u64,
+    /// What the world does wrong.
+    pub bug: Option<Bug>,
+    /// What becomes of the trace.
+    pub tracing: Tracing,
+}
+
+impl Request {
+    /// A seed, as it is run in a test.
+    #[must_use]
+    pub fn seed(seed: u64) -> Request {
+        Request { seed, events_max: 200_000, bug: None, tracing: Tracing::Off }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What did not hold.
+    pub violation: Option<Violation>,
+    /// The last lines of the trace, if they were kept.
+    pub lines: Vec<String>,
+    /// The trace, folded; equal for equal runs.
+    pub hash: u64,
+    /// Events.
+    pub events: u64,
+    /// Tasks that ran.
+    pub tasks: u64,
+    /// Statuses that frameworks were told.
+    pub statuses: u64,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(request: Request) -> Outcome {
+    let mut rng = Rng::new(request.seed);
+    let plan = Plan::draw(&mut rng);
+    let mut world = World::new(rng, plan, request.bug, request.tracing);
+    if request.tracing == Tracing::Printed {
+        println!("{:#?}", world.net.plan);
+    }
+    let fault_ms = world.net.plan.fault_ms;
+    let until = world.net.start + fault_ms;
+    while world.net.events < request.events_max && world.net.next_time().is_some_and(|time| time <= until) {
+        if !world.step() {
+            break;
+        }
+    }
+    if world.violation().is_none() {
+        recover(&mut world);
+    }
+    let seen = &world.net.seen;
+    Outcome {
+        violation: seen.violation.clone(),
+        lines: world.net.lines.iter().cloned().collect(),
+        hash: world.net.hash,
+        events: world.net.events,
+        tasks: seen.tasks_run,
+        statuses: seen.statuses,
+    }
+}
+
+/// Heals everything, and sees that what must come comes in its time.
+pub fn recover(world: &mut World) {
+    world.heal();
+    let steps: [(u64, fn(&mut World)); 7] = [
+        (10_000, l1_one_leader_each),
+        (20_000, stop_launching),
+        (30_000, l2_every_agent_has_shaken_hands),
+        (75_000, l3_every_task_is_known_as_it_is),
+        (76_000, end_everything),
+        (190_000, l6_nothing_is_left),
+        (191_000, l4_everything_free_is_offered),
+    ];
+    let healed = world.net.elapsed();
+    for (after, step) in steps {
+        if !world.run_until(healed + after) {
+            return;
+        }
+        step(world);
+        if world.violation().is_some() {
+            return;
+        }
+    }
+}
+
+/// L1: each service has one leader.
+fn l1_one_leader_each(world: &mut World) {
+    let (allocators, registries) = world.leaders();
+    for (name, leaders) in [("allocator", allocators), ("registry", registries)] {
+        if leaders.len() != 1 {
+            world.net.seen.late("L1", format!("the {name} has these leaders: {leaders:?}"));
+        }
+    }
+}
+
+/// L2: every agent has shaken hands with the leader.
+fn l2_every_agent_has_shaken_hands(world: &mut World) {
+    let (allocators, _) = world.leaders();
+    let Some((_, term)) = allocators.first().copied() else {
+        return world.net.seen.late("L1", "nobody leads the allocator".to_owned());
+    };
+    let missing: Vec<Node> = world
+        .agents
+        .keys()
+        .copied()
+        .filter(|node| {
+            let id = world.net.agent_ids.get(node);
+            let row = world.allocator().and_then(|machine| machine.agents().find(|row| Some(&row.id) == id));
+            !row.is_some_and(|row| row.handshake == term && row.state == AgentState::Active)
+        })
+        .collect();
+    if !missing.is_empty() {
+        world.net.seen.late("L2", format!("{missing:?} have not shaken hands with {term:?}"));
+    }
+}
+
+fn stop_launching(world: &mut World) {
+    for framework in world.frameworks.values_mut() {
+        framework.idle = true;
+        framework.temper.kill = 0;
+    }
+}
+
+fn end_everything(world: &mut World) {
+    for framework in world.frameworks.values_mut() {
+        framework.ending = true;
+    }
+}
+
+/// What a host says of a task.
+fn runs(world: &World, framework: &FrameworkId, task: &mesos_model::TaskId) -> Option<Phase> {
+    let containers = world.net.hosts.values().flat_map(|host| host.containers.values());
+    let mut of_task = containers.filter(|container| container.framework == *framework && container.task == *task);
+    of_task.next().map(|container| container.phase.clone())
+}
+
+/// L3: every task of a living framework is known to it as it is.
+fn l3_every_task_is_known_as_it_is(world: &mut World) {
+    let mut wrong = Vec::new();
+    for framework in world.frameworks.values() {
+        if !framework.is_subscribed() {
+            wrong.push("a framework is not subscribed".to_owned());
+        }
+        let Some(id) = &framework.id else { continue };
+        for (name, task) in &framework.tasks {
+            let truth = runs(world, id, name);
+            let fits = match &truth {
+                Some(Phase::Running) => matches!(task.state, Some(TaskState::Running | TaskState::Killing)),
+                // It may have been ended a moment ago.
+                Some(Phase::Preparing) => true,
+                Some(Phase::Ended(_)) | None => task.over,
+            };
+            if !fits {
+                wrong.push(format!("{name} is {truth:?}, and its framework was told {:?}", task.state));
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        world.net.seen.late("L3", wrong.join("; "));
+    }
+}
+
+/// L6: intents, updates and containers have drained.
+fn l6_nothing_is_left(world: &mut World) {
+    let mut left = Vec::new();
+    if let Some(machine) = world.allocator() {
+        left.extend(machine.launches().map(|row| format!("launch {} with {:?}", row.launch, row.tasks)));
+    }
+    if let Some(machine) = world.registry() {
+        for row in machine.tasks() {
+            let pending = row.pending.len();
+            let detail = (row.end_acknowledged, row.launch_seen, row.number);
+            left.push(format!("task {} is {:?} with {pending} pending {detail:?}", row.task, row.state));
+        }
+    }
+    for host in world.net.hosts.values() {
+        left.extend(host.running().map(|container| format!("{} runs", container.task)));
+    }
+    for (node, disk) in &world.net.disks {
+        let executors = disk.rows.keys().filter(|key| matches!(key, mesos_core::row::RowKey::Executor(_)));
+        left.extend(executors.map(|key| format!("{node} keeps {}", key.text())));
+    }
+    for framework in world.frameworks.values() {
+        let open = framework.tasks.iter().filter(|(_, task)| !task.over);
+        left.extend(open.map(|(id, task)| format!("{id} is {:?} to its framework", task.state)));
+    }
+    if !left.is_empty() {
+        left.truncate(8);
+        world.net.seen.late("L6", left.join("; "));
+    }
+}
+
+/// L4: whatever is free is offered, or refused for a while by everybody.
+fn l4_everything_free_is_offered(world: &mut World) {
+    // Frameworks decline for a second at most; in between everything is offered.
+    let connected = world.frameworks.values().any(Framework::is_subscribed);
+    let before = world.allocator().map(|machine| machine.metrics().offers_made);
+    let until = world.net.elapsed() + 4000;
+    if !world.run_until(until) {
+        return;
+    }
+    let free: Vec<String> = world
+        .allocator()
+        .into_iter()
+        .flat_map(|machine| {
+            machine.agents().filter(|row| row.state == AgentState::Active).filter_map(|row| {
+                let allocated = machine.allocated(&row.id);
+                let sum = machine.free(&row.id).plus(&machine.offered(&row.id));
+                (!allocated.is_empty() || sum != agent_total()).then(|| format!("{} has {sum} and {allocated}", row.id))
+            })
+        })
+        .collect();
+    let after = world.allocator().map(|machine| machine.metrics().offers_made);
+    if connected && (before >= after || !free.is_empty()) {
+        world.net.seen.late("L4", format!("offers went from {before:?} to {after:?}; {free:?}"));
+    }
+    let cursor = world.net.ledgers.get(service::REGISTRY).map(|ledger| ledger.term().epoch);
+    let connected = world.registry().map(|machine| {
+        machine.frameworks().filter(|row| row.state == FrameworkState::Connected).count()
+    });
+    let wanted = world.frameworks.values().filter(|framework| framework.is_subscribed()).count();
+    if connected != Some(wanted) {
+        let now = Time(world.net.now);
+        world.net.seen.late("L3", format!("{connected:?} of {wanted} frameworks are connected at {now:?}, epoch {cursor:?}"));
+    }
+}

@@ -1,0 +1,37 @@
+//! Calls of the operator API that this version does not do, from one table.
+
+use mesos_proto::v1::master::call::Type;
+
+/// Calls that are answered with 501, and what they are for.
+pub const UNSUPPORTED: &[(Type, &str)] = &[
+    (Type::SetLoggingLevel, "changing the log level while running"),
+    (Type::GetOperations, "operations of resource providers"),
+    (Type::GetWeights, "weights of roles"),
+    (Type::UpdateWeights, "weights of roles"),
+    (Type::ReserveResources, "reservations by operators"),
+    (Type::UnreserveResources, "reservations by operators"),
+    (Type::CreateVolumes, "persistent volumes"),
+    (Type::DestroyVolumes, "persistent volumes"),
+    (Type::GrowVolume, "persistent volumes"),
+    (Type::ShrinkVolume, "persistent volumes"),
+    (Type::GetMaintenanceStatus, "maintenance"),
+    (Type::GetMaintenanceSchedule, "maintenance"),
+    (Type::UpdateMaintenanceSchedule, "maintenance"),
+    (Type::StartMaintenance, "maintenance"),
+    (Type::StopMaintenance, "maintenance"),
+    (Type::DrainAgent, "draining agents"),
+    (Type::DeactivateAgent, "deactivating agents"),
+    (Type::ReactivateAgent, "deactivating agents"),
+    (Type::GetQuota, "quota"),
+    (Type::UpdateQuota, "quota"),
+    (Type::SetQuota, "quota"),
+    (Type::RemoveQuota, "quota"),
+    (Type::MarkAgentGone, "marking agents gone"),
+];
+
+/// Why a call is not done, if it is one of those.
+#[must_use]
+pub fn reason(kind: Type) -> Option<String> {
+    let (_, what) = UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == kind)?;
+    Some(format!("{} is not supported by this version ({what})", kind.as_str_name()))
+}

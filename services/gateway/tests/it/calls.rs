@@ -1,0 +1,129 @@
+//! Calls are held while nobody leads, and repeated with the same id.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mesos_core::{
+    message::{AllocatorCall, Answer},
+    row::{FrameworkInfo, FrameworkRow, FrameworkState, Row, RowChange, Subscription},
+};
+use mesos_model::Time;
+use mesos_ports::store::Commit;
+use mesos_runtime::codec;
+use uuid::Uuid;
+
+use crate::harness::{Asked, friendly, options, ports, run_allocator, run_registry, start, world_with};
+
+const REVIVE: &str = r#"{"type":"REVIVE","framework_id":{"value":"f"},"call_id":"once"}"#;
+
+#[tokio::test]
+async fn without_a_leader_a_call_is_refused_after_its_time_in_mesos_words() {
+    let mut options = options();
+    options.hold = Duration::from_millis(300);
+    let world = start(options, ports(), Arc::default()).await;
+    let begin = Instant::now();
+    let reply = world.call(REVIVE, None).await;
+    assert_eq!((reply.status(), reply.text().as_str()), (503, "No leader elected"));
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn a_call_is_held_until_there_is_a_leader() {
+    let world = start(options(), ports(), Arc::default()).await;
+    let asked = Arc::new(Asked::default());
+    let (reply, ()) = tokio::join!(world.call(REVIVE, None), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        run_registry(&world.ports, Arc::new(friendly), asked.clone()).await;
+    });
+    assert_eq!(reply.status(), 202);
+    assert_eq!(asked.registry.lock().unwrap()[0].call.as_str(), "once");
+}
+
+#[tokio::test]
+async fn a_call_that_meets_a_change_of_leaders_is_repeated_with_its_id() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let script = move |_: &_| match counted.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => Answer::refused(503, "the registry is changing its leader"),
+        _ => Answer::accepted(),
+    };
+    let world = world_with(options(), Arc::new(script), Arc::new(|_| Answer::accepted())).await;
+    let anonymous = r#"{"type":"REVIVE","framework_id":{"value":"f"}}"#;
+    assert_eq!(world.call(anonymous, None).await.status(), 202);
+    let asked = world.asked.registry.lock().unwrap();
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|call| call.call == asked[0].call && call.call.as_str().len() == 36));
+}
+
+#[tokio::test]
+async fn many_calls_at_once_are_each_answered_with_their_own_answer() {
+    let by_role = |call: &mesos_core::message::Call<mesos_core::message::RegistryCall>| match &call.what {
+        mesos_core::message::RegistryCall::Revive(_, roles) => Answer::refused(400, roles[0].as_str()),
+        _ => Answer::accepted(),
+    };
+    let world = world_with(options(), Arc::new(by_role), Arc::new(|_| Answer::accepted())).await;
+    let calls = (0..100).map(|i| {
+        let world = &world;
+        async move {
+            let body = format!(r#"{{"type":"REVIVE","framework_id":{{"value":"f"}},"revive":{{"roles":["r{i}"]}}}}"#);
+            assert_eq!(world.call(&body, None).await.text(), format!("r{i}"));
+        }
+    });
+    futures::future::join_all(calls).await;
+}
+
+#[tokio::test]
+async fn a_call_to_the_allocator_waits_until_its_number_covers_the_subscription() {
+    let mut options = options();
+    options.cover = Duration::from_secs(5);
+    let ports = ports();
+    let asked = Arc::new(Asked::default());
+    run_allocator(&ports, Arc::new(|_| Answer::accepted()), asked.clone()).await;
+    let world = start(options, ports, asked).await;
+    world.until(|| async { !world.get("/ready").await.text().contains("not loaded") }).await;
+    let stream = 0x4000_8000_0000_0000_0007;
+    let decline = r#"{"type":"DECLINE","framework_id":{"value":"f"},"decline":{"offer_ids":[{"value":"o"}]}}"#;
+    let (reply, seq) = tokio::join!(
+        world.call(decline, Some("00000000-0000-4000-8000-000000000007")),
+        commit_framework(&world.ports, stream)
+    );
+    assert_eq!(reply.status(), 202);
+    let asked = world.asked.allocator.lock().unwrap();
+    assert!(matches!(asked[0].what, AllocatorCall::Decline { .. }));
+    assert_eq!(asked[0].registry_seq, seq);
+}
+
+async fn commit_framework(ports: &mesos_runtime::shell::Ports, stream: u128) -> u64 {
+    let lease = Duration::from_secs(3);
+    let acquired = ports.store.acquire("registry", Uuid::new_v4(), None, 0, lease).await.unwrap();
+    let row = FrameworkRow {
+        id: "f".into(),
+        info: FrameworkInfo { roles: vec!["*".into()], ..FrameworkInfo::default() },
+        body: Default::default(),
+        state: FrameworkState::Connected,
+        subscription: Some(Subscription { number: 1, stream, gateway: "g".into() }),
+        suppressed: Default::default(),
+        revived: Default::default(),
+        recovered: false,
+        registered: Time(1),
+        reregistered: Time(1),
+    };
+    let changes = vec![codec::encode_row(&RowChange::Put(Row::Framework(row))).unwrap()];
+    let commit = Commit {
+        service: "registry",
+        fence: acquired.fence.clone(),
+        batch: Uuid::new_v4(),
+        changes: changes.clone(),
+        peer_cursor: 0,
+        lease,
+    };
+    let done = ports.store.commit(commit).await.unwrap();
+    let entry = codec::encode_entry(done.seq, acquired.fence.epoch, &changes).unwrap();
+    ports.bus.publish(&ports.subjects.changes("registry"), Vec::new(), entry).await.unwrap();
+    done.seq
+}

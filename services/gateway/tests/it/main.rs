@@ -1,0 +1,10 @@
+//! The gateway from outside, over real sockets. The machines behind it are scripts that answer on an
+//! in-memory bus.
+
+mod calls;
+mod events;
+mod grpc;
+mod harness;
+mod malformed;
+mod scheduler_http;
+mod server;
