@@ -11,8 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backends::{self, JaegerPorts};
+use crate::cli::{self, Outcome};
 use crate::process::{Process, Spec, sweep, tail};
 use crate::wait::{eventually, eventually_some};
 use crate::{http, ports};
@@ -21,6 +23,11 @@ use crate::{http, ports};
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lines of each log that a failure prints.
 const TAIL_LINES: usize = 25;
+/// Clusters that may run at the same time, however many threads the tests have: more would only make each
+/// other late.
+const SIDE_BY_SIDE: usize = 2;
+
+static ROOM: Semaphore = Semaphore::const_new(SIDE_BY_SIDE);
 
 /// One agent to start.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +114,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// One more option for every `allocator`, `registry`, `gateway`, `agent` or `local`.
+    /// One more option for every `allocator`, `registry`, `gateway`, `agent`, `master` or `local`.
     pub fn arg(mut self, service: &'static str, arg: &str) -> Self {
         self.args.entry(service).or_default().push(arg.to_owned());
         self
@@ -122,7 +129,7 @@ impl ClusterBuilder {
     /// Starts nats-server, redis-server and every service, and waits until the gateways are ready and
     /// all agents are registered.
     pub async fn start(self) -> Result<Cluster> {
-        let mut cluster = Cluster::empty()?;
+        let mut cluster = Cluster::with_room().await?;
         let (nats, redis) = (ports::free()?, ports::free()?);
         cluster.nats_url = format!("nats://127.0.0.1:{nats}");
         cluster.redis_url = format!("redis://127.0.0.1:{redis}");
@@ -144,6 +151,25 @@ impl ClusterBuilder {
                 cluster.add_service(&self, service, number, args)?;
             }
         }
+        self.add_agents(&mut cluster)?;
+        cluster.wait_until_ready(self.agents.len()).await?;
+        Ok(cluster)
+    }
+
+    /// Starts `mesos master`, which needs neither NATS nor Redis, and agents that know it by `--master`.
+    pub async fn start_master(mut self) -> Result<Cluster> {
+        let mut cluster = Cluster::with_room().await?;
+        if self.jaeger {
+            cluster.start_jaeger().await?;
+        }
+        cluster.add_service(&self, "master", 0, Vec::new())?;
+        self.agents.iter_mut().for_each(|agent| agent.linked = true);
+        self.add_agents(&mut cluster)?;
+        cluster.wait_until_ready(self.agents.len()).await?;
+        Ok(cluster)
+    }
+
+    fn add_agents(&self, cluster: &mut Cluster) -> Result<()> {
         let masters: Vec<String> = cluster
             .gateways
             .iter()
@@ -156,16 +182,15 @@ impl ClusterBuilder {
                 cluster.bus_args()
             };
             args.extend(agent.args.clone());
-            cluster.add_service(&self, "agent", number, args)?;
+            cluster.add_service(self, "agent", number, args)?;
         }
-        cluster.wait_until_ready(self.agents.len()).await?;
-        Ok(cluster)
+        Ok(())
     }
 
     /// Starts `mesos local` in place of a cluster, with as many agents as were asked for; their own
     /// options are not used. Options for it are those of the service `local`.
     pub async fn start_local(self) -> Result<Cluster> {
-        let mut cluster = Cluster::empty()?;
+        let mut cluster = Cluster::with_room().await?;
         if self.jaeger {
             cluster.start_jaeger().await?;
         }
@@ -189,6 +214,7 @@ pub struct Cluster {
     redis_url: String,
     jaeger: Option<JaegerPorts>,
     finished: bool,
+    room: Option<SemaphorePermit<'static>>,
 }
 
 impl Cluster {
@@ -217,7 +243,17 @@ impl Cluster {
             redis_url: String::new(),
             jaeger: None,
             finished: false,
+            room: None,
         })
+    }
+
+    /// The same, once there is room for one more cluster beside those of other tests. A test must not hold
+    /// two of these.
+    pub async fn with_room() -> Result<Self> {
+        let room = ROOM.acquire().await?;
+        let mut cluster = Self::empty()?;
+        cluster.room = Some(room);
+        Ok(cluster)
     }
 
     /// Where work directories and logs are.
@@ -265,6 +301,11 @@ impl Cluster {
         Ok(format!("http://127.0.0.1:{}", ports.query))
     }
 
+    /// Runs a command of `mesos` that asks the master of this cluster, to its end.
+    pub async fn mesos(&self, args: &[&str]) -> Result<Outcome> {
+        cli::mesos(&self.gateway_address(0), args).await
+    }
+
     /// Starts one more process under the name in its spec.
     pub fn add(&self, spec: Spec) -> Result<()> {
         let name = spec.name.clone();
@@ -275,7 +316,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The names of all processes: `nats`, `redis`, `jaeger`, `allocator-0`, …, or `local-0`.
+    /// The names of all processes: `nats`, `redis`, `jaeger`, `allocator-0`, …, or `local-0`, or `master-0`.
     pub fn names(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
     }
@@ -418,13 +459,18 @@ impl Cluster {
         fs::create_dir_all(&work_dir)?;
         let port = ports::free()?;
         match service {
-            "gateway" | "local" => self.gateways.push(port),
+            "gateway" | "local" | "master" => self.gateways.push(port),
             "agent" => self.agents.push(port),
             _ => {}
         }
         args.insert(0, service.to_owned());
-        args.push(format!("--port={port}"));
-        args.push(format!("--work-dir={}", work_dir.display()));
+        args.push(match service {
+            "allocator" | "registry" => format!("--http-addr=127.0.0.1:{port}"),
+            _ => format!("--port={port}"),
+        });
+        if matches!(service, "local" | "master" | "agent") {
+            args.push(format!("--work-dir={}", work_dir.display()));
+        }
         if let Some(jaeger) = self.jaeger {
             args.push(format!("--otlp-endpoint=http://127.0.0.1:{}", jaeger.otlp));
         }

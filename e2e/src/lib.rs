@@ -5,6 +5,8 @@
 //! - `backends`: how nats-server, redis-server and Jaeger are found and started
 //! - `process`: one child process with a log file, its signals, and what it leaves behind
 //! - `framework`: a Mesos v1 framework that launches, acknowledges and remembers, for tests to be one
+//! - `cli`: the commands of `mesos` that end by themselves
+//! - `host`: what tasks look like from the host: processes, cgroups, containers
 //! - `clients`: Mesos clients that others wrote, as child processes
 //! - `scheduler`: the v1 scheduler API over HTTP and JSON, call by call
 //! - `recordio`: the framing of event streams
@@ -15,9 +17,11 @@
 //! it is. Something missing is an error that says so; no test is skipped.
 
 pub mod backends;
+pub mod cli;
 pub mod clients;
 pub mod cluster;
 pub mod framework;
+pub mod host;
 pub mod ports;
 pub mod process;
 pub mod recordio;

@@ -22,11 +22,20 @@ fn main() {
     if let Err(error) = fs::create_dir_all(web.join("dist")) {
         println!("cargo:warning=web/dist cannot be made: {error}");
     }
-    if env::var_os("MESOS_SKIP_WEB").is_some_and(|value| value == "1") || is_fresh(web) {
+    if env::var_os("MESOS_SKIP_WEB").is_some_and(|value| value == "1") {
         return;
     }
-    if let Err(why) = build(web) {
-        println!("cargo:warning=the operator's page was not built ({why}); the program works without it");
+    let is_there = is_fresh(web)
+        || match build(web) {
+            Ok(()) => true,
+            Err(why) => {
+                println!("cargo:warning=the operator's page was not built ({why}); the program works without it");
+                false
+            }
+        };
+    // Only then: a file that is not there would run this again with every build.
+    if is_there {
+        println!("cargo:rerun-if-changed={}", web.join("dist/index.html").display());
     }
 }
 

@@ -52,7 +52,7 @@ const EXCLUSIVE: [(&str, &[&str], &str); 4] = [
     ),
     (
         "bollard",
-        &["mesos-container", "mesos-e2e"],
+        &["mesos-container", "mesos-e2e", "mesos-bench"],
         "use the Containerizer port of mesos-ports",
     ),
 ];

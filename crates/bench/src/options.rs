@@ -34,9 +34,9 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_enum, default_value = "grpc")]
     pub(crate) api: Api,
 
-    /// Log level of the measured processes
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
-    pub(crate) log_level: String,
+    /// Log level of the measured processes [default: their own]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
 
     /// Keep logs and work directories
     #[arg(long, global = true)]

@@ -432,7 +432,11 @@ impl<S: Service> Shell<S> {
     }
 
     fn stop_leading(&mut self, why: &str) {
-        tracing::warn!(service = S::NAME, why, "no longer leading");
+        if self.is_stopping() {
+            tracing::info!(service = S::NAME, why, "no longer leading");
+        } else {
+            tracing::warn!(service = S::NAME, why, "no longer leading");
+        }
         self.metrics.leading.set(0);
         for task in self.leading.take().into_iter().flatten() {
             task.abort();

@@ -123,7 +123,8 @@ impl SchedulerClient {
         info: v1::FrameworkInfo,
         options: Options,
     ) -> Result<(Handle, Events), ConnectError> {
-        let endpoints = addresses.iter().map(|address| endpoint(address.as_ref(), &options)).collect::<Result<Vec<_>, _>>()?;
+        let endpoints =
+            addresses.iter().map(|address| endpoint(address.as_ref(), &options)).collect::<Result<Vec<_>, _>>()?;
         if endpoints.is_empty() {
             return Err(ConnectError::NoEndpoint);
         }
@@ -331,7 +332,8 @@ impl Keeper {
     /// A SUBSCRIBE that cannot succeed as it is ends the client; anything else is tried again.
     async fn refused(&self, status: &Status) -> End {
         let code = status.code();
-        if matches!(code, Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented) {
+        if matches!(code, Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented)
+        {
             let _ = self.events.send(Event::Error(status.message().to_owned())).await;
             return End::Over;
         }

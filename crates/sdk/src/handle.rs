@@ -81,7 +81,7 @@ impl Handle {
         loop {
             let session = self.session(deadline).await?;
             call.framework_id = Some(session.framework.clone());
-            let status = match self.attempt(&session, call.clone(), deadline).await {
+            let status = match Box::pin(self.attempt(&session, call.clone(), deadline)).await {
                 Ok(response) => return Ok(response),
                 Err(status) => status,
             };
@@ -101,7 +101,12 @@ impl Handle {
         }
     }
 
-    async fn attempt(&self, session: &Session, call: scheduler::Call, deadline: Instant) -> Result<CallResponse, Status> {
+    async fn attempt(
+        &self,
+        session: &Session,
+        call: scheduler::Call,
+        deadline: Instant,
+    ) -> Result<CallResponse, Status> {
         let mut request = Request::new(call);
         if let Some(stream) = &session.stream {
             request.metadata_mut().insert(STREAM_ID_HEADER, stream.clone());
@@ -185,7 +190,8 @@ impl Handle {
     /// # Errors
     /// As [`call`](Handle::call).
     pub async fn suppress(&self, roles: Vec<String>) -> Result<(), CallError> {
-        self.send(scheduler::call::Type::Suppress, |call| call.suppress = Some(scheduler::call::Suppress { roles })).await
+        self.send(scheduler::call::Type::Suppress, |call| call.suppress = Some(scheduler::call::Suppress { roles }))
+            .await
     }
 
     /// Ends a task; `grace` overrules the task's own kill policy.
@@ -198,7 +204,8 @@ impl Handle {
         agent: Option<v1::AgentId>,
         grace: Option<Duration>,
     ) -> Result<(), CallError> {
-        let grace = grace.map(|grace| v1::DurationInfo { nanoseconds: i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX) });
+        let grace =
+            grace.map(|grace| v1::DurationInfo { nanoseconds: i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX) });
         let kill_policy = grace.map(|grace| v1::KillPolicy { grace_period: Some(grace) });
         let kill = scheduler::call::Kill { task_id: task, agent_id: agent, kill_policy };
         self.send(scheduler::call::Type::Kill, |call| call.kill = Some(kill)).await
@@ -273,7 +280,8 @@ impl Handle {
             info.id = subscribe.framework_info.id.clone();
             subscribe.framework_info = info.clone();
         }
-        let update = scheduler::call::UpdateFramework { framework_info: info, suppressed_roles, offer_constraints: None };
+        let update =
+            scheduler::call::UpdateFramework { framework_info: info, suppressed_roles, offer_constraints: None };
         self.send(scheduler::call::Type::UpdateFramework, |call| call.update_framework = Some(update)).await
     }
 
@@ -299,7 +307,7 @@ impl Handle {
     ) -> Result<(), CallError> {
         let mut call = scheduler::Call { r#type: Some(kind.into()), ..scheduler::Call::default() };
         fill(&mut call);
-        self.call(call).await.map(drop)
+        Box::pin(self.call(call)).await.map(drop)
     }
 }
 
@@ -309,5 +317,5 @@ fn may_be_repeated(status: &Status) -> bool {
 }
 
 fn filters(refuse: Option<Duration>) -> Option<v1::Filters> {
-    refuse.map(|refuse| v1::Filters { refuse_seconds: Some(refuse.as_secs_f64()), ..v1::Filters::default() })
+    refuse.map(|refuse| v1::Filters { refuse_seconds: Some(refuse.as_secs_f64()) })
 }

@@ -69,6 +69,8 @@ pub struct Seen {
     hidden: BTreeSet<(TaskKey, u64)>,
     acknowledged: BTreeSet<u128>,
     ends_acknowledged: BTreeSet<TaskKey>,
+    uuids_told: BTreeSet<u128>,
+    unsure: BTreeSet<TaskKey>,
     end_uuids: BTreeMap<u128, TaskKey>,
     obeyed: BTreeMap<(Node, u64), u128>,
     highest: BTreeMap<Node, u64>,
@@ -410,8 +412,11 @@ impl Seen {
         }
     }
 
-    /// An ACCEPT was refused: its tasks never were.
-    pub fn never_accepted(&mut self, _id: Option<&FrameworkId>, _task: &TaskId) {}
+    /// Whether an ACCEPT took effect is not known: a late repeat of it may still launch the task after
+    /// reconciliation said that nobody knows it.
+    pub fn unsure(&mut self, id: &FrameworkId, task: &TaskId) {
+        self.unsure.insert((id.clone(), task.clone()));
+    }
 
     /// A framework is told a status.
     pub fn told(&mut self, id: &FrameworkId, status: &TaskStatus, temper: &Temper) {
@@ -429,9 +434,16 @@ impl Seen {
     /// I7: one terminal state as told to the framework, and nothing after it. That reconciliation says of a
     /// finished task that nobody knows it is Mesos's answer.
     fn i7_one_end_and_nothing_after_it(&mut self, key: &TaskKey, status: &TaskStatus) {
+        if status.uuid.is_some_and(|uuid| !self.uuids_told.insert(uuid)) {
+            // Told again: whoever keeps books by the uuid notices.
+            return;
+        }
         let invalid_offers = status.reason == Some(Reason::INVALID_OFFERS);
         if invalid_offers && (self.duplicates || self.rolled_back) {
             // A late repeat of an ACCEPT whose launch the store no longer knows is told that it came too late.
+            return;
+        }
+        if status.uuid.is_none() && status.reason == Some(Reason::RECONCILIATION) && self.unsure.contains(key) {
             return;
         }
         let told = self.told.entry(key.clone()).or_default();
@@ -441,7 +453,9 @@ impl Seen {
                     status.state,
                     TaskState::Gone | TaskState::Unknown | TaskState::Lost | TaskState::Unreachable | TaskState::Dropped
                 );
-                if !(unknown && status.reason == Some(Reason::RECONCILIATION) && status.uuid.is_none()) {
+                // A registry that lost the commits with the end finds that nobody knows the task any more.
+                let unknown = unknown && (status.uuid.is_none() || self.rolled_back);
+                if !(unknown && status.reason == Some(Reason::RECONCILIATION)) {
                     self.fail("I7", || {
                         let reason = status.reason.and_then(Reason::name);
                         format!("{} was told {} after {} ({reason:?})", key.1, status.state.name(), end.name())

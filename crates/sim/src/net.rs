@@ -499,8 +499,11 @@ impl Net {
         {
             return;
         }
+        let ordered = matches!(payload, Payload::Streams(_));
         let message = Message { payload: Rc::new(payload), reply: reply.map(|call| (from, call)) };
-        if !self.healed && self.rng.chance(self.plan.duplicate) {
+        // Events of streams carry no number: for them the order of one publisher on one subject is all there is,
+        // which core NATS keeps. Everything else may come again.
+        if !self.healed && self.rng.chance(self.plan.duplicate) && !ordered {
             let bound = [20, 500, 5_000, 60_000][self.rng.below(4) as usize];
             let delay = self.rng.below(bound);
             self.after(delay, Happening::Again(from, subject.clone(), message.clone()));
@@ -536,7 +539,8 @@ impl Net {
                 continue;
             }
             let mut at = self.now + self.rng.between(0, self.plan.bus_delay_ms);
-            if self.healed || !self.rng.chance(self.plan.reorder) {
+            let ordered = matches!(*message.payload, Payload::Streams(_));
+            if !self.rng.chance(self.plan.reorder) || ordered || self.healed {
                 let last = self.lanes.entry((from, to, lane)).or_default();
                 at = at.max(*last);
                 *last = at;

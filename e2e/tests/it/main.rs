@@ -1,3 +1,16 @@
 //! Tests from end to end, with real processes only. `scripts/setup` installs what they need.
+//!
+//! Each test starts what it needs on ports of its own and waits for conditions. What takes minutes runs
+//! only with `MESOS_E2E_LONG=1`.
 
+mod agent;
+mod bad_input;
+mod clients;
+mod cluster;
+mod docker;
 mod harness;
+mod local;
+mod refusals;
+mod support;
+mod tracing;
+mod web;

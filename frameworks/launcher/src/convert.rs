@@ -47,7 +47,9 @@ pub fn resources(list: &[v1::Resource]) -> Resources {
 fn resource(proto: &v1::Resource) -> Option<Resource> {
     let value = match (&proto.scalar, &proto.ranges, &proto.set) {
         (Some(scalar), None, None) => Value::Scalar(milli_from_f64(&proto.name, scalar.value).ok()?),
-        (None, Some(ranges), None) => Value::Ranges(ranges.range.iter().map(|range| (range.begin, range.end)).collect()),
+        (None, Some(ranges), None) => {
+            Value::Ranges(ranges.range.iter().map(|range| (range.begin, range.end)).collect())
+        }
         (None, None, Some(set)) => Value::Set(set.item.clone()),
         _ => return None,
     };
@@ -82,7 +84,9 @@ fn attribute(proto: &v1::Attribute) -> Option<Attribute> {
     let value = match (&proto.text, &proto.scalar, &proto.ranges) {
         (Some(text), ..) => AttributeValue::Text(text.value.clone()),
         (None, Some(scalar), _) => AttributeValue::Scalar(milli_from_f64(&proto.name, scalar.value).ok()?),
-        (None, None, Some(ranges)) => AttributeValue::Ranges(ranges.range.iter().map(|range| (range.begin, range.end)).collect()),
+        (None, None, Some(ranges)) => {
+            AttributeValue::Ranges(ranges.range.iter().map(|range| (range.begin, range.end)).collect())
+        }
         (None, None, None) => return None,
     };
     Some(Attribute { name: proto.name.clone(), value })

@@ -239,7 +239,7 @@ impl Launcher {
 
     /// Puts a job into the state and all its indexes.
     fn insert(&mut self, job: Job) {
-        self.remove(&job.row.task.clone());
+        self.remove(&job.row.task);
         let row = &job.row;
         let task = row.task.clone();
         self.calls.entry(row.call.clone()).or_default().insert(task.clone());
@@ -343,14 +343,24 @@ impl Launcher {
     /// The framework's id is void, and with it everything that ran under it.
     fn refused(&mut self, now: Time, message: &str, out: &mut Out) {
         self.disconnected();
-        let placed: Vec<TaskId> =
-            self.jobs.values().filter(|job| job.row.ended.is_none() && !job.is_waiting()).map(|job| job.row.task.clone()).collect();
+        let placed: Vec<TaskId> = self
+            .jobs
+            .values()
+            .filter(|job| job.row.ended.is_none() && !job.is_waiting())
+            .map(|job| job.row.task.clone())
+            .collect();
         // Any other refusal (another instance took over, a wrong token) leaves the id good.
         let lower = message.to_ascii_lowercase();
         let removed = ["removed", "completed", "torn down", "teardown"].iter().any(|word| lower.contains(word));
         if removed && self.framework.is_some() {
             for task in placed {
-                self.end(now, &task, TaskState::Killed, Some(format!("the launcher's framework was removed: {message}")), out);
+                self.end(
+                    now,
+                    &task,
+                    TaskState::Killed,
+                    Some(format!("the launcher's framework was removed: {message}")),
+                    out,
+                );
             }
             self.set_framework(None, out);
         }

@@ -67,13 +67,8 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// Runs a launcher until it is cancelled; hands over before it returns.
 pub async fn run(options: Options, ports: Ports, cancel: CancellationToken) {
     let (events, inbox) = mpsc::unbounded_channel();
-    let config = Config {
-        service: LAUNCHER,
-        peer: None,
-        lease: options.lease,
-        batch_max: 512,
-        seed: Uuid::new_v4().as_u128(),
-    };
+    let config =
+        Config { service: LAUNCHER, peer: None, lease: options.lease, batch_max: 512, seed: Uuid::new_v4().as_u128() };
     let mut host = Host { options, ports: ports.clone(), events, term: None, requests: Requests::default() };
     let act = move |happening| host.act(happening);
     solo::run(config, ports.store, Launcher::default, inbox, act, cancel).await;
@@ -166,14 +161,22 @@ impl Host {
                     handle.stop();
                 });
             }
-            Err(error) => tracing::error!(service = LAUNCHER, %error, "tasks cannot be launched: the gateway's address cannot be used"),
+            Err(error) => {
+                tracing::error!(service = LAUNCHER, %error, "tasks cannot be launched: the gateway's address cannot be used")
+            }
         }
     }
 }
 
 fn framework_info(options: &Options, framework: Option<FrameworkId>, roles: &[Role]) -> v1::FrameworkInfo {
     use capability::Type;
-    let can = [Type::MultiRole, Type::ReservationRefinement, Type::PartitionAware, Type::TaskKillingState, Type::GpuResources];
+    let can = [
+        Type::MultiRole,
+        Type::ReservationRefinement,
+        Type::PartitionAware,
+        Type::TaskKillingState,
+        Type::GpuResources,
+    ];
     v1::FrameworkInfo {
         // The agent's own user, unless a task names another.
         user: String::new(),
@@ -182,7 +185,10 @@ fn framework_info(options: &Options, framework: Option<FrameworkId>, roles: &[Ro
         failover_timeout: Some(options.failover_timeout.as_secs_f64()),
         checkpoint: Some(true),
         roles: roles.iter().map(|role| role.as_str().to_owned()).collect(),
-        capabilities: can.into_iter().map(|kind| v1::framework_info::Capability { r#type: Some(kind.into()) }).collect(),
+        capabilities: can
+            .into_iter()
+            .map(|kind| v1::framework_info::Capability { r#type: Some(kind.into()) })
+            .collect(),
         ..v1::FrameworkInfo::default()
     }
 }
@@ -264,7 +270,7 @@ fn accept(offer: &str, tasks: Vec<Placed>, refuse: Duration) -> scheduler::Call 
     let accept = scheduler::call::Accept {
         offer_ids: vec![v1::OfferId { value: offer.to_owned() }],
         operations: vec![mesos_sdk::build::launch(tasks.into_iter().filter_map(task_info).collect())],
-        filters: Some(v1::Filters { refuse_seconds: Some(refuse.as_secs_f64()), ..v1::Filters::default() }),
+        filters: Some(v1::Filters { refuse_seconds: Some(refuse.as_secs_f64()) }),
     };
     scheduler::Call {
         r#type: Some(scheduler::call::Type::Accept.into()),
@@ -349,7 +355,11 @@ impl Requests {
         waiting.of_request.clear();
         for (_, batch) in waiting.batches.drain() {
             let refusal = || Answer::refused(503, "the launcher is changing its leader; try again");
-            send(bus.clone(), batch.reply, batch.answers.into_iter().map(|answer| answer.unwrap_or_else(refusal)).collect());
+            send(
+                bus.clone(),
+                batch.reply,
+                batch.answers.into_iter().map(|answer| answer.unwrap_or_else(refusal)).collect(),
+            );
         }
     }
 }

@@ -243,6 +243,8 @@ impl Host {
                 let recovered = recovered.unwrap_or(Event::Recovered { containers: Vec::new(), facts: Vec::new() });
                 let _ = self.events.send(recovered);
             }
+            // It was told to stop.
+            Happening::Following(_) if self.cancel.is_cancelled() => {}
             Happening::Following(why) => {
                 // Without its checkpoint an agent must not act; its tasks go on, and its next start finds them.
                 tracing::error!(why, "the checkpoint cannot be written; the agent stops");

@@ -9,6 +9,7 @@ use mesos_runtime::config::parse_duration;
 
 /// Options of the allocator.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// An agent that is silent for so long is unreachable
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]

@@ -111,6 +111,12 @@ impl Calls {
         (self.allocator.answered(), self.registry.answered())
     }
 
+    /// Requests that had to be repeated.
+    #[must_use]
+    pub fn repeats(&self) -> u64 {
+        self.allocator.repeats.load(Ordering::Relaxed) + self.registry.repeats.load(Ordering::Relaxed)
+    }
+
     fn call<T>(&self, what: T, context: Context) -> Call<T> {
         Call {
             call: context.call.unwrap_or_else(|| CallId::new(Uuid::new_v4().to_string())),
@@ -169,7 +175,6 @@ struct Door<T> {
     waiting: mpsc::Sender<Waiting<T>>,
     hold: Duration,
     answered: Arc<Mutex<Option<Instant>>>,
-    // Repeats of calls, for tests and metrics.
     repeats: Arc<AtomicU64>,
 }
 
@@ -262,7 +267,9 @@ impl Flight {
             Ok(payload) => payload,
             Err(error) => {
                 tracing::error!(service = T::SERVICE, %error, "calls cannot be encoded");
-                batch.into_iter().for_each(|waiting| reply(waiting, Answer::refused(400, "The call cannot be encoded")));
+                batch
+                    .into_iter()
+                    .for_each(|waiting| reply(waiting, Answer::refused(400, "The call cannot be encoded")));
                 return Vec::new();
             }
         };
@@ -270,7 +277,12 @@ impl Flight {
             Ok(message) => match envelope::open::<Vec<Answer>>(kind::ANSWERS, &message.payload) {
                 Ok(answers) if answers.len() == batch.len() => self.take(batch, answers),
                 Ok(answers) => {
-                    tracing::warn!(service = T::SERVICE, asked = batch.len(), answered = answers.len(), "answers do not fit");
+                    tracing::warn!(
+                        service = T::SERVICE,
+                        asked = batch.len(),
+                        answered = answers.len(),
+                        "answers do not fit"
+                    );
                     batch
                 }
                 Err(error) => {

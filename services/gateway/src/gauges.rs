@@ -36,7 +36,7 @@ struct Gauges {
 }
 
 /// Keeps the gauges up to date until the gateway ends.
-pub async fn keep(reads: Arc<Reads>) {
+pub(crate) async fn keep(reads: Arc<Reads>) {
     let gauges = Gauges::default();
     reads.metrics.register("gateway", |registry| {
         registry.register("tasks", "tasks that are known, by state", gauges.tasks.clone());

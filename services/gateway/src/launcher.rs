@@ -62,7 +62,11 @@ impl Launcher for Service {
     type WatchStream = Events;
 
     async fn launch(&self, request: Request<LaunchRequest>) -> Result<Response<LaunchResponse>, Status> {
-        let parent = request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).and_then(mesos_model::Trace::parse);
+        let parent = request
+            .metadata()
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok())
+            .and_then(mesos_model::Trace::parse);
         let request = request.into_inner();
         let call = calls::call_id(Some(&request.call_id)).map_err(Status::invalid_argument)?;
         let submission = submission(request).map_err(Status::invalid_argument)?;
@@ -91,9 +95,15 @@ impl Launcher for Service {
 
     async fn kill(&self, request: Request<KillRequest>) -> Result<Response<KillResponse>, Status> {
         let request = request.into_inner();
-        let task = request.task_id.map(|id| TaskId::new(&id.value)).ok_or_else(|| Status::invalid_argument("'task_id' is missing"))?;
+        let task = request
+            .task_id
+            .map(|id| TaskId::new(&id.value))
+            .ok_or_else(|| Status::invalid_argument("'task_id' is missing"))?;
         let grace_ms = match request.grace_period.map(|grace| grace.nanoseconds) {
-            Some(nanoseconds) => Some(u64::try_from(nanoseconds).map_err(|_| Status::invalid_argument("'grace_period' is negative"))? / 1_000_000),
+            Some(nanoseconds) => Some(
+                u64::try_from(nanoseconds).map_err(|_| Status::invalid_argument("'grace_period' is negative"))?
+                    / 1_000_000,
+            ),
             None => None,
         };
         let call = calls::call_id(Some(&request.call_id)).map_err(Status::invalid_argument)?;
@@ -101,7 +111,9 @@ impl Launcher for Service {
         let own = match &given {
             // Only the launcher knows a task of its own that was not placed yet.
             None => None,
-            Some(given) => jobs(&self.app, std::slice::from_ref(&task)).await.ok().filter(|(own, _)| own.as_ref() == Some(given)),
+            Some(given) => {
+                jobs(&self.app, std::slice::from_ref(&task)).await.ok().filter(|(own, _)| own.as_ref() == Some(given))
+            }
         };
         if given.is_none() || own.is_some() {
             let what = LauncherCall::Kill { task: task.clone(), grace_ms };
@@ -238,7 +250,10 @@ mod tests {
             (|r| r.role = "a b".to_owned(), "Role"),
             (|r| r.name = "a\0".to_owned(), "control characters"),
             (|r| r.name = "a".repeat(300), "longer than"),
-            (|r| r.attributes = vec![v1::Attribute { name: "rack".to_owned(), ..v1::Attribute::default() }], "attribute 'rack'"),
+            (
+                |r| r.attributes = vec![v1::Attribute { name: "rack".to_owned(), ..v1::Attribute::default() }],
+                "attribute 'rack'",
+            ),
         ];
         for (spoil, words) in cases {
             let mut request = request();

@@ -6,6 +6,9 @@
 pub mod documents;
 pub mod shape;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use axum::{

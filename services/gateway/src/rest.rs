@@ -3,6 +3,9 @@
 pub mod events;
 pub mod shape;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use axum::{

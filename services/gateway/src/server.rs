@@ -22,8 +22,13 @@ use uuid::Uuid;
 
 pub use self::listen::Connection;
 use crate::{
-    calls::Calls, grpc, health, leaders::Leaders, options::GatewayOptions, scheduler, streams::{Limits, Streams},
+    calls::Calls,
+    grpc, health,
+    leaders::Leaders,
+    options::GatewayOptions,
     reads::{Facts, Reads},
+    scheduler,
+    streams::{Limits, Streams},
     view::View,
 };
 
@@ -63,14 +68,20 @@ pub type App = Arc<AppState>;
 struct Gauges {
     streams: Gauge,
     cut_off: Gauge,
+    repeats: Gauge,
 }
 
 impl Gauges {
     fn new(metrics: &Metrics) -> Gauges {
-        let gauges = Gauges { streams: Gauge::default(), cut_off: Gauge::default() };
+        let gauges = Gauges { streams: Gauge::default(), cut_off: Gauge::default(), repeats: Gauge::default() };
         metrics.register("gateway", |registry| {
             registry.register("streams", "event streams held", gauges.streams.clone());
             registry.register("streams_cut_off", "clients cut off because they did not read", gauges.cut_off.clone());
+            registry.register(
+                "requests_repeated",
+                "requests to services that had to be repeated",
+                gauges.repeats.clone(),
+            );
         });
         gauges
     }
@@ -81,6 +92,7 @@ impl AppState {
     pub fn observe(&self) {
         self.gauges.streams.set(i64::try_from(self.streams.open()).unwrap_or(i64::MAX));
         self.gauges.cut_off.set(i64::try_from(self.streams.cut_off()).unwrap_or(i64::MAX));
+        self.gauges.repeats.set(i64::try_from(self.calls.repeats()).unwrap_or(i64::MAX));
     }
 
     /// The address that clients are told.

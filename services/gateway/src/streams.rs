@@ -29,7 +29,10 @@ use mesos_core::{
 use mesos_model::{FrameworkId, OfferId, envelope};
 use mesos_ports::bus::BusEvent;
 use mesos_proto::v1;
-use mesos_runtime::shell::{Ports, kind};
+use mesos_runtime::{
+    shell::{Ports, kind},
+    telemetry::StepSpan,
+};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -278,11 +281,8 @@ impl Streams {
     }
 
     fn report_once(&self) {
-        let open: Vec<(FrameworkId, u128)> = self
-            .all()
-            .iter()
-            .filter_map(|held| Some((lock(&held.framework).clone()?, held.stream)))
-            .collect();
+        let open: Vec<(FrameworkId, u128)> =
+            self.all().iter().filter_map(|held| Some((lock(&held.framework).clone()?, held.stream))).collect();
         if open.is_empty() {
             return;
         }
@@ -316,7 +316,9 @@ impl Drop for Handle {
         {
             let (calls, stream) = (inner.calls.clone(), self.held.stream);
             tracing::info!(%framework, "a stream was closed by its peer");
-            tokio::spawn(async move { calls.registry(RegistryCall::Closed { framework, stream }, Context::default()).await });
+            tokio::spawn(async move {
+                calls.registry(RegistryCall::Closed { framework, stream }, Context::default()).await
+            });
         }
     }
 }
@@ -390,8 +392,10 @@ impl Subscription {
             self.ended = true;
             self.handle.over = true;
         }
-        if matches!(event, StreamEvent::Offers(_)) {
-            self.learn_capabilities();
+        match &event {
+            StreamEvent::Offers(_) => self.learn_capabilities(),
+            StreamEvent::Update { trace: Some(trace), .. } => StepSpan::start("gateway", "UPDATE", *trace).end(),
+            _ => {}
         }
         Some(event::stream_event(&self.framework, &self.capabilities, &event))
     }

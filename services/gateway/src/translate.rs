@@ -57,7 +57,7 @@ pub fn offer_id(id: &OfferId) -> v1::OfferId {
 /// Roles from their names.
 #[must_use]
 pub fn roles(names: &[String]) -> Vec<Role> {
-    names.iter().map(|name| Role::new(name)).collect()
+    names.iter().map(Role::new).collect()
 }
 
 /// Region and zone as the contract has them.

@@ -233,6 +233,11 @@ impl View {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_loaded(&self) {
+        self.loaded.send_replace([true, true]);
+    }
+
     /// Takes over all rows of a service as they were at entry `seq`.
     pub(crate) fn reload(&self, owner: &'static str, seq: u64, rows: Vec<RowChange>) {
         self.change(owner, seq, |copy, deltas| copy.reload(owner, rows, deltas));

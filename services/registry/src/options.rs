@@ -8,6 +8,7 @@ use mesos_runtime::config::parse_duration;
 
 /// Options of the registry.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// How many removed frameworks are kept to be shown
     #[arg(long, value_name = "N", default_value_t = 50)]

@@ -12,7 +12,7 @@ use std::{
 
 use mesos_ports::containerizer::{Recovered, Running};
 use nix::fcntl::{Flock, FlockArg};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Container, Host, ProcessContainerizer, State, as_running};
 use crate::{
@@ -49,7 +49,7 @@ impl Host {
             let Some(spec) = records::read::<Spec>(&dir, records::SPEC) else {
                 // The spec is written before the shim starts, so nothing ever ran here in this boot.
                 let removed = self.remove(&id);
-                warn!(
+                info!(
                     container_id = id,
                     ?removed,
                     "removed a container that was never started"

@@ -157,8 +157,9 @@ async fn run(options: LocalArgs, dir: PathBuf, metrics: Metrics, cancel: Cancell
     };
     let mut control = control::start(services, ports.clone(), metrics).await?;
     let mut agents = Agents::start(&options, &dir, &share, &ports)?;
+    let (address, ids) = (control.address.clone(), agents.ids.clone());
     let outcome = tokio::select! {
-        outcome = serve(&options, &control.address, &share, &agents.ids, &cancel) => outcome,
+        outcome = serve(&options, &address, &share, &ids, &cancel) => outcome,
         () = cancel.cancelled() => Ok(ExitCode::SUCCESS),
         why = control.failed() => Err(why),
         why = agents.failed() => Err(why),

@@ -104,8 +104,9 @@ async fn run(options: MasterArgs, dir: PathBuf, metrics: Metrics, cancel: Cancel
     if let Some(most) = options.resource_ram {
         tokio::spawn(watch_memory(most));
     }
+    let state = dir.join("master");
     let ports = tokio::select! {
-        ports = control::ports(&options.cluster, "mesos-master", Some(&dir.join("master"))) => ports?,
+        ports = control::ports(&options.cluster, "mesos-master", Some(&state)) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
     let services = ControlOptions {

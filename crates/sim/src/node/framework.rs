@@ -29,6 +29,8 @@ pub struct Task {
     /// It asked for its end.
     pub killed: bool,
     asked_at: u64,
+    /// Its ACCEPT was answered, or never will be.
+    settled: bool,
 }
 
 /// What a request was about.
@@ -106,7 +108,9 @@ impl Framework {
     /// Its process starts; what it wrote to disk is there.
     pub fn start(&mut self, net: &mut Net) {
         self.drop_connection();
-        self.requests.clear();
+        for (_, request) in std::mem::take(&mut self.requests).into_values() {
+            self.unsure(net, request);
+        }
         self.forgotten.clear();
         self.connect_at = net.now;
         net.give(self.node, 1, Work::Tick(0));
@@ -305,8 +309,9 @@ impl Framework {
                 let gone: Vec<u64> =
                     self.requests.iter().filter(|(_, (to, _))| *to == gateway).map(|(id, _)| *id).collect();
                 for id in gone {
-                    // Whether it took effect is not known; reconciliation will tell.
-                    self.requests.remove(&id);
+                    if let Some((_, request)) = self.requests.remove(&id) {
+                        self.unsure(net, request);
+                    }
                 }
                 if self.gateway == Some(gateway) && (self.connecting || self.stream.is_some()) {
                     self.drop_connection();
@@ -338,12 +343,26 @@ impl Framework {
     }
 
     fn answered(&mut self, net: &mut Net, request: Request, status: u16) {
-        if let Request::Accept(tasks) = request
-            && (400..500).contains(&status)
-        {
-            for task in tasks {
-                net.seen.never_accepted(self.id.as_ref(), &task);
+        if status == 503 {
+            return self.unsure(net, request);
+        }
+        let Request::Accept(tasks) = request else { return };
+        for task in tasks {
+            if (400..500).contains(&status) {
                 self.tasks.remove(&task);
+            } else if let Some(task) = self.tasks.get_mut(&task) {
+                task.settled = true;
+            }
+        }
+    }
+
+    /// Whether a request took effect is not known; reconciliation will tell.
+    fn unsure(&mut self, net: &mut Net, request: Request) {
+        let (Request::Accept(tasks), Some(id)) = (request, &self.id) else { return };
+        for name in tasks {
+            if let Some(task) = self.tasks.get_mut(&name) {
+                task.settled = true;
+                net.seen.unsure(id, &name);
             }
         }
     }
@@ -409,6 +428,7 @@ impl Framework {
                 over: false,
                 killed: false,
                 asked_at: 0,
+                settled: false,
             };
             self.tasks.insert(task.clone(), known);
         }
@@ -464,7 +484,7 @@ impl Framework {
     fn reconcile(&mut self, net: &mut Net) {
         self.reconcile_at = net.now + net.rng.between(8_000, 12_000);
         let Some(caller) = self.caller() else { return };
-        let unsure = self.tasks.iter().filter(|(_, task)| !task.over);
+        let unsure = self.tasks.iter().filter(|(_, task)| !task.over && task.settled);
         let tasks: Vec<_> = unsure.map(|(id, task)| (id.clone(), Some(task.agent.clone()))).collect();
         if !tasks.is_empty() {
             let call = RegistryCall::Reconcile { caller, tasks };

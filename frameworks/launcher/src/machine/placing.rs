@@ -39,7 +39,13 @@ impl Launcher {
         }
         let mut held: Vec<Held> = std::mem::take(&mut lead.offers)
             .into_values()
-            .map(|offer| Held { left: offer.resources.clone(), offer, placed: Vec::new(), trace: None, kept_off: false })
+            .map(|offer| Held {
+                left: offer.resources.clone(),
+                offer,
+                placed: Vec::new(),
+                trace: None,
+                kept_off: false,
+            })
             .collect();
         for offer in &held {
             if lead.largest.as_ref().is_none_or(|largest| largest.scalar("cpus") < offer.left.scalar("cpus")) {
@@ -86,7 +92,9 @@ impl Launcher {
                 let row = &job.row;
                 let role = Self::role_of(row);
                 let hopeless = misfits.iter().any(|misfit| {
-                    misfit.role == role && misfit.attributes == row.attributes && row.resources.contains(&misfit.resources)
+                    misfit.role == role
+                        && misfit.attributes == row.attributes
+                        && row.resources.contains(&misfit.resources)
                 });
                 if hopeless {
                     break;
@@ -107,7 +115,11 @@ impl Launcher {
                 let Some((at, resources)) = found else {
                     // What was only kept off by its trace is no misfit.
                     if !held.iter().any(|held| held.kept_off) {
-                        misfits.push_back(Misfit { resources: row.resources.clone(), attributes: row.attributes.clone(), role });
+                        misfits.push_back(Misfit {
+                            resources: row.resources.clone(),
+                            attributes: row.attributes.clone(),
+                            role,
+                        });
                     }
                     if misfits.len() > MISFITS_MAX {
                         misfits.pop_front();
@@ -118,7 +130,13 @@ impl Launcher {
                 held.left.take_what_is_there(&resources);
                 held.trace = row.trace;
                 let agent = held.offer.agent.clone();
-                held.placed.push(Placed { task: task.clone(), agent, template: row.body.clone(), resources, trace: row.trace });
+                held.placed.push(Placed {
+                    task: task.clone(),
+                    agent,
+                    template: row.body.clone(),
+                    resources,
+                    trace: row.trace,
+                });
                 taken.push((task.clone(), at));
             }
             if held.iter().all(|held| held.left.is_empty()) {
@@ -209,11 +227,15 @@ fn part_of(have: &Resource, need: &Resource) -> Option<Resource> {
         (Value::Scalar(have), Value::Scalar(need)) => Value::Scalar(*have.min(need)),
         (Value::Ranges(have), Value::Ranges(need)) => {
             let common = need.iter().flat_map(|need| {
-                have.iter().map(move |have| (have.0.max(need.0), have.1.min(need.1))).filter(|(begin, end)| begin <= end)
+                have.iter()
+                    .map(move |have| (have.0.max(need.0), have.1.min(need.1)))
+                    .filter(|(begin, end)| begin <= end)
             });
             Value::Ranges(common.collect())
         }
-        (Value::Set(have), Value::Set(need)) => Value::Set(need.iter().filter(|item| have.contains(item)).cloned().collect()),
+        (Value::Set(have), Value::Set(need)) => {
+            Value::Set(need.iter().filter(|item| have.contains(item)).cloned().collect())
+        }
         _ => return None,
     };
     let nothing = match &value {

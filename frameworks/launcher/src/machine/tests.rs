@@ -16,7 +16,14 @@ struct Stage {
 impl Stage {
     /// A leader that is subscribed.
     fn new() -> Stage {
-        let mut stage = Stage { launcher: Launcher::default(), rows: BTreeMap::new(), now: Time(1_000_000), term: 0, offers: 0, requests: 0 };
+        let mut stage = Stage {
+            launcher: Launcher::default(),
+            rows: BTreeMap::new(),
+            now: Time(1_000_000),
+            term: 0,
+            offers: 0,
+            requests: 0,
+        };
         stage.lead();
         stage.event(Event::Subscribed("f".into()));
         stage
@@ -77,7 +84,14 @@ impl Stage {
 
     fn call(&mut self, call: &str, what: LauncherCall) -> (Answer, Vec<Output>) {
         self.requests += 1;
-        let call = Call { call: call.into(), gateway: GatewayId::new("g"), principal: None, trace: None, registry_seq: 0, what };
+        let call = Call {
+            call: call.into(),
+            gateway: GatewayId::new("g"),
+            principal: None,
+            trace: None,
+            registry_seq: 0,
+            what,
+        };
         let mut outputs = self.event(Event::Call(call, RequestId(self.requests)));
         let at = outputs.iter().position(|output| matches!(output, Output::Reply(..))).expect("an answer");
         let Output::Reply(_, answer) = outputs.remove(at) else { unreachable!() };
@@ -149,7 +163,15 @@ fn submission(name: &str, instances: u32, resources: &str) -> LauncherCall {
 }
 
 fn status(task: &TaskId, state: TaskState) -> Status {
-    Status { task: task.clone(), state, message: None, reason: None, exit_code: None, agent: Some("a".into()), uuid: None }
+    Status {
+        task: task.clone(),
+        state,
+        message: None,
+        reason: None,
+        exit_code: None,
+        agent: Some("a".into()),
+        uuid: None,
+    }
 }
 
 fn placed(outputs: &[Output]) -> Vec<TaskId> {
@@ -239,7 +261,10 @@ fn a_task_that_does_not_fit_says_what_it_waits_for_and_others_pass_it() {
     assert_eq!(kinds(&outputs), ["decline"]);
     let Output::Decline { refuse, .. } = &outputs[0] else { unreachable!() };
     assert!(*refuse >= Duration::from_secs(60), "what does not fit is not wanted again soon");
-    assert_eq!(stage.message(&big[0]), "waiting for cpus:1000; mem:64 (no offer fits; the largest has cpus:2; mem:512)");
+    assert_eq!(
+        stage.message(&big[0]),
+        "waiting for cpus:1000; mem:64 (no offer fits; the largest has cpus:2; mem:512)"
+    );
     let (small, outputs) = stage.submit("c2", "small", 1, "cpus:1");
     assert_eq!(kinds(&outputs), ["revive"], "a filter must not hold up the next one");
     assert_eq!(placed(&stage.offer("a", "cpus:2;mem:512")), small);
@@ -391,10 +416,9 @@ fn a_task_that_runs_without_a_row_is_taken_in() {
 #[test]
 fn limits_are_told() {
     let mut stage = Stage::new();
-    for (call, what, status) in [
-        ("c1", submission("a", INSTANCES_MAX + 1, "cpus:1"), 400),
-        ("c2", submission("a", 1, ""), 400),
-    ] {
+    for (call, what, status) in
+        [("c1", submission("a", INSTANCES_MAX + 1, "cpus:1"), 400), ("c2", submission("a", 1, ""), 400)]
+    {
         assert_eq!(stage.call(call, what).0.status, status, "{call}");
     }
     for call in 0..10 {
@@ -410,7 +434,14 @@ fn before_its_first_subscription_it_has_no_id_to_answer_with() {
     let mut launcher = Launcher::default();
     let mut out = Out::default();
     launcher.lead(Time(1), Term { epoch: 1, leader: 1 }, &mut out);
-    let call = Call { call: "c".into(), gateway: "g".into(), principal: None, trace: None, registry_seq: 0, what: submission("a", 1, "cpus:1") };
+    let call = Call {
+        call: "c".into(),
+        gateway: "g".into(),
+        principal: None,
+        trace: None,
+        registry_seq: 0,
+        what: submission("a", 1, "cpus:1"),
+    };
     launcher.step(Time(1), Event::Call(call, RequestId(1)), &mut out);
     assert!(matches!(out.outputs.last(), Some(Output::Reply(_, answer)) if answer.status == 503));
 }
@@ -427,7 +458,10 @@ fn a_removed_framework_ends_its_tasks_and_subscribes_as_a_new_one() {
     assert_eq!(outputs, [Output::Subscribe { framework: None, roles: vec!["*".into()] }]);
     assert_eq!(stage.row(&running[0]).state, TaskState::Killed);
     stage.event(Event::Subscribed("f2".into()));
-    assert_eq!(stage.rows.get(&RowKey::LauncherSelf), Some(&Row::LauncherSelf(LauncherSelfRow { framework: Some("f2".into()) })));
+    assert_eq!(
+        stage.rows.get(&RowKey::LauncherSelf),
+        Some(&Row::LauncherSelf(LauncherSelfRow { framework: Some("f2".into()) }))
+    );
     assert_eq!(placed(&stage.offer("a", "cpus:1")), waiting);
 }
 
@@ -454,7 +488,14 @@ fn tasks_of_two_traces_do_not_share_an_accept() {
     let mut stage = Stage::new();
     for (call, trace_id) in [("c1", 1_u128), ("c2", 2)] {
         let trace = Some(Trace { trace_id, span_id: 9 });
-        let call = Call { call: call.into(), gateway: "g".into(), principal: None, trace, registry_seq: 0, what: submission("a", 1, "cpus:1") };
+        let call = Call {
+            call: call.into(),
+            gateway: "g".into(),
+            principal: None,
+            trace,
+            registry_seq: 0,
+            what: submission("a", 1, "cpus:1"),
+        };
         stage.event(Event::Call(call, RequestId(0)));
     }
     let outputs = stage.offer("a", "cpus:8");

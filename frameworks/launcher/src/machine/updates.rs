@@ -33,7 +33,9 @@ impl Launcher {
             Some(job) if job.is_unheard() && is_unknown(*state) && status.reason == Some(Reason::RECONCILIATION) => {
                 self.unknown(now, &status, out);
             }
-            Some(job) if job.row.state == TaskState::Staging && *state == TaskState::Dropped => self.dropped(now, &status, out),
+            Some(job) if job.row.state == TaskState::Staging && *state == TaskState::Dropped => {
+                self.dropped(now, &status, out)
+            }
             Some(_) => self.take_over(now, &status, out),
         }
         if let (Some(uuid), Some(agent)) = (status.uuid, status.agent) {
@@ -128,8 +130,12 @@ impl Launcher {
 
     /// After a subscription: what happened meanwhile is asked for.
     pub(super) fn ask_about_all(&mut self, now: Time) {
-        let placed: Vec<TaskId> =
-            self.jobs.values().filter(|job| job.row.ended.is_none() && !job.is_waiting()).map(|job| job.row.task.clone()).collect();
+        let placed: Vec<TaskId> = self
+            .jobs
+            .values()
+            .filter(|job| job.row.ended.is_none() && !job.is_waiting())
+            .map(|job| job.row.task.clone())
+            .collect();
         for task in placed {
             self.touch(&task, |job| {
                 job.ask = Some((now, 0));

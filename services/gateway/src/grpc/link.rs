@@ -13,8 +13,10 @@ use crate::server::App;
 /// The service for agents' links, and the handle that ends them.
 pub fn service(app: &App) -> (AgentLinkServer<LinkService>, LinkHandle) {
     let subjects = app.ports.subjects.clone();
-    let mut options =
-        LinkServerOptions::new(app.id.as_str(), Arc::new(move |peer: &LinkPeer, op, subject: &str| allow(&subjects, peer, op, subject)));
+    let mut options = LinkServerOptions::new(
+        app.id.as_str(),
+        Arc::new(move |peer: &LinkPeer, op, subject: &str| allow(&subjects, peer, op, subject)),
+    );
     let cluster = app.options.cluster.clone();
     options.admit = Some(Arc::new(move |peer: &LinkPeer, _: &tonic::metadata::MetadataMap| admit(&cluster, peer)));
     link::serve(app.ports.bus.clone(), options)
@@ -35,7 +37,8 @@ fn allow(subjects: &Subjects, peer: &LinkPeer, op: LinkOp, subject: &str) -> boo
             subject == subjects.service(service::ALLOCATOR) || subject == subjects.service(service::REGISTRY)
         }
         LinkOp::Subscribe => {
-            let own = |id: &str| !id.is_empty() && (subject == subjects.agent(id) || subject == subjects.agent_files(id));
+            let own =
+                |id: &str| !id.is_empty() && (subject == subjects.agent(id) || subject == subjects.agent_files(id));
             own(&peer.agent_id) || own(&peer.instance) || subject == subjects.agents()
         }
     }

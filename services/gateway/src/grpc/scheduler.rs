@@ -99,7 +99,8 @@ impl Scheduler for Service {
     }
 
     async fn call(&self, request: Request<Raw<scheduler::Call>>) -> Result<Response<CallResponse>, Status> {
-        let stream = request.metadata().get(STREAM_ID_HEADER).map(|value| parse_stream(value.to_str().unwrap_or_default()));
+        let stream =
+            request.metadata().get(STREAM_ID_HEADER).map(|value| parse_stream(value.to_str().unwrap_or_default()));
         let traceparent = metadata(request.metadata(), "traceparent").map(str::to_owned);
         let call = request.into_inner();
         let raw = call.to_bytes();

@@ -58,7 +58,9 @@ impl Watcher {
         tasks: Vec<TaskId>,
         events: mpsc::Sender<Result<TaskEvent, Status>>,
     ) -> Result<Watcher, Status> {
-        app.view.until_loaded().await;
+        if tokio::time::timeout(app.options.hold, app.view.until_loaded()).await.is_err() {
+            return Err(Status::unavailable("this gateway has not loaded its copy of the cluster yet; try again"));
+        }
         let (first, _, changes) = app.view.subscribe();
         let (launcher, jobs) = match (&framework, super::jobs(&app, &tasks).await) {
             (_, Ok(known)) => known,
@@ -139,12 +141,23 @@ impl Watcher {
     async fn tell_present(&mut self, cluster: &Cluster) -> Result<(), Done> {
         let present: Vec<Arc<TaskView>> = match &self.open {
             Some(open) => open.iter().filter_map(|task| cluster.task(&self.framework, task)).cloned().collect(),
-            None => cluster.tasks.iter().map(|(_, task)| task).filter(|task| task.row.framework == self.framework).cloned().collect(),
+            None => cluster
+                .tasks
+                .iter()
+                .map(|(_, task)| task)
+                .filter(|task| task.row.framework == self.framework)
+                .cloned()
+                .collect(),
         };
         for task in present {
             let status = match &task.row.status {
                 Some(status) => status.clone(),
-                None => TaskStatus::new(task.row.task.clone(), task.row.state, mesos_model::Source::Master, task.row.created),
+                None => TaskStatus::new(
+                    task.row.task.clone(),
+                    task.row.state,
+                    mesos_model::Source::Master,
+                    task.row.created,
+                ),
             };
             self.tell(&task, &status).await?;
         }
@@ -176,7 +189,11 @@ impl Watcher {
             agent_id: Some(translate::agent_id(agent)),
             status: Some(translate::event::task_status(status)),
             name: task.row.name.clone(),
-            hostname: self.app.view.with(|cluster| cluster.agents.get(agent).map(|row| row.hostname.clone())).unwrap_or_default(),
+            hostname: self
+                .app
+                .view
+                .with(|cluster| cluster.agents.get(agent).map(|row| row.hostname.clone()))
+                .unwrap_or_default(),
         };
         self.send(event).await?;
         self.over(id, status.state);
@@ -217,7 +234,8 @@ impl Watcher {
                 return Ok(());
             }
         }
-        let mut status = TaskStatus::new(job.task.clone(), job.state, mesos_model::Source::Master, job.ended.unwrap_or(job.time));
+        let mut status =
+            TaskStatus::new(job.task.clone(), job.state, mesos_model::Source::Master, job.ended.unwrap_or(job.time));
         status.agent.clone_from(&job.agent);
         status.reason = job.reason;
         status.exit_code = job.exit_code;

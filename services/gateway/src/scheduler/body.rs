@@ -17,6 +17,9 @@ use mesos_proto::{
 use super::headers::Encoding;
 use crate::{errors::Refusal, streams::Subscription};
 
+/// How many times its patience a whole body may take.
+const WHOLE: u32 = 6;
+
 /// Reads a body of at most `max` bytes, unpacked. A client may pause for `patience` at most.
 ///
 /// # Errors
@@ -27,8 +30,10 @@ pub async fn read(headers: &HeaderMap, mut body: Body, max: usize, patience: Dur
         return Err(too_large(max));
     }
     let mut read = BytesMut::new();
+    let end = tokio::time::Instant::now() + patience * WHOLE;
     loop {
-        let frame = tokio::time::timeout(patience, body.frame())
+        let until = end.min(tokio::time::Instant::now() + patience);
+        let frame = tokio::time::timeout_at(until, body.frame())
             .await
             .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time"))?;
         match frame {
@@ -74,17 +79,21 @@ pub fn record(event: &Bytes, encoding: Encoding) -> Bytes {
         Encoding::Protobuf => recordio::encode(event),
         // Events are made here from the contract's own messages, so they can be written.
         Encoding::Json => {
-            let text = json::encode_bytes("mesos.v1.scheduler.Event", event, Defaults::Declared).unwrap_or_else(|error| {
-                tracing::error!(%error, "an event cannot be written as JSON");
-                r#"{"type":"UNKNOWN"}"#.to_owned()
-            });
+            let text =
+                json::encode_bytes("mesos.v1.scheduler.Event", event, Defaults::Declared).unwrap_or_else(|error| {
+                    tracing::error!(%error, "an event cannot be written as JSON");
+                    r#"{"type":"UNKNOWN"}"#.to_owned()
+                });
             recordio::encode(text.as_bytes())
         }
     }
 }
 
 /// The events of a subscription, framed.
-pub fn stream(subscription: Subscription, encoding: Encoding) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+pub fn stream(
+    subscription: Subscription,
+    encoding: Encoding,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     futures::stream::unfold(subscription, move |mut subscription| async move {
         let event = subscription.next().await?;
         Some((Ok(record(&event, encoding)), subscription))

@@ -66,16 +66,19 @@ pub fn accept(headers: &HeaderMap) -> Result<Encoding, Refusal> {
 /// Whether `Accept` allows a media type.
 fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let major = media_type.split('/').next().unwrap_or_default();
-    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let ranges = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
     ranges.into_iter().any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let matches = name.eq_ignore_ascii_case(media_type)
             || name == "*/*"
             || name.strip_suffix("/*").is_some_and(|prefix| prefix.eq_ignore_ascii_case(major));
-        let refused = parts.any(|part| {
-            part.strip_prefix("q=").is_some_and(|q| q.trim().parse::<f32>().is_ok_and(|q| q <= 0.0))
-        });
+        let refused =
+            parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.trim().parse::<f32>().is_ok_and(|q| q <= 0.0)));
         matches && !refused
     })
 }

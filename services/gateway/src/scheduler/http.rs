@@ -54,7 +54,8 @@ async fn answer(app: &App, request: Request) -> Result<Response, Refusal> {
     if stream.is_some() {
         return Err(Refusal::bad("Subscribe calls should not include the 'Mesos-Stream-Id' header"));
     }
-    let cut = parts.extensions.get::<Connection>().map_or_else(CancellationToken::new, |connection| connection.cut.clone());
+    let cut =
+        parts.extensions.get::<Connection>().map_or_else(CancellationToken::new, |connection| connection.cut.clone());
     let subscribed = submit::subscribe(app, &call, &raw, traceparent, cut).await?;
     Ok(events(subscribed, encoding))
 }

@@ -12,7 +12,7 @@ use mesos_runtime::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    calls::{self, Context, NO_LEADER},
+    calls::{self, Context},
     errors::Refusal,
     server::App,
     streams::Subscription,
@@ -87,10 +87,18 @@ pub async fn subscribe(
     done
 }
 
-async fn open(app: &App, subscribe: Subscribe, context: Context, cut: CancellationToken) -> Result<Subscribed, Refusal> {
+async fn open(
+    app: &App,
+    subscribe: Subscribe,
+    context: Context,
+    cut: CancellationToken,
+) -> Result<Subscribed, Refusal> {
     let Subscribe { framework, info, body, suppressed } = subscribe;
     let Some(pending) = app.streams.prepare(info.info.capabilities, cut) else {
-        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "This gateway takes no more streams; try another one"));
+        return Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This gateway takes no more streams; try another one",
+        ));
     };
     let name = info.info.name.clone();
     let ask = RegistryCall::Subscribe {
@@ -146,7 +154,13 @@ pub async fn submit(
     };
     if !(200..300).contains(&answer.status) {
         let framework = call.framework_id.as_ref().map_or("", |id| &id.value);
-        tracing::info!(framework, call = kind(call).as_str_name(), status = answer.status, why = answer.text, "refused");
+        tracing::info!(
+            framework,
+            call = kind(call).as_str_name(),
+            status = answer.status,
+            why = answer.text,
+            "refused"
+        );
     }
     drop(span);
     Ok(answer)
@@ -154,22 +168,18 @@ pub async fn submit(
 
 async fn ask_allocator(app: &App, what: AllocatorCall, context: Context) -> Answer {
     let (caller, offers): (&Caller, Vec<OfferId>) = match &what {
-        AllocatorCall::Accept { caller, offers, .. } | AllocatorCall::Decline { caller, offers, .. } => (caller, offers.clone()),
+        AllocatorCall::Accept { caller, offers, .. } | AllocatorCall::Decline { caller, offers, .. } => {
+            (caller, offers.clone())
+        }
         AllocatorCall::Request { caller, .. } => (caller, Vec::new()),
     };
     let stream = caller.stream;
     if let Some(stream) = stream {
-        app.until_covered(&caller.framework.clone(), stream).await;
+        app.until_covered(&caller.framework, stream).await;
     }
     let answer = app.calls.allocator(what, context).await;
     if let (Some(stream), 200..=299) = (stream, answer.status) {
         app.streams.answered(stream, &offers);
     }
     answer
-}
-
-/// 503 in Mesos's words.
-#[must_use]
-pub fn no_leader() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, NO_LEADER)
 }

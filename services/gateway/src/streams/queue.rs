@@ -118,7 +118,9 @@ fn size(event: &StreamEvent) -> usize {
     const SMALL: usize = 256;
     match event {
         StreamEvent::Offers(offers) => offers.iter().map(|offer| SMALL + 128 * offer.resources.iter().count()).sum(),
-        StreamEvent::Update { status, .. } => SMALL + status.body.len() + status.message.as_ref().map_or(0, String::len),
+        StreamEvent::Update { status, .. } => {
+            SMALL + status.body.len() + status.message.as_ref().map_or(0, String::len)
+        }
         StreamEvent::Message { data, .. } => SMALL + data.len(),
         StreamEvent::OperationError { message, .. } | StreamEvent::Error(message) => SMALL + message.len(),
         StreamEvent::Rescind(_) | StreamEvent::Failure { .. } => SMALL,
@@ -142,7 +144,8 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too() {
         let queue = Queue::new(100, 1000);
-        let message = |size| StreamEvent::Message { agent: "a".into(), executor: "e".into(), data: vec![0; size].into() };
+        let message =
+            |size| StreamEvent::Message { agent: "a".into(), executor: "e".into(), data: vec![0; size].into() };
         assert!(queue.push(message(500)));
         assert!(!queue.push(message(500)));
     }

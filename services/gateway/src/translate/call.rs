@@ -148,7 +148,9 @@ fn request(caller: Caller, call: &scheduler::Call) -> Translated {
 fn registry(kind: Type, caller: Caller, call: &scheduler::Call) -> Option<RegistryCall> {
     Some(match kind {
         Type::Teardown => RegistryCall::Teardown(caller),
-        Type::Revive => RegistryCall::Revive(caller, call.revive.as_ref().map_or(Vec::new(), |revive| roles(&revive.roles))),
+        Type::Revive => {
+            RegistryCall::Revive(caller, call.revive.as_ref().map_or(Vec::new(), |revive| roles(&revive.roles)))
+        }
         Type::Suppress => {
             RegistryCall::Suppress(caller, call.suppress.as_ref().map_or(Vec::new(), |suppress| roles(&suppress.roles)))
         }
@@ -230,7 +232,9 @@ mod tests {
             (r#""filters":{"refuse_seconds":"Infinity"}"#, Some(31_536_000_000)),
         ] {
             let found = call("DECLINE", &format!(r#","decline":{{{text}}}"#));
-            let Translated::Allocator(AllocatorCall::Decline { refuse_ms, caller, .. }) = found else { panic!("{found:?}") };
+            let Translated::Allocator(AllocatorCall::Decline { refuse_ms, caller, .. }) = found else {
+                panic!("{found:?}")
+            };
             assert_eq!((refuse_ms, caller.stream), (expected, Some(7)), "{text}");
         }
     }
@@ -243,7 +247,10 @@ mod tests {
             ("SUPPRESS", r#","suppress":{"roles":["a"]}"#),
             ("KILL", r#","kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":1500000}}}"#),
             ("SHUTDOWN", r#","shutdown":{"executor_id":{"value":"e"},"agent_id":{"value":"a"}}"#),
-            ("ACKNOWLEDGE", r#","acknowledge":{"agent_id":{"value":"a"},"task_id":{"value":"t"},"uuid":"AAAAAAAAAAAAAAAAAAAAAQ=="}"#),
+            (
+                "ACKNOWLEDGE",
+                r#","acknowledge":{"agent_id":{"value":"a"},"task_id":{"value":"t"},"uuid":"AAAAAAAAAAAAAAAAAAAAAQ=="}"#,
+            ),
             ("RECONCILE", r#","reconcile":{"tasks":[{"task_id":{"value":"t"}}]}"#),
             ("MESSAGE", r#","message":{"agent_id":{"value":"a"},"executor_id":{"value":"e"},"data":"eA=="}"#),
         ];
@@ -251,9 +258,13 @@ mod tests {
             let found = call(kind, more);
             assert!(matches!(found, Translated::Registry(_)), "{found:?}");
         }
-        let Translated::Registry(RegistryCall::Kill { grace_ms, .. }) = call(registry[3].0, registry[3].1) else { panic!() };
+        let Translated::Registry(RegistryCall::Kill { grace_ms, .. }) = call(registry[3].0, registry[3].1) else {
+            panic!()
+        };
         assert_eq!(grace_ms, Some(2));
-        let Translated::Registry(RegistryCall::Acknowledge { uuid, .. }) = call(registry[5].0, registry[5].1) else { panic!() };
+        let Translated::Registry(RegistryCall::Acknowledge { uuid, .. }) = call(registry[5].0, registry[5].1) else {
+            panic!()
+        };
         assert_eq!(uuid, 1);
         assert!(matches!(call("REQUEST", r#","request":{}"#), Translated::Allocator(AllocatorCall::Request { .. })));
         assert_eq!(call("UNKNOWN", ""), Translated::Unknown);
@@ -264,7 +275,9 @@ mod tests {
 
     #[test]
     fn a_subscribe_keeps_the_bytes_of_its_info() {
-        let found = read(r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n","id":{"value":""}},"suppressed_roles":["*"]}}"#);
+        let found = read(
+            r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n","id":{"value":""}},"suppressed_roles":["*"]}}"#,
+        );
         let Translated::Subscribe(subscribe) = found else { panic!("{found:?}") };
         assert_eq!(subscribe.framework, None);
         assert_eq!(v1::FrameworkInfo::decode(subscribe.body).unwrap().name, "n");

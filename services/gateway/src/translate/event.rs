@@ -68,7 +68,9 @@ pub fn stream_event(framework: &FrameworkId, capabilities: &Capabilities, event:
         StreamEvent::Update { status, .. } => return update(status),
         StreamEvent::Offers(offers) => Event {
             r#type: Some(Type::Offers.into()),
-            offers: Some(event::Offers { offers: offers.iter().map(|it| offer(framework, capabilities, it)).collect() }),
+            offers: Some(event::Offers {
+                offers: offers.iter().map(|it| offer(framework, capabilities, it)).collect(),
+            }),
             ..Event::default()
         },
         StreamEvent::Rescind(offer) => Event {
@@ -219,9 +221,9 @@ fn facts(status: &TaskStatus) -> v1::TaskStatus {
         timestamp: Some(status.time.as_seconds()),
         uuid: status.uuid.map(|uuid| Bytes::copy_from_slice(&uuid.to_be_bytes())),
         healthy: status.healthy,
-        unreachable_time: status
-            .unreachable
-            .map(|time| v1::TimeInfo { nanoseconds: i64::try_from(time.0).unwrap_or(i64::MAX).saturating_mul(1_000_000) }),
+        unreachable_time: status.unreachable.map(|time| v1::TimeInfo {
+            nanoseconds: i64::try_from(time.0).unwrap_or(i64::MAX).saturating_mul(1_000_000),
+        }),
         exit_code: status.exit_code,
         ..v1::TaskStatus::default()
     }
@@ -316,8 +318,14 @@ mod tests {
             (StreamEvent::Rescind("o".into()), "RESCIND"),
             (StreamEvent::Error("é\n".into()), "ERROR"),
             (StreamEvent::Failure { agent: "a".into(), executor: Some("e".into()), status: Some(9) }, "FAILURE"),
-            (StreamEvent::Message { agent: "a".into(), executor: "e".into(), data: Bytes::from_static(b"x") }, "MESSAGE"),
-            (StreamEvent::OperationError { operation: "op".into(), agent: None, message: "no".into() }, "UPDATE_OPERATION_STATUS"),
+            (
+                StreamEvent::Message { agent: "a".into(), executor: "e".into(), data: Bytes::from_static(b"x") },
+                "MESSAGE",
+            ),
+            (
+                StreamEvent::OperationError { operation: "op".into(), agent: None, message: "no".into() },
+                "UPDATE_OPERATION_STATUS",
+            ),
         ];
         for (event, name) in cases {
             assert_eq!(as_json(&stream_event(&f, &none, &event))["type"], name);

@@ -167,7 +167,9 @@ fn quantities(quantities: &v1::offer_filters::ResourceQuantities) -> Result<Reso
     let entries = quantities
         .quantities
         .iter()
-        .map(|(name, scalar)| Ok(Resource::scalar(name, milli_from_f64(name, scalar.value).map_err(|e| e.to_string())?)))
+        .map(|(name, scalar)| {
+            Ok(Resource::scalar(name, milli_from_f64(name, scalar.value).map_err(|e| e.to_string())?))
+        })
         .collect::<Result<Vec<_>, String>>()?;
     Resources::try_from_entries(entries).map_err(|error| error.to_string())
 }

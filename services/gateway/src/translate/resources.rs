@@ -53,13 +53,16 @@ pub fn from_proto(list: &[v1::Resource]) -> Result<Resources, String> {
     }
     let entries = list
         .iter()
-        .map(|resource| entry(resource).map_err(|error| format!("Resource '{}' is invalid: {error}", printable(&resource.name))))
+        .map(|resource| {
+            entry(resource).map_err(|error| format!("Resource '{}' is invalid: {error}", printable(&resource.name)))
+        })
         .collect::<Result<Vec<_>, String>>()?;
     Resources::try_from_entries(entries).map_err(|error| error.to_string())
 }
 
 fn parts(resource: &v1::Resource) -> usize {
-    1 + resource.ranges.as_ref().map_or(0, |ranges| ranges.range.len()) + resource.set.as_ref().map_or(0, |set| set.item.len())
+    1 + resource.ranges.as_ref().map_or(0, |ranges| ranges.range.len())
+        + resource.set.as_ref().map_or(0, |set| set.item.len())
 }
 
 /// At most 80 characters of a text from outside, made printable.
@@ -146,7 +149,9 @@ fn reservation(info: &v1::resource::ReservationInfo) -> Result<Reservation, Stri
     let kind = match info.r#type.and_then(|number| reservation_info::Type::try_from(number).ok()) {
         Some(reservation_info::Type::Static) => ReservationKind::Static,
         Some(reservation_info::Type::Dynamic) => ReservationKind::Dynamic,
-        Some(reservation_info::Type::Unknown) | None => return Err("Invalid reservation: the type is not set".to_owned()),
+        Some(reservation_info::Type::Unknown) | None => {
+            return Err("Invalid reservation: the type is not set".to_owned());
+        }
     };
     let role = info.role.as_deref().unwrap_or_default();
     if role == "*" {
@@ -250,11 +255,7 @@ mod tests {
     }
 
     fn scalar(name: &str, value: f64) -> v1::Resource {
-        v1::Resource {
-            name: name.into(),
-            scalar: Some(v1::value::Scalar { value }),
-            ..v1::Resource::default()
-        }
+        v1::Resource { name: name.into(), scalar: Some(v1::value::Scalar { value }), ..v1::Resource::default() }
     }
 
     #[test]
@@ -325,7 +326,8 @@ mod tests {
 
     #[test]
     fn resources_survive_the_way_out_and_back_in_both_forms() {
-        let resources = mesos_model::resources_text::parse("cpus:1.5;mem(ads):64;ports:[1-3,7-9];zoo:{a,b}", "*").unwrap();
+        let resources =
+            mesos_model::resources_text::parse("cpus:1.5;mem(ads):64;ports:[1-3,7-9];zoo:{a,b}", "*").unwrap();
         for refined in [false, true] {
             let written = to_proto(&resources, Form { allocated_to: Some(&"ads".into()), refined });
             assert_eq!(from_proto(&written).unwrap(), resources);

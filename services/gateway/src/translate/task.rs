@@ -29,7 +29,11 @@ mod number {
 /// Reads the operations of an ACCEPT. `raw` are the same operations undecoded, from
 /// [`wire::accept_operations`].
 #[must_use]
-pub fn operations(framework: &FrameworkId, decoded: &[v1::offer::Operation], raw: Vec<OperationSlices>) -> Vec<Operation> {
+pub fn operations(
+    framework: &FrameworkId,
+    decoded: &[v1::offer::Operation],
+    raw: Vec<OperationSlices>,
+) -> Vec<Operation> {
     decoded
         .iter()
         .zip(raw)
@@ -56,7 +60,11 @@ fn kind(framework: &FrameworkId, operation: &v1::offer::Operation, raw: Operatio
     }
 }
 
-fn launch_group(framework: &FrameworkId, group: &v1::offer::operation::LaunchGroup, raw: OperationSlices) -> OperationKind {
+fn launch_group(
+    framework: &FrameworkId,
+    group: &v1::offer::operation::LaunchGroup,
+    raw: OperationSlices,
+) -> OperationKind {
     let (executor, executor_error) = executor(framework, &group.executor, raw.group_executor.unwrap_or_default());
     let infos = &group.task_group.tasks;
     let tasks = infos.iter().zip(raw.group_task_infos).map(|(info, raw)| {
@@ -149,7 +157,8 @@ fn kill_policy_error(info: &v1::TaskInfo) -> Option<String> {
 }
 
 fn command_error(info: &v1::TaskInfo) -> Option<String> {
-    let variables = info.command.iter().filter_map(|command| command.environment.as_ref()).flat_map(|env| &env.variables);
+    let variables =
+        info.command.iter().filter_map(|command| command.environment.as_ref()).flat_map(|env| &env.variables);
     for variable in variables {
         if variable.name.is_empty() || variable.name.contains(['=', '\0']) {
             return Some(format!("Environment variable '{}' is not a name", resources::printable(&variable.name)));
@@ -179,16 +188,15 @@ fn missing_health_check_type(info: &v1::TaskInfo) -> Option<v1::health_check::Ty
 fn health_check_error(info: &v1::TaskInfo) -> Option<String> {
     use v1::health_check::Type;
     let check = info.health_check.as_ref()?;
-    let kind = check
-        .r#type
-        .and_then(|number| Type::try_from(number).ok())
-        .or_else(|| missing_health_check_type(info));
+    let kind = check.r#type.and_then(|number| Type::try_from(number).ok()).or_else(|| missing_health_check_type(info));
     let missing = |field: &str, kind: &str| Some(format!("Expecting '{field}' to be set for {kind} health check"));
     let wrong = match kind {
         None | Some(Type::Unknown) => Some("HealthCheck must specify 'type'".to_owned()),
         Some(Type::Command) => match &check.command {
             None => missing("command", "COMMAND"),
-            Some(command) if command.value.is_none() => Some("Command health check must contain 'shell command' or 'executable path'".to_owned()),
+            Some(command) if command.value.is_none() => {
+                Some("Command health check must contain 'shell command' or 'executable path'".to_owned())
+            }
             Some(_) => None,
         },
         Some(Type::Http) => match &check.http {
@@ -228,7 +236,9 @@ fn check_error(info: &v1::TaskInfo) -> Option<String> {
     let wrong = match check.r#type.and_then(|number| Type::try_from(number).ok()) {
         None => Some("CheckInfo must specify 'type'".to_owned()),
         Some(Type::Unknown) => Some("'UNKNOWN' is not a valid check type".to_owned()),
-        Some(Type::Command) if check.command.is_none() => Some("Expecting 'command' to be set for COMMAND check".to_owned()),
+        Some(Type::Command) if check.command.is_none() => {
+            Some("Expecting 'command' to be set for COMMAND check".to_owned())
+        }
         Some(Type::Http) if check.http.is_none() => Some("Expecting 'http' to be set for HTTP check".to_owned()),
         Some(Type::Tcp) if check.tcp.is_none() => Some("Expecting 'tcp' to be set for TCP check".to_owned()),
         Some(_) => None,
@@ -241,7 +251,9 @@ fn check_error(info: &v1::TaskInfo) -> Option<String> {
 }
 
 fn seconds_error(field: &str, seconds: Option<f64>) -> Option<String> {
-    seconds.filter(|seconds| seconds.is_nan() || *seconds < 0.0).map(|_| format!("Expecting '{field}' to be non-negative"))
+    seconds
+        .filter(|seconds| seconds.is_nan() || *seconds < 0.0)
+        .map(|_| format!("Expecting '{field}' to be non-negative"))
 }
 
 /// Limits are for cpus and mem, at least the request, or infinite.
@@ -250,7 +262,10 @@ fn limits_error(info: &v1::TaskInfo) -> Option<String> {
     limits.sort_by(|left, right| left.0.cmp(right.0));
     for (name, limit) in limits {
         if !matches!(name.as_str(), "cpus" | "mem") {
-            return Some(format!("Task limits may only be set for cpus and mem, not for '{}'", resources::printable(name)));
+            return Some(format!(
+                "Task limits may only be set for cpus and mem, not for '{}'",
+                resources::printable(name)
+            ));
         }
         let request: f64 = info
             .resources
@@ -302,8 +317,12 @@ fn executor_error(framework: &FrameworkId, info: &v1::ExecutorInfo) -> Option<St
         return Some("ExecutorInfo's 'shutdown_grace_period' must be non-negative".to_owned());
     }
     match info.r#type.and_then(|number| Type::try_from(number).ok()) {
-        Some(Type::Default) if info.command.is_some() => Some("'ExecutorInfo.command' must not be set for 'DEFAULT' executor".to_owned()),
-        Some(Type::Custom) if info.command.is_none() => Some("'ExecutorInfo.command' must be set for 'CUSTOM' executor".to_owned()),
+        Some(Type::Default) if info.command.is_some() => {
+            Some("'ExecutorInfo.command' must not be set for 'DEFAULT' executor".to_owned())
+        }
+        Some(Type::Custom) if info.command.is_none() => {
+            Some("'ExecutorInfo.command' must be set for 'CUSTOM' executor".to_owned())
+        }
         // Without a type it is a custom one, as before there were types.
         None if info.command.is_none() => Some("'ExecutorInfo.command' must be set for 'CUSTOM' executor".to_owned()),
         _ => None,
@@ -316,7 +335,8 @@ fn group_executor_error(info: &v1::ExecutorInfo) -> Option<String> {
         Some(Type::Default | Type::Custom) => {}
         _ => return Some("Executor type must be 'DEFAULT' or 'CUSTOM' for LAUNCH_GROUP operation".to_owned()),
     }
-    let docker = info.container.as_ref().is_some_and(|container| container.r#type == i32::from(container_info::Type::Docker));
+    let docker =
+        info.container.as_ref().is_some_and(|container| container.r#type == i32::from(container_info::Type::Docker));
     docker.then(|| "Docker ContainerInfo is not supported on the executor of a task group".to_owned())
 }
 
@@ -410,7 +430,9 @@ mod tests {
 
     #[test]
     fn the_framework_id_and_the_health_check_type_are_filled_in_and_unknown_fields_stay() {
-        let spec = read(r#""executor":{"executor_id":{"value":"e"},"command":{"value":"x"}},"health_check":{"tcp":{"port":1}}"#);
+        let spec = read(
+            r#""executor":{"executor_id":{"value":"e"},"command":{"value":"x"}},"health_check":{"tcp":{"port":1}}"#,
+        );
         assert_eq!(spec.invalid, None);
         let info = v1::TaskInfo::decode(spec.body.clone()).unwrap();
         assert_eq!(info.health_check.unwrap().r#type, Some(v1::health_check::Type::Tcp.into()));
@@ -442,7 +464,8 @@ mod tests {
     }
 
     fn accept(operations: &str) -> Vec<Operation> {
-        let text = format!(r#"{{"type":"ACCEPT","framework_id":{{"value":"f"}},"accept":{{"operations":[{operations}]}}}}"#);
+        let text =
+            format!(r#"{{"type":"ACCEPT","framework_id":{{"value":"f"}},"accept":{{"operations":[{operations}]}}}}"#);
         let bytes = json::decode_to_bytes("mesos.v1.scheduler.Call", text.as_bytes()).unwrap();
         let call = v1::scheduler::Call::decode(bytes.clone()).unwrap();
         super::operations(&"f".into(), &call.accept.unwrap().operations, wire::accept_operations(&bytes).unwrap())
@@ -450,7 +473,9 @@ mod tests {
 
     #[test]
     fn operations_that_are_not_launches_keep_their_name_and_id() {
-        let found = accept(r#"{"type":"RESERVE","id":{"value":"op"},"reserve":{}},{"type":"CREATE_DISK"},{"type":"LAUNCH"},{}"#);
+        let found = accept(
+            r#"{"type":"RESERVE","id":{"value":"op"},"reserve":{}},{"type":"CREATE_DISK"},{"type":"LAUNCH"},{}"#,
+        );
         assert_eq!(found[0], Operation { id: Some("op".into()), kind: OperationKind::Other("RESERVE".into()) });
         assert_eq!(found[1].kind, OperationKind::Other("CREATE_DISK".into()));
         assert_eq!(found[2].kind, OperationKind::Launch(vec![]));

@@ -116,7 +116,7 @@ async fn commit_framework(ports: &mesos_runtime::shell::Ports, stream: u128) -> 
     let changes = vec![codec::encode_row(&RowChange::Put(Row::Framework(row))).unwrap()];
     let commit = Commit {
         service: "registry",
-        fence: acquired.fence.clone(),
+        fence: acquired.fence,
         batch: Uuid::new_v4(),
         changes: changes.clone(),
         peer_cursor: 0,

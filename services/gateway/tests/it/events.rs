@@ -49,7 +49,9 @@ async fn an_error_is_the_last_event_and_the_registry_is_not_told_of_it() {
     let world = world().await;
     let mut client = world.subscribe().await;
     let stream = world.subscription().1;
-    world.tell("f", stream, vec![StreamEvent::Error("Framework failed over".into()), StreamEvent::Rescind("o".into())]).await;
+    world
+        .tell("f", stream, vec![StreamEvent::Error("Framework failed over".into()), StreamEvent::Rescind("o".into())])
+        .await;
     assert_eq!(client.event().await["type"], "SUBSCRIBED");
     assert_eq!(client.event().await["error"]["message"], "Framework failed over");
     assert_eq!(client.next().await, None);

@@ -24,7 +24,9 @@ fn call(text: &str) -> Call {
 
 const REVIVE: &str = r#"{"type":"REVIVE","framework_id":{"value":"f"}}"#;
 
-async fn connected(world: &World) -> (mpsc::Sender<Call>, tonic::Response<tonic::Streaming<mesos_proto::v1::scheduler::Event>>) {
+async fn connected(
+    world: &World,
+) -> (mpsc::Sender<Call>, tonic::Response<tonic::Streaming<mesos_proto::v1::scheduler::Event>>) {
     drop(world.subscribe().await);
     let (calls, sent) = mpsc::channel(8);
     calls.send(call(SUBSCRIBE)).await.unwrap();

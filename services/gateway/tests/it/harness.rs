@@ -25,24 +25,24 @@ use mesos_runtime::{
 use mesos_store::embedded::EmbeddedStore;
 use tokio_util::sync::CancellationToken;
 
-pub const SUBSCRIBE: &str = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n"}}}"#;
+pub(crate) const SUBSCRIBE: &str = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n"}}}"#;
 
-pub type Registry = Arc<dyn Fn(&Call<RegistryCall>) -> Answer + Send + Sync>;
-pub type Allocator = Arc<dyn Fn(&Call<AllocatorCall>) -> Answer + Send + Sync>;
+pub(crate) type Registry = Arc<dyn Fn(&Call<RegistryCall>) -> Answer + Send + Sync>;
+pub(crate) type Allocator = Arc<dyn Fn(&Call<AllocatorCall>) -> Answer + Send + Sync>;
 
 /// What the scripts were asked.
 #[derive(Default)]
-pub struct Asked {
-    pub registry: Mutex<Vec<Call<RegistryCall>>>,
-    pub allocator: Mutex<Vec<Call<AllocatorCall>>>,
+pub(crate) struct Asked {
+    pub(crate) registry: Mutex<Vec<Call<RegistryCall>>>,
+    pub(crate) allocator: Mutex<Vec<Call<AllocatorCall>>>,
 }
 
-pub struct World {
-    pub address: SocketAddr,
-    pub ports: Ports,
-    pub asked: Arc<Asked>,
-    pub stop: CancellationToken,
-    pub served: tokio::task::JoinHandle<()>,
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    pub(crate) ports: Ports,
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) served: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for World {
@@ -51,24 +51,28 @@ impl Drop for World {
     }
 }
 
-pub fn ports() -> Ports {
-    Ports { bus: Arc::new(MemoryBus::new()), store: Arc::new(EmbeddedStore::in_memory()), subjects: Subjects::new("test") }
+pub(crate) fn ports() -> Ports {
+    Ports {
+        bus: Arc::new(MemoryBus::new()),
+        store: Arc::new(EmbeddedStore::in_memory()),
+        subjects: Subjects::new("test"),
+    }
 }
 
-pub fn options() -> GatewayOptions {
+pub(crate) fn options() -> GatewayOptions {
     GatewayOptions { port: 0, cover: Duration::ZERO, grace: Duration::from_millis(300), ..GatewayOptions::default() }
 }
 
-pub async fn bind(options: GatewayOptions, ports: &Ports) -> Bound {
+pub(crate) async fn bind(options: GatewayOptions, ports: &Ports) -> Bound {
     Gateway::bind(options, ports.clone(), Metrics::default()).await.unwrap()
 }
 
 /// A gateway whose registry takes every SUBSCRIBE as framework `f` and answers 202 to the rest.
-pub async fn world() -> World {
+pub(crate) async fn world() -> World {
     world_with(options(), Arc::new(friendly), Arc::new(|_| Answer::accepted())).await
 }
 
-pub fn friendly(call: &Call<RegistryCall>) -> Answer {
+pub(crate) fn friendly(call: &Call<RegistryCall>) -> Answer {
     match &call.what {
         RegistryCall::Subscribe { framework, .. } => {
             let framework = framework.clone().unwrap_or_else(|| "f".into());
@@ -79,7 +83,7 @@ pub fn friendly(call: &Call<RegistryCall>) -> Answer {
     }
 }
 
-pub async fn world_with(options: GatewayOptions, registry: Registry, allocator: Allocator) -> World {
+pub(crate) async fn world_with(options: GatewayOptions, registry: Registry, allocator: Allocator) -> World {
     let ports = ports();
     let asked = Arc::new(Asked::default());
     run_registry(&ports, registry, asked.clone()).await;
@@ -87,7 +91,7 @@ pub async fn world_with(options: GatewayOptions, registry: Registry, allocator: 
     start(options, ports, asked).await
 }
 
-pub async fn start(options: GatewayOptions, ports: Ports, asked: Arc<Asked>) -> World {
+pub(crate) async fn start(options: GatewayOptions, ports: Ports, asked: Arc<Asked>) -> World {
     let bound = bind(options, &ports).await;
     let address = bound.local_addr();
     let stop = CancellationToken::new();
@@ -99,7 +103,7 @@ pub async fn start(options: GatewayOptions, ports: Ports, asked: Arc<Asked>) -> 
     world
 }
 
-pub async fn run_registry(ports: &Ports, script: Registry, asked: Arc<Asked>) {
+pub(crate) async fn run_registry(ports: &Ports, script: Registry, asked: Arc<Asked>) {
     let bus = ports.bus.clone();
     let mut inbox = bus.subscribe(&ports.subjects.service("registry")).await.unwrap();
     tokio::spawn(async move {
@@ -117,7 +121,7 @@ pub async fn run_registry(ports: &Ports, script: Registry, asked: Arc<Asked>) {
     });
 }
 
-pub async fn run_allocator(ports: &Ports, script: Allocator, asked: Arc<Asked>) {
+pub(crate) async fn run_allocator(ports: &Ports, script: Allocator, asked: Arc<Asked>) {
     let bus = ports.bus.clone();
     let mut inbox = bus.subscribe(&ports.subjects.service("allocator")).await.unwrap();
     tokio::spawn(async move {
@@ -136,28 +140,28 @@ pub async fn run_allocator(ports: &Ports, script: Allocator, asked: Arc<Asked>) 
 }
 
 /// One answer, read whole.
-pub struct Reply {
-    pub parts: http::response::Parts,
-    pub body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) parts: http::response::Parts,
+    pub(crate) body: Bytes,
 }
 
 impl Reply {
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.parts.status.as_u16()
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.parts.headers.get(name)?.to_str().ok()
     }
 }
 
 impl World {
     /// Asks again until it is so; gives up after ten seconds.
-    pub async fn until<F: Future<Output = bool>>(&self, mut is_so: impl FnMut() -> F) {
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, mut is_so: impl FnMut() -> F) {
         let ask = async {
             while !is_so().await {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -166,7 +170,13 @@ impl World {
         tokio::time::timeout(Duration::from_secs(10), ask).await.expect("in time");
     }
 
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Incoming> {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Incoming> {
         let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -177,29 +187,35 @@ impl World {
         sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap()
     }
 
-    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Reply {
         let (parts, body) = self.send(method, path, headers, body).await.into_parts();
         let body = tokio::time::timeout(Duration::from_secs(10), body.collect()).await.unwrap().unwrap().to_bytes();
         Reply { parts, body }
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[], "").await
     }
 
     /// A JSON call with the stream it shows.
-    pub async fn call(&self, body: &str, stream: Option<&str>) -> Reply {
+    pub(crate) async fn call(&self, body: &str, stream: Option<&str>) -> Reply {
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend(stream.map(|stream| ("Mesos-Stream-Id", stream)));
         self.ask("POST", "/api/v1/scheduler", &headers, body.to_owned()).await
     }
 
     /// A JSON subscription.
-    pub async fn subscribe(&self) -> Client {
+    pub(crate) async fn subscribe(&self) -> Client {
         self.subscribe_as(SUBSCRIBE.to_owned(), "application/json", "application/json").await
     }
 
-    pub async fn subscribe_as(&self, body: impl Into<Bytes>, content: &str, accept: &str) -> Client {
+    pub(crate) async fn subscribe_as(&self, body: impl Into<Bytes>, content: &str, accept: &str) -> Client {
         let body = body.into();
         let headers = [("Content-Type", content), ("Accept", accept)];
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -214,7 +230,7 @@ impl World {
     }
 
     /// Which gateway and stream the last SUBSCRIBE named.
-    pub fn subscription(&self) -> (GatewayId, u128) {
+    pub(crate) fn subscription(&self) -> (GatewayId, u128) {
         let asked = self.asked.registry.lock().unwrap();
         let found = asked.iter().rev().find_map(|call| match &call.what {
             RegistryCall::Subscribe { stream, .. } => Some((call.gateway.clone(), *stream)),
@@ -224,13 +240,13 @@ impl World {
     }
 
     /// Sends events as a machine does.
-    pub async fn tell(&self, framework: &str, stream: u128, events: Vec<StreamEvent>) {
+    pub(crate) async fn tell(&self, framework: &str, stream: u128, events: Vec<StreamEvent>) {
         let gateway = self.subscription().0;
         tell(&self.ports, &gateway, framework, stream, events).await;
     }
 }
 
-pub async fn tell(ports: &Ports, gateway: &GatewayId, framework: &str, stream: u128, events: Vec<StreamEvent>) {
+pub(crate) async fn tell(ports: &Ports, gateway: &GatewayId, framework: &str, stream: u128, events: Vec<StreamEvent>) {
     let framework: FrameworkId = framework.into();
     let events: Vec<ToStream> =
         events.into_iter().map(|event| ToStream { framework: framework.clone(), stream, event }).collect();
@@ -239,8 +255,8 @@ pub async fn tell(ports: &Ports, gateway: &GatewayId, framework: &str, stream: u
 }
 
 /// The client's end of a stream.
-pub struct Client {
-    pub parts: http::response::Parts,
+pub(crate) struct Client {
+    pub(crate) parts: http::response::Parts,
     body: Incoming,
     records: recordio::Decoder,
 }
@@ -251,17 +267,18 @@ impl Client {
         Client { parts, body, records: recordio::Decoder::new(1 << 26) }
     }
 
-    pub fn stream_id(&self) -> String {
+    pub(crate) fn stream_id(&self) -> String {
         self.parts.headers["Mesos-Stream-Id"].to_str().unwrap().to_owned()
     }
 
     /// The next record; `None` when the stream ended.
-    pub async fn next(&mut self) -> Option<Bytes> {
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(record) = self.records.next() {
                 return Some(record.unwrap());
             }
-            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await.expect("an event in time");
+            let frame =
+                tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await.expect("an event in time");
             match frame {
                 Some(Ok(frame)) => self.records.push(&frame.into_data().unwrap()),
                 Some(Err(_)) | None => return None,
@@ -269,12 +286,12 @@ impl Client {
         }
     }
 
-    pub async fn json(&mut self) -> serde_json::Value {
+    pub(crate) async fn json(&mut self) -> serde_json::Value {
         serde_json::from_slice(&self.next().await.expect("an event")).unwrap()
     }
 
     /// The next event that is no HEARTBEAT.
-    pub async fn event(&mut self) -> serde_json::Value {
+    pub(crate) async fn event(&mut self) -> serde_json::Value {
         loop {
             let event = self.json().await;
             if event["type"] != "HEARTBEAT" {

@@ -5,6 +5,7 @@ mod calls;
 mod events;
 mod grpc;
 mod harness;
+mod launcher;
 mod malformed;
 mod scheduler_http;
 mod server;

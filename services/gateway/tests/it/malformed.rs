@@ -36,11 +36,17 @@ async fn garbage_is_answered_and_the_next_one_is_served() {
     ];
     for content in ["application/json", "application/x-protobuf"] {
         for body in &bodies {
-            let reply = world.ask("POST", "/api/v1/scheduler", &[("Content-Type", content), ("Mesos-Stream-Id", "x")], body.clone()).await;
+            let reply = world
+                .ask("POST", "/api/v1/scheduler", &[("Content-Type", content), ("Mesos-Stream-Id", "x")], body.clone())
+                .await;
             assert!(matches!(reply.status(), 200 | 202 | 400 | 501), "{content} {body:?}: {}", reply.status());
         }
     }
-    for bytes in [&b"GARBAGE\r\n\r\n"[..], b"POST /api/v1/scheduler HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"\x16\x03\x01\x02\x00"] {
+    for bytes in [
+        &b"GARBAGE\r\n\r\n"[..],
+        b"POST /api/v1/scheduler HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+    ] {
         let answer = raw(&world, bytes).await;
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
     }
@@ -60,7 +66,8 @@ async fn random_bytes_never_break_a_call() {
             body[at] = random.random();
         }
         let content = if random.random() { "application/json" } else { "application/x-protobuf" };
-        let reply = world.ask("POST", "/api/v1/scheduler", &[("Content-Type", content), ("Mesos-Stream-Id", "x")], body).await;
+        let reply =
+            world.ask("POST", "/api/v1/scheduler", &[("Content-Type", content), ("Mesos-Stream-Id", "x")], body).await;
         assert!(matches!(reply.status(), 200 | 202 | 400 | 406 | 501), "{}", reply.status());
     }
 }

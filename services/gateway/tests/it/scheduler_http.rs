@@ -27,12 +27,42 @@ async fn each_wrong_request_has_its_own_status_and_words() {
         ("POST", vec![json], "{", 400, "Failed to parse body into JSON: "),
         ("POST", vec![json], "", 400, "Failed to parse body into JSON: "),
         ("POST", vec![json], "[]", 400, "Failed to convert JSON into Call protobuf: "),
-        ("POST", vec![json], r#"{"type":"REVIVE","framework_id":5}"#, 400, "Failed to convert JSON into Call protobuf: "),
-        ("POST", vec![("Content-Type", "application/x-protobuf")], "\u{7f}\u{7f}", 400, "Failed to parse body into Call protobuf"),
+        (
+            "POST",
+            vec![json],
+            r#"{"type":"REVIVE","framework_id":5}"#,
+            400,
+            "Failed to convert JSON into Call protobuf: ",
+        ),
+        (
+            "POST",
+            vec![("Content-Type", "application/x-protobuf")],
+            "\u{7f}\u{7f}",
+            400,
+            "Failed to parse body into Call protobuf",
+        ),
         ("POST", vec![json], "{}", 400, "Failed to validate scheduler::Call: Expecting 'type' to be present"),
-        ("POST", vec![json], r#"{"type":"SUBSCRIBE"}"#, 400, "Failed to validate scheduler::Call: Expecting 'subscribe'"),
-        ("POST", vec![json], r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"name":"n"}}}"#, 400, "framework_info.user"),
-        ("POST", vec![json], r#"{"type":"REVIVE"}"#, 400, "Failed to validate scheduler::Call: Expecting 'framework_id'"),
+        (
+            "POST",
+            vec![json],
+            r#"{"type":"SUBSCRIBE"}"#,
+            400,
+            "Failed to validate scheduler::Call: Expecting 'subscribe'",
+        ),
+        (
+            "POST",
+            vec![json],
+            r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"name":"n"}}}"#,
+            400,
+            "framework_info.user",
+        ),
+        (
+            "POST",
+            vec![json],
+            r#"{"type":"REVIVE"}"#,
+            400,
+            "Failed to validate scheduler::Call: Expecting 'framework_id'",
+        ),
         ("POST", vec![json], r#"{"type":"KILL","framework_id":{"value":"f"}}"#, 400, "Expecting 'kill'"),
         (
             "POST",
@@ -52,7 +82,13 @@ async fn each_wrong_request_has_its_own_status_and_words() {
         ("POST", vec![json, stream], SUBSCRIBE, 400, "should not include the 'Mesos-Stream-Id'"),
         ("POST", vec![json, accept_html, stream], revive, 202, ""),
         ("POST", vec![json, stream], r#"{"type":"UNKNOWN","framework_id":{"value":"f"}}"#, 501, ""),
-        ("POST", vec![json, stream], r#"{"type":"ACCEPT_INVERSE_OFFERS","framework_id":{"value":"f"},"accept_inverse_offers":{}}"#, 202, ""),
+        (
+            "POST",
+            vec![json, stream],
+            r#"{"type":"ACCEPT_INVERSE_OFFERS","framework_id":{"value":"f"},"accept_inverse_offers":{}}"#,
+            202,
+            "",
+        ),
         (
             "POST",
             vec![json, stream],
@@ -158,7 +194,10 @@ async fn a_refused_subscription_is_a_stream_with_one_error() {
     let mut client = world.subscribe().await;
     assert_eq!(client.parts.status, 200);
     let event = client.json().await;
-    assert_eq!((event["type"].as_str(), event["error"]["message"].as_str()), (Some("ERROR"), Some("Framework has been removed")));
+    assert_eq!(
+        (event["type"].as_str(), event["error"]["message"].as_str()),
+        (Some("ERROR"), Some("Framework has been removed"))
+    );
     assert_eq!(client.next().await, None);
     let both = SUBSCRIBE.replace(r#""name":"n""#, r#""name":"n","roles":["a"]"#);
     let mut client = world.subscribe_as(both, "application/json", "application/json").await;

@@ -1,6 +1,6 @@
 //! The port, health, and the end.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use mesos_gateway::{Gateway, GatewayOptions};
 use mesos_runtime::telemetry::Metrics;
@@ -43,5 +43,38 @@ async fn a_stopping_gateway_ends_its_streams_and_does_not_call_them_closed() {
     assert!(tokio::net::TcpStream::connect(world.address).await.is_err());
     let asked = world.asked.registry.lock().unwrap();
     assert!(!asked.iter().any(|call| matches!(call.what, mesos_core::message::RegistryCall::Closed { .. })));
-    drop(Arc::clone(&world.asked));
+}
+
+#[tokio::test]
+async fn an_agent_speaks_over_its_link_and_is_kept_to_its_own_subjects() {
+    use mesos_bus::{LinkBus, LinkOptions};
+    use mesos_ports::bus::Bus as _;
+    let world = world().await;
+    let address = world.address.to_string();
+    let options = LinkOptions { agent_id: "l-S1".into(), instance: "i".into(), ..LinkOptions::default() };
+    let link = LinkBus::connect(vec![address.clone()], options.clone()).await.unwrap();
+    let subjects = &world.ports.subjects;
+    let mut own = link.subscribe(&subjects.agent("l-S1")).await.unwrap();
+    world.ports.bus.publish(&subjects.agent("l-S1"), Vec::new(), "order".into()).await.unwrap();
+    assert_eq!(futures::StreamExt::next(&mut own).await.unwrap().payload, "order");
+    assert!(link.subscribe(&subjects.agent("l-S2")).await.is_err());
+    assert!(link.request(&subjects.agent("l-S2"), Vec::new(), "x".into(), Duration::from_secs(1)).await.is_err());
+    let elsewhere = LinkOptions { cluster: "elsewhere".into(), ..options };
+    let Err(error) = LinkBus::connect(vec![address], elsewhere).await else { panic!("admitted") };
+    assert!(error.to_string().contains("--cluster=default"), "{error}");
+}
+
+#[tokio::test]
+async fn larger_answers_are_packed_for_those_who_ask_and_streams_never_are() {
+    let world = world().await;
+    let gzip = ("Accept-Encoding", "gzip");
+    // Gauges come with the first look at the copy.
+    world.until(|| async { world.get("/metrics").await.body.len() >= 2048 }).await;
+    assert_eq!(world.get("/metrics").await.header("Content-Encoding"), None);
+    assert_eq!(world.ask("GET", "/metrics", &[gzip], "").await.header("Content-Encoding"), Some("gzip"));
+    assert_eq!(world.ask("GET", "/ready", &[gzip], "").await.header("Content-Encoding"), None);
+    drop(world.subscribe().await);
+    let headers = [gzip, ("Content-Type", "application/json")];
+    let stream = world.send("POST", "/api/v1/scheduler", &headers, crate::harness::SUBSCRIBE).await;
+    assert_eq!((stream.status().as_u16(), stream.headers().get("Content-Encoding")), (200, None));
 }
