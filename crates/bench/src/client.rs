@@ -185,8 +185,11 @@ async fn read_http(mut answer: reqwest::Response, events: mpsc::UnboundedSender<
         while let Some(record) = decoder.next() {
             let event = record.map_err(anyhow::Error::from).and_then(|record| Ok(scheduler::Event::decode(record)?));
             match event {
-                Ok(event) if events.send(Arrived { at, event }).is_err() => return,
-                Ok(_) => {}
+                Ok(event) => {
+                    if events.send(Arrived { at, event }).is_err() {
+                        return;
+                    }
+                }
                 Err(error) => return note(&errors, format!("an event cannot be read: {error}")),
             }
         }

@@ -435,7 +435,11 @@ impl<S: Service> Shell<S> {
         if self.is_stopping() {
             tracing::info!(service = S::NAME, why, "no longer leading");
         } else {
+            if self.driver.is_stopping() {
+            tracing::info!(service = S::NAME, "handing over");
+        } else {
             tracing::warn!(service = S::NAME, why, "no longer leading");
+        }
         }
         self.metrics.leading.set(0);
         for task in self.leading.take().into_iter().flatten() {

@@ -245,6 +245,8 @@ impl Host {
             }
             // It was told to stop.
             Happening::Following(_) if self.cancel.is_cancelled() => {}
+            // It was asked to stop.
+            Happening::Following(_) if self.cancel.is_cancelled() => {}
             Happening::Following(why) => {
                 // Without its checkpoint an agent must not act; its tasks go on, and its next start finds them.
                 tracing::error!(why, "the checkpoint cannot be written; the agent stops");

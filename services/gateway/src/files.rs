@@ -96,7 +96,8 @@ impl SandboxFiles {
         let sealed = envelope::seal(kind::FILES, request);
         let payload = sealed.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         let subject = self.subjects.agent_files(agent.as_str());
-        let message = self.bus.request(&subject, Vec::new(), payload, TIMEOUT).await.map_err(|error| away(agent, &error))?;
+        let message =
+            self.bus.request(&subject, Vec::new(), payload, TIMEOUT).await.map_err(|error| away(agent, &error))?;
         match envelope::open(kind::FILES_ANSWER, &message.payload) {
             Ok(FilesAnswer::Error { status, text }) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -118,7 +119,9 @@ fn confused(agent: &AgentId) -> Refusal {
 fn away(agent: &AgentId, error: &BusError) -> Refusal {
     tracing::debug!(%agent, %error, "files were not to be had");
     let text = match error {
-        BusError::NoResponders(_) => format!("agent {agent} is not there at present; its files can be read when it is back"),
+        BusError::NoResponders(_) => {
+            format!("agent {agent} is not there at present; its files can be read when it is back")
+        }
         BusError::Timeout { .. } => format!("agent {agent} does not answer; try again"),
         BusError::Unavailable(_) | BusError::Refused(_) => "agents cannot be reached at present; try again".to_owned(),
     };

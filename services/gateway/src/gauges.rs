@@ -45,7 +45,11 @@ pub(crate) async fn keep(reads: Arc<Reads>) {
         registry.register("resources", "amounts of all active agents; mem and disk in MiB", gauges.resources.clone());
         registry.register("offers", "offers that this gateway delivered and that are out", gauges.offers.clone());
         registry.register("view_version", "changes applied to the copy for reads", gauges.version.clone());
-        registry.register("registry_seq", "last applied entry of the registry's change stream", gauges.registry_seq.clone());
+        registry.register(
+            "registry_seq",
+            "last applied entry of the registry's change stream",
+            gauges.registry_seq.clone(),
+        );
         registry.register("followers", "open streams of changes, by kind", gauges.followers.clone());
     });
     let mut tick = tokio::time::interval(EVERY);

@@ -49,11 +49,7 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .route("/redirect", get(redirect))
         .with_state(reads.clone());
     // `/health`, with and without the prefix, is the server's own.
-    Router::new()
-        .merge(both.clone())
-        .nest("/master", both)
-        .route("/metrics/snapshot", get(metrics))
-        .with_state(reads)
+    Router::new().merge(both.clone()).nest("/master", both).route("/metrics/snapshot", get(metrics)).with_state(reads)
 }
 
 async fn shared(
@@ -64,8 +60,8 @@ async fn shared(
     render: impl FnOnce(&Cluster, &Frame) -> Value + Send + 'static,
 ) -> Answer {
     loaded(reads)?;
-    let frame = reads.frame();
-    let rendered = reads.answers.shared(key, move |cluster| reply::json(&render(cluster, &frame))).await?;
+    let door = reads.clone();
+    let rendered = reads.answers.shared(key, move |cluster| reply::json(&render(cluster, &door.frame()))).await?;
     reply::send_json(headers, params, rendered).await
 }
 
@@ -76,8 +72,8 @@ async fn own(
     render: impl FnOnce(&Cluster, &Frame) -> Value + Send + 'static,
 ) -> Answer {
     loaded(reads)?;
-    let frame = reads.frame();
-    let rendered = reads.answers.compute(move |cluster| reply::json(&render(cluster, &frame))).await?;
+    let door = reads.clone();
+    let rendered = reads.answers.compute(move |cluster| reply::json(&render(cluster, &door.frame()))).await?;
     reply::send_json(headers, params, rendered).await
 }
 
@@ -106,7 +102,9 @@ async fn roles(State(reads): Door, params: Params, headers: HeaderMap) -> Answer
 
 async fn slaves(State(reads): Door, params: Params, headers: HeaderMap) -> Answer {
     match params.get("slave_id").map(str::to_owned) {
-        None => shared(&reads, "/slaves", &headers, &params, |cluster, frame| documents::slaves(cluster, frame, None)).await,
+        None => {
+            shared(&reads, "/slaves", &headers, &params, |cluster, frame| documents::slaves(cluster, frame, None)).await
+        }
         Some(id) => {
             own(&reads, &headers, &params, move |cluster, frame| documents::slaves(cluster, frame, Some(&id))).await
         }
@@ -173,8 +171,8 @@ async fn version(params: Params) -> Answer {
 }
 
 async fn metrics(State(reads): Door, params: Params, headers: HeaderMap) -> Answer {
-    let frame = reads.frame();
-    let render = move |cluster: &Cluster| reply::json(&documents::metrics(cluster, &frame));
+    let door = reads.clone();
+    let render = move |cluster: &Cluster| reply::json(&documents::metrics(cluster, &door.frame()));
     let rendered = reads.answers.shared("/metrics/snapshot", render).await?;
     reply::send_json(&headers, &params, rendered).await
 }

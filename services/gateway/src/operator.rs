@@ -28,11 +28,12 @@ use mesos_model::{FrameworkId, TaskId};
 use mesos_proto::{
     json::{self, Defaults, JsonError},
     prost::{Message, Name},
-    recordio, validate,
+    recordio,
     v1::{
         self,
         master::{Call, Response as Reply, call::Type, response},
     },
+    validate,
 };
 
 use crate::{
@@ -104,9 +105,9 @@ async fn answer(reads: &Arc<Reads>, headers: &HeaderMap, context: Context, body:
         Outcome::Done(status) => Ok(status.into_response()),
         Outcome::Reply(reply) => Ok(reply::body(form.content_type(), form.write(&*reply))),
         Outcome::Read(kind) => {
-            let frame = reads.frame();
+            let door = reads.clone();
             let key = format!("/api/v1 {} {}", kind.as_str_name(), form.content_type());
-            let render = move |cluster: &Cluster| form.write(&read(kind, cluster, &frame));
+            let render = move |cluster: &Cluster| form.write(&read(kind, cluster, &door.frame()));
             let rendered = reads.answers.shared(&key, render).await?;
             Ok(reply::send(headers, form.content_type(), rendered).await)
         }
@@ -145,9 +146,9 @@ fn accepted(headers: &HeaderMap) -> Result<Form, Refusal> {
     }
     let takes = |wanted: &str| {
         let ranges = values.iter().flat_map(|value| value.split(','));
-        ranges.map(|range| range.split(';').next().unwrap_or_default().trim()).any(|range| {
-            range == "*/*" || range == "application/*" || range == wanted
-        })
+        ranges
+            .map(|range| range.split(';').next().unwrap_or_default().trim())
+            .any(|range| range == "*/*" || range == "application/*" || range == wanted)
     };
     match (takes(JSON), takes(PROTOBUF)) {
         (true, _) => Ok(Form::Json),
@@ -162,7 +163,9 @@ fn accepted(headers: &HeaderMap) -> Result<Form, Refusal> {
 fn subscribe(reads: &Arc<Reads>, form: Form) -> Response {
     let mut events = stream::open(reads);
     let records = futures::stream::poll_fn(move |context| {
-        events.poll_recv(context).map(|event| event.map(|event| Ok::<_, Infallible>(recordio::encode(&form.write(&event)))))
+        events
+            .poll_recv(context)
+            .map(|event| event.map(|event| Ok::<_, Infallible>(recordio::encode(&form.write(&event)))))
     });
     ([(header::CONTENT_TYPE, form.content_type())], Body::from_stream(records)).into_response()
 }
@@ -205,7 +208,8 @@ pub(crate) async fn outcome(reads: &Arc<Reads>, call: &Call, context: Context) -
         }),
         // Mesos's levels are those of glog; what is logged here is chosen by `--log-level`.
         Type::GetLoggingLevel => reply(response::Type::GetLoggingLevel, &|reply| {
-            reply.get_logging_level = Some(response::GetLoggingLevel { level: u32::from(tracing::enabled!(tracing::Level::DEBUG)) });
+            reply.get_logging_level =
+                Some(response::GetLoggingLevel { level: u32::from(tracing::enabled!(tracing::Level::DEBUG)) });
         }),
         Type::GetMaster => reply(response::Type::GetMaster, &|reply| {
             let started = reads.facts.started.as_seconds();
@@ -220,7 +224,8 @@ pub(crate) async fn outcome(reads: &Arc<Reads>, call: &Call, context: Context) -
         Type::ReadFile => read_file(reads, call).await,
         Type::Unknown => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "UNKNOWN is no call")),
         kind => {
-            let text = unsupported::reason(kind).unwrap_or_else(|| format!("{} is not a call of its own here", kind.as_str_name()));
+            let text = unsupported::reason(kind)
+                .unwrap_or_else(|| format!("{} is not a call of its own here", kind.as_str_name()));
             Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, text))
         }
     }

@@ -80,8 +80,8 @@ async fn shared(
     render: impl FnOnce(&Cluster, &Frame) -> Value + Send + 'static,
 ) -> Answer {
     crate::legacy::loaded(reads)?;
-    let frame = reads.frame();
-    let rendered = reads.answers.shared(key, move |copy| reply::json(&render(copy, &frame))).await?;
+    let door = reads.clone();
+    let rendered = reads.answers.shared(key, move |copy| reply::json(&render(copy, &door.frame()))).await?;
     Ok(reply::send(headers, reply::JSON, rendered).await)
 }
 
@@ -114,7 +114,9 @@ fn tasks_query(params: &Params) -> Result<TasksQuery, Refusal> {
     let state = params.get("state").map(|name| {
         let known = TaskState::ALL.into_iter().find(|state| state.name() == name);
         let shown: String = name.escape_debug().take(40).collect();
-        known.ok_or_else(|| Refusal::bad(format!("Failed to parse state: '{shown}' is no state, for example TASK_RUNNING")))
+        known.ok_or_else(|| {
+            Refusal::bad(format!("Failed to parse state: '{shown}' is no state, for example TASK_RUNNING"))
+        })
     });
     Ok(TasksQuery {
         limit: params.number("limit", "100")?.unwrap_or(TASKS_DEFAULT).min(TASKS_MAX),

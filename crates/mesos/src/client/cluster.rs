@@ -271,7 +271,7 @@ impl StatsView {
             if name == "gpus" && of(&self.total) == 0.0 {
                 continue;
             }
-            let unit = if matches!(name, "mem" | "disk") { " MB" } else { "" };
+            let unit = if matches!(name, "mem" | "disk") { " (MB)" } else { "" };
             text.push_str(&format!("{name} {:.1} {label} usage (percent of total)\n", of(&self.used_percent)));
             text.push_str(&format!("{name}_total {} {label} in the cluster{unit}\n", number(of(&self.total))));
             text.push_str(&format!("{name}_used {} {label} held by tasks{unit}\n", number(of(&self.used))));

@@ -97,7 +97,8 @@ fn table<L: Line>(wide: bool, lines: &[L]) -> String {
 pub(crate) fn amount(resources: &[v1::Resource], name: &str) -> f64 {
     let named = resources.iter().filter(|resource| resource.name == name);
     let sum: f64 = named.filter_map(|resource| Some(resource.scalar.as_ref()?.value)).sum();
-    (sum * 1000.0).round() / 1000.0
+    // An empty sum is -0, which JSON would show.
+    (sum * 1000.0).round() / 1000.0 + 0.0
 }
 
 /// A number without needless zeros.

@@ -49,7 +49,7 @@ pub(crate) fn claim(dir: &Path, role: &str) -> Result<Instance, String> {
         Err((mut file, Errno::EWOULDBLOCK)) => {
             let pid = read(&mut file).map(|(pid, _)| format!(" (pid {pid})")).unwrap_or_default();
             Err(format!(
-                "--work-dir {}: a {role} runs on it already{pid}; choose another one, or end it with `mesos {role} --terminate --work-dir={}`",
+                "--work-dir {}: its {role} runs already{pid}; choose another one, or end it with `mesos {role} --terminate --work-dir={}`",
                 dir.display(),
                 dir.display()
             ))
@@ -133,7 +133,7 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         let master = claim(&dir, "master").unwrap();
         let line = claim(&dir, "master").unwrap_err();
-        assert!(line.contains(&format!("a master runs on it already (pid {})", std::process::id())), "{line}");
+        assert!(line.contains(&format!("its master runs already (pid {})", std::process::id())), "{line}");
         let _agent = claim(&dir, "agent").unwrap();
         drop(master);
         assert!(end(&dir, "master").unwrap_err().starts_with("no master runs on "));

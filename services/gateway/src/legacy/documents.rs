@@ -37,7 +37,9 @@ fn sorted<'a>(frameworks: impl Iterator<Item = &'a Arc<FrameworkRow>>) -> Vec<&'
     frameworks
 }
 
-fn tasks_by_framework<'a>(tasks: impl Iterator<Item = &'a Arc<TaskView>>) -> HashMap<&'a FrameworkId, Vec<&'a TaskView>> {
+fn tasks_by_framework<'a>(
+    tasks: impl Iterator<Item = &'a Arc<TaskView>>,
+) -> HashMap<&'a FrameworkId, Vec<&'a TaskView>> {
     let mut by_framework: HashMap<_, Vec<&TaskView>> = HashMap::new();
     for task in tasks {
         by_framework.entry(&task.row.framework).or_default().push(task);
@@ -93,7 +95,8 @@ impl<'a> Lists<'a> {
 
     fn executors(&self, row: &FrameworkRow, cluster: &Cluster) -> Value {
         let launches = self.launches.get(&row.id).into_iter().flatten();
-        let own = launches.filter(|launch| cluster.bodies.get(&launch.launch).is_some_and(|body| body.executor.is_some()));
+        let own =
+            launches.filter(|launch| cluster.bodies.get(&launch.launch).is_some_and(|body| body.executor.is_some()));
         own.map(|launch| {
             json!({
                 "executor_id": launch.executor,

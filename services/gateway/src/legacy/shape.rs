@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mesos_core::row::{AgentRow, AgentState, Capabilities, FrameworkRow, FrameworkState};
-use mesos_model::{Resource, Resources, TaskState, TaskStatus, Time, Value as Amount, attribute::AttributeValue, resources_text};
+use mesos_model::{
+    Resource, Resources, TaskState, TaskStatus, Time, Value as Amount, attribute::AttributeValue, resources_text,
+};
 use mesos_proto::{
     json,
     prost::{Message, Name},
@@ -37,7 +39,11 @@ impl Serialize for Bundle<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut sums: BTreeMap<String, Amount> = BTreeMap::new();
         for resource in self.0 {
-            let name = if resource.is_revocable() { format!("{}_revocable", resource.name) } else { resource.name.to_string() };
+            let name = if resource.is_revocable() {
+                format!("{}_revocable", resource.name)
+            } else {
+                resource.name.to_string()
+            };
             match (sums.get_mut(&name), &resource.value) {
                 (Some(Amount::Scalar(sum)), Amount::Scalar(milli)) => *sum += milli,
                 (Some(Amount::Ranges(sum)), Amount::Ranges(ranges)) => {

@@ -64,7 +64,10 @@ async fn the_state_is_what_mesos_dns_and_exporters_read() {
     let state = fetch(&rig, "/state").await;
     assert_eq!(state["leader"], "master@10.0.0.1:5050");
     assert_eq!(state["pid"], "master@10.0.0.1:5050");
-    assert_eq!(state["leader_info"], json!({"id": "gw", "pid": "master@10.0.0.1:5050", "port": 5050, "hostname": "localhost"}));
+    assert_eq!(
+        state["leader_info"],
+        json!({"id": "gw", "pid": "master@10.0.0.1:5050", "port": 5050, "hostname": "localhost"})
+    );
     assert_eq!(state["slaves"], json!([the_agent()]));
     assert_eq!(
         [&state["activated_slaves"], &state["deactivated_slaves"], &state["unreachable_slaves"]],
@@ -73,7 +76,19 @@ async fn the_state_is_what_mesos_dns_and_exporters_read() {
     for empty in ["recovered_slaves", "completed_frameworks", "orphan_tasks", "unregistered_frameworks"] {
         assert_eq!(state[empty], json!([]), "{empty}");
     }
-    for key in ["version", "git_sha", "build_date", "build_time", "build_user", "start_time", "elected_time", "id", "hostname", "cluster", "flags"] {
+    for key in [
+        "version",
+        "git_sha",
+        "build_date",
+        "build_time",
+        "build_user",
+        "start_time",
+        "elected_time",
+        "id",
+        "hostname",
+        "cluster",
+        "flags",
+    ] {
         assert!(state.get(key).is_some(), "{key}");
     }
     let sums = json!({"cpus": 0.5, "mem": 128, "disk": 0, "gpus": 0});
@@ -117,7 +132,8 @@ async fn a_task_that_ended_moves_to_the_completed_ones() {
     assert_eq!((&framework["tasks"], &framework["used_resources"]["cpus"]), (&json!([]), &json!(0)));
     let completed = &framework["completed_tasks"][0];
     assert_eq!((&completed["state"], &completed["labels"][0]["key"]), (&json!("TASK_FINISHED"), &json!("team")));
-    let states: Vec<_> = completed["statuses"].as_array().unwrap().iter().map(|status| status["state"].clone()).collect();
+    let states: Vec<_> =
+        completed["statuses"].as_array().unwrap().iter().map(|status| status["state"].clone()).collect();
     assert_eq!(states, ["TASK_RUNNING", "TASK_FINISHED"]);
     let metrics = fetch(&rig, "/metrics/snapshot").await;
     assert_eq!((&metrics["master/tasks_finished"], &metrics["master/cpus_used"]), (&json!(1.0), &json!(0.0)));
@@ -138,7 +154,9 @@ async fn tasks_are_sorted_by_their_first_status_and_paged() {
     assert_eq!(ids(fetch(&rig, "/tasks?limit=2&offset=1").await), ["t4", "t3"]);
     assert_eq!(ids(fetch(&rig, "/tasks?framework_id=m-0000&task_id=t3").await), ["t3"]);
     assert_eq!(fetch(&rig, "/master/tasks?task_id=t1").await, json!({"tasks": [the_task()]}));
-    for (query, name) in [("limit=ten", "limit"), ("offset=-1", "offset"), ("order=up", "order"), ("jsonp=a(b)", "jsonp")] {
+    for (query, name) in
+        [("limit=ten", "limit"), ("offset=-1", "offset"), ("order=up", "order"), ("jsonp=a(b)", "jsonp")]
+    {
         let (status, _, body) = get_with(&rig, &format!("/tasks?{query}"), &[]).await;
         assert!(status == 400 && String::from_utf8_lossy(&body).contains(name), "{query}: {body:?}");
     }
@@ -148,15 +166,23 @@ async fn tasks_are_sorted_by_their_first_status_and_paged() {
 async fn summaries_roles_and_metrics_are_sums_of_the_same_rows() {
     let rig = Rig::with_one_of_each();
     let summary = fetch(&rig, "/state-summary").await;
-    assert_eq!((&summary["slaves"][0]["TASK_RUNNING"], &summary["slaves"][0]["framework_ids"]), (&json!(1), &json!(["m-0000"])));
-    assert_eq!((&summary["frameworks"][0]["TASK_RUNNING"], &summary["frameworks"][0]["slave_ids"]), (&json!(1), &json!(["m-S0"])));
+    assert_eq!(
+        (&summary["slaves"][0]["TASK_RUNNING"], &summary["slaves"][0]["framework_ids"]),
+        (&json!(1), &json!(["m-0000"]))
+    );
+    assert_eq!(
+        (&summary["frameworks"][0]["TASK_RUNNING"], &summary["frameworks"][0]["slave_ids"]),
+        (&json!(1), &json!(["m-S0"]))
+    );
     let roles = fetch(&rig, "/master/roles").await;
     assert_eq!(roles["roles"][0]["name"], "*");
     assert_eq!(roles["roles"][0]["frameworks"], json!(["m-0000"]));
     assert_eq!(roles["roles"][0]["allocated"]["cpus"], 0.5);
     assert_eq!((&roles["roles"][1]["name"], &roles["roles"][1]["reserved"]["cpus"]), (&json!("ads"), &json!(2)));
     let metrics = fetch(&rig, "/metrics/snapshot").await;
-    for (name, value) in [("tasks_running", 1.0), ("slaves_active", 1.0), ("cpus_total", 10.0), ("cpus_percent", 0.05), ("elected", 1.0)] {
+    for (name, value) in
+        [("tasks_running", 1.0), ("slaves_active", 1.0), ("cpus_total", 10.0), ("cpus_percent", 0.05), ("elected", 1.0)]
+    {
         assert_eq!(metrics[format!("master/{name}")], json!(value), "{name}");
     }
 }
@@ -177,7 +203,9 @@ async fn answers_go_out_as_jsonp_and_compressed() {
 #[tokio::test]
 async fn what_needs_no_cluster_is_answered_before_it_is_loaded() {
     let rig = Rig::unloaded();
-    for (path, expected) in [("/state", 503), ("/tasks", 503), ("/version", 200), ("/flags", 200), ("/master/version", 200)] {
+    for (path, expected) in
+        [("/state", 503), ("/tasks", 503), ("/version", 200), ("/flags", 200), ("/master/version", 200)]
+    {
         assert_eq!(get_with(&rig, path, &[]).await.0, expected, "{path}");
     }
     let (status, headers, _) = get_with(&rig, "/redirect", &[]).await;

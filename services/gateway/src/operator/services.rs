@@ -65,12 +65,13 @@ impl Operator for OperatorServices {
             Outcome::Done(_) => Ok(Response::new(Reply::default())),
             Outcome::Reply(reply) => Ok(Response::new(*reply)),
             Outcome::Read(kind) => {
-                let frame = self.reads.frame();
+                let door = self.reads.clone();
                 // Shared with protobuf clients of the HTTP API.
                 let key = format!("/api/v1 {} {}", kind.as_str_name(), crate::reads::reply::PROTOBUF);
-                let render = move |cluster: &Cluster| super::read(kind, cluster, &frame).encode_to_vec().into();
+                let render = move |cluster: &Cluster| super::read(kind, cluster, &door.frame()).encode_to_vec().into();
                 let rendered = self.reads.answers.shared(&key, render).await.map_err(Refusal::from)?;
-                let reply = Reply::decode(rendered.body.clone()).map_err(|error| Status::internal(error.to_string()))?;
+                let reply =
+                    Reply::decode(rendered.body.clone()).map_err(|error| Status::internal(error.to_string()))?;
                 Ok(Response::new(reply))
             }
         }
@@ -150,7 +151,11 @@ impl OperatorServices {
         agent: Option<v1::AgentId>,
     ) -> Result<Place, Refusal> {
         loaded(&self.reads)?;
-        let task = TaskId::new(task.map(|id| id.value).filter(|id| !id.is_empty()).ok_or_else(|| Refusal::bad("Expecting 'task_id' to be present"))?);
+        let task = TaskId::new(
+            task.map(|id| id.value)
+                .filter(|id| !id.is_empty())
+                .ok_or_else(|| Refusal::bad("Expecting 'task_id' to be present"))?,
+        );
         let found = match framework.filter(|id| !id.value.is_empty()) {
             Some(id) => {
                 let id = FrameworkId::new(id.value);
@@ -172,12 +177,15 @@ impl OperatorServices {
     }
 
     fn has_ended(&self, place: &Place) -> bool {
-        self.reads.view.with(|copy| copy.task(&place.framework, &place.task).is_none_or(|view| view.row.state.is_terminal()))
+        self.reads
+            .view
+            .with(|copy| copy.task(&place.framework, &place.task).is_none_or(|view| view.row.state.is_terminal()))
     }
 
     async fn read_to(self, place: Place, request: ReadRequest, sender: mpsc::Sender<Result<ReadChunk, Status>>) {
         let files = self.reads.files.clone();
-        let read = |offset, length| files.read(&place.agent, &place.framework, &place.task, &request.path, offset, length);
+        let read =
+            |offset, length| files.read(&place.agent, &place.framework, &place.task, &request.path, offset, length);
         let mut left = request.length.unwrap_or(u64::MAX);
         let mut offset = match start(&request, || read(u64::MAX / 2, 1)).await {
             Ok(offset) => offset,

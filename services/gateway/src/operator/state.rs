@@ -215,9 +215,10 @@ pub fn heartbeat() -> v1::master::Event {
     v1::master::Event { r#type: Some(event::Type::Heartbeat.into()), ..v1::master::Event::default() }
 }
 
-/// The events of a change; most changes have none or one. `cluster` is the cluster at that time or later.
+/// The events of a change; most changes have none or one. `look` gives the cluster at that time or later; it
+/// is called for the few changes whose events need it.
 #[must_use]
-pub fn events(delta: &Delta, cluster: &Cluster, frame: &Frame) -> Vec<v1::master::Event> {
+pub fn events(delta: &Delta, look: impl Fn() -> (Cluster, Frame)) -> Vec<v1::master::Event> {
     use event::Type;
     let blank = |kind: Type| v1::master::Event { r#type: Some(kind.into()), ..v1::master::Event::default() };
     match delta {
@@ -239,7 +240,8 @@ pub fn events(delta: &Delta, cluster: &Cluster, frame: &Frame) -> Vec<v1::master
             let was = before.as_ref().is_some_and(|before| before.state == AgentState::Active);
             match (was, after.state == AgentState::Active) {
                 (false, true) => {
-                    let added = event::AgentAdded { agent: agent(after, cluster, frame) };
+                    let (cluster, frame) = look();
+                    let added = event::AgentAdded { agent: agent(after, &cluster, &frame) };
                     vec![v1::master::Event { agent_added: Some(added), ..blank(Type::AgentAdded) }]
                 }
                 (true, false) => vec![agent_removed(after)],
@@ -248,7 +250,8 @@ pub fn events(delta: &Delta, cluster: &Cluster, frame: &Frame) -> Vec<v1::master
         }
         Delta::AgentForgotten(row) if row.state == AgentState::Active => vec![agent_removed(row)],
         Delta::Framework { before: None, after } => {
-            let added = event::FrameworkAdded { framework: framework(after, cluster, frame) };
+            let (cluster, frame) = look();
+            let added = event::FrameworkAdded { framework: framework(after, &cluster, &frame) };
             vec![v1::master::Event { framework_added: Some(added), ..blank(Type::FrameworkAdded) }]
         }
         Delta::Framework { before: Some(before), after } => {
@@ -256,7 +259,8 @@ pub fn events(delta: &Delta, cluster: &Cluster, frame: &Frame) -> Vec<v1::master
             if before.state == after.state && before.info == after.info && before.body == after.body {
                 return Vec::new();
             }
-            let updated = event::FrameworkUpdated { framework: framework(after, cluster, frame) };
+            let (cluster, frame) = look();
+            let updated = event::FrameworkUpdated { framework: framework(after, &cluster, &frame) };
             vec![v1::master::Event { framework_updated: Some(updated), ..blank(Type::FrameworkUpdated) }]
         }
         Delta::FrameworkRemoved(row) => {

@@ -106,13 +106,10 @@ async fn next(
         },
         _ = heartbeat.tick() => return sender.send(state::heartbeat()).await.map_err(|_| Over),
     };
-    let events = {
-        let (cluster, _) = reads.view.snapshot();
-        let frame = reads.frame();
-        batch.deltas.iter().flat_map(|delta| state::events(delta, &cluster, &frame)).collect::<Vec<_>>()
-    };
-    for event in events {
-        sender.send(event).await.map_err(|_| Over)?;
+    for delta in &batch.deltas {
+        for event in state::events(delta, || (reads.view.snapshot().0, reads.frame())) {
+            sender.send(event).await.map_err(|_| Over)?;
+        }
     }
     Ok(())
 }

@@ -83,7 +83,10 @@ async fn the_state_has_every_part_in_json_and_in_protobuf() {
     assert_eq!(task["task_id"]["value"], "t1");
     assert_eq!(task["state"], "TASK_RUNNING");
     assert_eq!(task["labels"]["labels"][0], json!({"key": "team", "value": "core"}));
-    assert_eq!(task["statuses"][0]["container_status"]["network_infos"][0]["ip_addresses"][0]["ip_address"], "172.17.0.2");
+    assert_eq!(
+        task["statuses"][0]["container_status"]["network_infos"][0]["ip_addresses"][0]["ip_address"],
+        "172.17.0.2"
+    );
     assert!(task.get("executor_id").is_none());
     let agent = &state["get_agents"]["agents"][0];
     assert_eq!(agent["agent_info"]["id"]["value"], "m-S0");
@@ -114,13 +117,17 @@ async fn next(records: &mut recordio::Decoder, body: &mut axum::body::BodyDataSt
 #[tokio::test]
 async fn subscribers_get_the_state_and_then_every_change_as_an_event() {
     let rig = Rig::new();
-    let request = Request::post("/api/v1").header("content-type", JSON).body(Body::from(r#"{"type":"SUBSCRIBE"}"#)).unwrap();
+    let request =
+        Request::post("/api/v1").header("content-type", JSON).body(Body::from(r#"{"type":"SUBSCRIBE"}"#)).unwrap();
     let response = rig.reads.router().oneshot(request).await.unwrap();
     assert_eq!(response.headers()[header::CONTENT_TYPE], JSON);
     let mut body = response.into_body().into_data_stream();
     let mut records = recordio::Decoder::new(1 << 20);
     let first = next(&mut records, &mut body).await;
-    assert_eq!((&first["type"], &first["subscribed"]["heartbeat_interval_seconds"]), (&json!("SUBSCRIBED"), &json!(15.0)));
+    assert_eq!(
+        (&first["type"], &first["subscribed"]["heartbeat_interval_seconds"]),
+        (&json!("SUBSCRIBED"), &json!(15.0))
+    );
     assert!(first["subscribed"]["get_state"].is_object());
 
     let running = fixtures::in_state(fixtures::task("f", "t", "l", "a"), TaskState::Running, 5_000);

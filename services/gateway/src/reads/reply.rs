@@ -69,7 +69,9 @@ impl Params {
         let Some(text) = self.get(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
             let shown: String = text.escape_debug().take(40).collect();
-            Refusal::bad(format!("Failed to parse {name}: '{shown}' is no number as expected, for example {name}={example}"))
+            Refusal::bad(format!(
+                "Failed to parse {name}: '{shown}' is no number as expected, for example {name}={example}"
+            ))
         })
     }
 
@@ -80,8 +82,14 @@ impl Params {
     pub fn jsonp(&self) -> Result<Option<&str>, Refusal> {
         let Some(name) = self.get("jsonp") else { return Ok(None) };
         let is_name = name.len() <= 128
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.' | b'[' | b']'));
-        if is_name { Ok(Some(name)) } else { Err(Refusal::bad("Failed to parse jsonp: expected the name of a function")) }
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.' | b'[' | b']'));
+        if is_name {
+            Ok(Some(name))
+        } else {
+            Err(Refusal::bad("Failed to parse jsonp: expected the name of a function"))
+        }
     }
 }
 
@@ -91,7 +99,8 @@ pub fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|coding| {
         let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
-        matches!(name.trim(), "gzip" | "*") && quality.trim().strip_prefix("q=").is_none_or(|q| q.trim().parse() != Ok(0.0))
+        matches!(name.trim(), "gzip" | "*")
+            && quality.trim().strip_prefix("q=").is_none_or(|q| q.trim().parse() != Ok(0.0))
     })
 }
 

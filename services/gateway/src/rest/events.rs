@@ -179,11 +179,10 @@ pub async fn pump(reads: Arc<Reads>) {
 }
 
 async fn send(reads: Arc<Reads>, changed: Changed) {
-    let frame = reads.frame();
-    let view = reads.view.clone();
+    let door = reads.clone();
     let made = tokio::task::spawn_blocking(move || {
-        let (copy, version) = view.snapshot();
-        Sent { version, event: event("delta", &changed.delta(&copy, &frame)) }
+        let (copy, version) = door.view.snapshot();
+        Sent { version, event: event("delta", &changed.delta(&copy, &door.frame())) }
     });
     if let Ok(sent) = made.await {
         let _ = reads.events.deltas.send(Arc::new(sent));
@@ -197,7 +196,8 @@ pub async fn follow(State(reads): State<Arc<Reads>>) -> Result<Response, RestErr
     tokio::spawn(async move {
         let _ = feed(&reads, &sender).await;
     });
-    let stream = futures::stream::poll_fn(move |context| receiver.poll_recv(context).map(|next| next.map(Ok::<_, Infallible>)));
+    let stream =
+        futures::stream::poll_fn(move |context| receiver.poll_recv(context).map(|next| next.map(Ok::<_, Infallible>)));
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
@@ -237,8 +237,8 @@ async fn feed(reads: &Arc<Reads>, sender: &mpsc::Sender<Bytes>) -> Result<(), Ov
 }
 
 async fn begin(reads: &Arc<Reads>, sender: &mpsc::Sender<Bytes>) -> Result<u64, Over> {
-    let frame = reads.frame();
-    let render = move |copy: &Cluster| reply::json(&snapshot(copy, &frame));
+    let door = reads.clone();
+    let render = move |copy: &Cluster| reply::json(&snapshot(copy, &door.frame()));
     let rendered = reads.answers.at_least("/v1/events", reads.view.version(), render).await.map_err(|_| Over)?;
     put(reads, sender, Bytes::from_static(b"event: snapshot\ndata: ")).await?;
     put(reads, sender, rendered.body.clone()).await?;

@@ -109,7 +109,9 @@ async fn a_kill_goes_to_the_registry_as_an_operators_call() {
     let heard = registry.await.unwrap();
     let ToRegistry::Call(call) = &heard[0] else { panic!("a call") };
     let expected = Caller::operator("m-0000".into());
-    assert!(matches!(&call.what, RegistryCall::Kill { caller, task, .. } if *caller == expected && task.as_str() == "t1"));
+    assert!(
+        matches!(&call.what, RegistryCall::Kill { caller, task, .. } if *caller == expected && task.as_str() == "t1")
+    );
 
     let row = fixtures::task("m-0000", "t1", "l1", "m-S0");
     rig.apply(vec![put(Row::Task(fixtures::in_state(row, TaskState::Finished, 5_000)))]);

@@ -220,7 +220,12 @@ impl Writer {
             RowChange::Put(Row::Agent(row)) => cluster.agents.get(&row.id).is_some_and(|have| **have == *row),
             RowChange::Put(Row::Launch(row)) => cluster.launches.get(&row.launch).is_some_and(|have| **have == *row),
             RowChange::Put(Row::Body(row)) => cluster.bodies.get(&row.launch).is_some_and(|have| **have == *row),
-            RowChange::Put(Row::Framework(row)) => cluster.framework(&row.id).is_some_and(|have| **have == *row),
+            RowChange::Put(Row::Framework(row)) => {
+                // One that is only remembered looks the same as one that a rolled-back store knows again.
+                let is_removed = matches!(row.state, FrameworkState::Removed { .. });
+                let known = if is_removed { &cluster.completed_frameworks } else { &cluster.frameworks };
+                known.get(&row.id).is_some_and(|have| **have == *row)
+            }
             RowChange::Put(Row::Task(row)) => {
                 let key = (row.framework.clone(), row.task.clone());
                 cluster.tasks.get(&key).is_some_and(|have| have.row == *row)
@@ -436,8 +441,8 @@ impl Writer {
     fn delete_task(&mut self, key: TaskKey, deltas: &mut Vec<Delta>) {
         let Some(view) = self.cluster.tasks.remove(&key) else { return };
         self.count_task(&view.row, false, true);
-        if !view.row.state.is_terminal() {
-            // It did not end: the store was rolled back behind its launch.
+        if !view.row.state.is_terminal() || self.cluster.framework(&key.0).is_none() {
+            // It did not end: the store was rolled back behind its launch. Or its framework is forgotten.
             deltas.push(Delta::TaskForgotten(key));
             return;
         }

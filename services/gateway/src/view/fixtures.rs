@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mesos_bus::memory::MemoryBus;
 use mesos_core::row::{
-    AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchRow, LaunchTask, Row,
-    RowChange, TaskRow, service,
+    AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchRow, LaunchTask,
+    Row, RowChange, TaskRow, service,
 };
 use mesos_model::{Resources, Source, TaskState, TaskStatus, Term, Time, attribute, resources_text, subject::Subjects};
 use mesos_proto::{prost::Message, v1};
@@ -33,7 +33,8 @@ pub(crate) fn agent(id: &str) -> AgentRow {
         hostname: "10.0.0.7".into(),
         port: 5051,
         version: "0.1.0".into(),
-        total: resources_text::parse("cpus:8;mem:4096;disk:1000;ports:[31000-31005,32000-32001];cpus(ads):2", "*").unwrap(),
+        total: resources_text::parse("cpus:8;mem:4096;disk:1000;ports:[31000-31005,32000-32001];cpus(ads):2", "*")
+            .unwrap(),
         attributes: attribute::parse("rack:r2;level:3;span:[1-2]").unwrap(),
         domain: None,
         state: AgentState::Active,
@@ -185,11 +186,8 @@ impl Rig {
 
     pub(crate) fn unloaded() -> Rig {
         let bus = Arc::new(MemoryBus::new());
-        let ports = Ports {
-            bus: bus.clone(),
-            store: Arc::new(EmbeddedStore::in_memory()),
-            subjects: Subjects::new("test"),
-        };
+        let ports =
+            Ports { bus: bus.clone(), store: Arc::new(EmbeddedStore::in_memory()), subjects: Subjects::new("test") };
         let view = Arc::new(View::default());
         let known = view.clone();
         let hold = std::time::Duration::from_secs(5);
