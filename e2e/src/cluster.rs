@@ -177,7 +177,12 @@ impl ClusterBuilder {
             .collect();
         for (number, agent) in self.agents.iter().enumerate() {
             let mut args = if agent.linked {
-                vec![format!("--master={}", masters.join(","))]
+                let mut args = vec![format!("--master={}", masters.join(","))];
+                // A master of its own has the default name.
+                if !cluster.nats_url.is_empty() {
+                    args.push(format!("--cluster={}", cluster.name));
+                }
+                args
             } else {
                 cluster.bus_args()
             };

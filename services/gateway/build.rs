@@ -54,11 +54,13 @@ fn newest(path: &Path) -> Option<SystemTime> {
 }
 
 fn build(web: &Path) -> Result<(), String> {
-    for arguments in [&["ci", "--no-audit", "--no-fund", "--silent"][..], &["run", "build", "--silent"]] {
+    for arguments in [&["ci", "--no-audit", "--no-fund", "--loglevel=error"][..], &["run", "build", "--silent"]] {
         let run = Command::new("npm").args(arguments).current_dir(web).stdin(Stdio::null()).output();
         let output = run.map_err(|error| format!("npm cannot be run: {error}"))?;
         if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
+            // The compiler of the page speaks on standard output, npm on the other one.
+            let text = [&output.stdout[..], &output.stderr[..]].concat();
+            let text = String::from_utf8_lossy(&text);
             let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
             return Err(format!("npm {} failed: {last}", arguments[0]));
         }

@@ -230,6 +230,9 @@ struct Peer {
     seq: u64,
     epoch: u64,
     keys: BTreeSet<RowKey>,
+    /// Rows that a reload no longer showed. They are deleted with the next commit of the same history: a store
+    /// that lost commits shows old rows until its leader notices, and nothing may be decided on those.
+    vanished: BTreeSet<RowKey>,
     pending: VecDeque<Changes>,
     reloaded: Option<Snapshot>,
 }
@@ -436,6 +439,7 @@ impl<M: Machine> Driver<M> {
         self.machine = (self.make)();
         self.peer.loaded = false;
         self.peer.keys.clear();
+        self.peer.vanished.clear();
         self.peer.pending.clear();
         self.inbox.clear();
         self.after_peer.clear();
@@ -492,9 +496,8 @@ impl<M: Machine> Driver<M> {
         if let Some(snapshot) = self.peer.reloaded.take() {
             any = true;
             let fresh: BTreeSet<RowKey> = snapshot.rows.iter().map(RowChange::key).filter(worth_a_key).collect();
-            for gone in self.peer.keys.difference(&fresh) {
-                self.machine.peer(now, RowChange::Delete(gone.clone()), effects);
-            }
+            self.peer.vanished.extend(self.peer.keys.difference(&fresh).cloned());
+            self.peer.vanished.retain(|key| !fresh.contains(key));
             self.peer.keys = fresh;
             for row in snapshot.rows {
                 self.machine.peer(now, row, effects);
@@ -505,6 +508,9 @@ impl<M: Machine> Driver<M> {
         }
         while let Some(entry) = self.peer.pending.pop_front() {
             any = true;
+            for gone in std::mem::take(&mut self.peer.vanished) {
+                self.machine.peer_lost(now, gone, effects);
+            }
             for change in entry.changes.iter() {
                 let key = change.key();
                 if worth_a_key(&key) {

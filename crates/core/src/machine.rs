@@ -2,7 +2,7 @@
 
 use mesos_model::{Term, Time, Trace};
 
-use crate::row::{Row, RowChange};
+use crate::row::{Row, RowChange, RowKey};
 
 /// What a step wants done. Rows are committed first; outputs leave only after that ("commit, then speak").
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl<O> Effects<O> {
     }
 
     /// Deletes a row.
-    pub fn delete(&mut self, key: crate::row::RowKey) {
+    pub fn delete(&mut self, key: RowKey) {
         self.changes.push(RowChange::Delete(key));
     }
 
@@ -52,6 +52,12 @@ pub trait Machine {
     /// events: applying one twice, or an old one before the newer, must end in the same state. A follower
     /// that does not lead gives no effects (`lead` comes later).
     fn peer(&mut self, now: Time, change: RowChange, effects: &mut Effects<Self::Output>);
+
+    /// A row of the peer was there before the peer's rows were loaded again, and is not any more: deleted in a
+    /// commit that was missed, or in one that the store has lost.
+    fn peer_lost(&mut self, now: Time, key: RowKey, effects: &mut Effects<Self::Output>) {
+        self.peer(now, RowChange::Delete(key), effects);
+    }
 
     /// A term begins. All own rows were restored, and all rows of the peer up to its head were given.
     fn lead(&mut self, now: Time, term: Term, effects: &mut Effects<Self::Output>);

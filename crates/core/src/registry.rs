@@ -436,6 +436,13 @@ impl Machine for Registry {
         self.apply_peer(now, change, effects);
     }
 
+    fn peer_lost(&mut self, now: Time, key: RowKey, effects: &mut Out) {
+        match key {
+            RowKey::Launch(launch) => self.launch_lost(&launch),
+            key => self.apply_peer(now, RowChange::Delete(key), effects),
+        }
+    }
+
     fn lead(&mut self, now: Time, term: Term, effects: &mut Out) {
         self.forget_soft_state();
         self.lead = Some(Lead { term, since: now, counter: 0, token: 0 });

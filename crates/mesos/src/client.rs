@@ -48,11 +48,16 @@ pub(crate) struct ClientArgs {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// No master answers.
-    #[error("the master at {address} is not reachable ({reason}); is it running? Name another one with --master or MESOS_MASTER")]
+    #[error(
+        "the master at {address} is not reachable ({reason}); is it running? Name another one with --master or MESOS_MASTER"
+    )]
     Unreachable { address: String, reason: String },
     /// It refused.
     #[error("{0}")]
     Refused(String),
+    /// A task that nobody knows.
+    #[error("there is no task {0}; `mesos ps -a` lists all")]
+    NoTask(String),
     /// What was given cannot be used.
     #[error("{0}")]
     Wrong(String),
@@ -65,7 +70,9 @@ impl From<Status> for Failure {
             message => message.to_owned(),
         };
         match status.code() {
-            Code::Unimplemented => Failure::Refused(format!("the master does not know this request ({text}); it may be older than this program")),
+            Code::Unimplemented => Failure::Refused(format!(
+                "the master does not know this request ({text}); it may be older than this program"
+            )),
             _ => Failure::Refused(text),
         }
     }
@@ -108,15 +115,16 @@ impl Master {
         // A whole state may be large, and it is our own master that we ask.
         let mut client = OperatorClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
         let call = master::Call { r#type: Some(call.into()), ..master::Call::default() };
-        Ok(client.call(call).await?.into_inner())
+        // The answer's types make it a large future.
+        Ok(Box::pin(client.call(call)).await?.into_inner())
     }
 }
 
 fn with_port(address: &str) -> String {
     let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-    let has_port = address.rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
-    });
+    let has_port = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')));
     if has_port { address.to_owned() } else { format!("{address}:{DEFAULT_PORT}") }
 }
 
@@ -141,7 +149,11 @@ fn root(error: &dyn std::error::Error) -> String {
 }
 
 /// Connects and carries out a command in a small runtime of its own.
-pub(crate) fn run(name: &str, args: ClientArgs, command: impl AsyncFnOnce(Master) -> Result<ExitCode, Failure>) -> ExitCode {
+pub(crate) fn run(
+    name: &str,
+    args: ClientArgs,
+    command: impl AsyncFnOnce(Master) -> Result<ExitCode, Failure>,
+) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -168,13 +180,9 @@ mod tests {
 
     #[test]
     fn an_address_without_a_port_gets_the_usual_one() {
-        for (given, full) in [
-            ("a", "a:5050"),
-            ("a:1", "a:1"),
-            ("http://a:1/", "a:1"),
-            ("[::1]:7", "[::1]:7"),
-            ("[::1]", "[::1]:5050"),
-        ] {
+        for (given, full) in
+            [("a", "a:5050"), ("a:1", "a:1"), ("http://a:1/", "a:1"), ("[::1]:7", "[::1]:7"), ("[::1]", "[::1]:5050")]
+        {
             assert_eq!(with_port(given), full);
         }
     }

@@ -28,24 +28,46 @@ struct Entry {
     run: fn(&'static Entry, &[OsString]) -> ExitCode,
 }
 
-const fn role_entry(name: &'static str, about: &'static str, augment: fn(Command) -> Command, run: fn(&'static Entry, &[OsString]) -> ExitCode) -> Entry {
+const fn role_entry(
+    name: &'static str,
+    about: &'static str,
+    augment: fn(Command) -> Command,
+    run: fn(&'static Entry, &[OsString]) -> ExitCode,
+) -> Entry {
     Entry { name, about, augment, run }
 }
 
 static COMMANDS: [Entry; 17] = [
-    role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| local::main(args)),
-    role_entry("master", "The master: allocator, registry, gateway and launcher in one process", master::MasterArgs::augment_args, |_, args| {
-        master::main(args)
+    role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| {
+        local::main(args)
     }),
-    role_entry("agent", "The agent of one host: runs tasks", agent::AgentArgs::augment_args, |_, args| agent::main("mesos agent", args)),
-    role_entry("slave", "The same as agent", agent::AgentArgs::augment_args, |_, args| agent::main("mesos slave", args)),
-    role_entry("allocator", "The allocator alone, over NATS and Redis", mesos_allocator::alone::Alone::augment_args, |_, args| {
-        mesos_allocator::alone::main(args)
+    role_entry(
+        "master",
+        "The master: allocator, registry, gateway and launcher in one process",
+        master::MasterArgs::augment_args,
+        |_, args| master::main(args),
+    ),
+    role_entry("agent", "The agent of one host: runs tasks", agent::AgentArgs::augment_args, |_, args| {
+        agent::main("mesos agent", args)
     }),
-    role_entry("registry", "The framework registry alone, over NATS and Redis", mesos_registry::alone::Alone::augment_args, |_, args| {
-        mesos_registry::alone::main(args)
+    role_entry("slave", "The same as agent", agent::AgentArgs::augment_args, |_, args| {
+        agent::main("mesos slave", args)
     }),
-    role_entry("gateway", "A gateway alone, over NATS and Redis", gateway::GatewayAlone::augment_args, |_, args| gateway::main(args)),
+    role_entry(
+        "allocator",
+        "The allocator alone, over NATS and Redis",
+        mesos_allocator::alone::Alone::augment_args,
+        |_, args| mesos_allocator::alone::main(args),
+    ),
+    role_entry(
+        "registry",
+        "The framework registry alone, over NATS and Redis",
+        mesos_registry::alone::Alone::augment_args,
+        |_, args| mesos_registry::alone::main(args),
+    ),
+    role_entry("gateway", "A gateway alone, over NATS and Redis", gateway::GatewayAlone::augment_args, |_, args| {
+        gateway::main(args)
+    }),
     Entry {
         name: "launch",
         about: "Run a command as a task and follow it to its end",
@@ -80,21 +102,32 @@ static COMMANDS: [Entry; 17] = [
         name: "agents",
         about: "List agents",
         augment: client::cluster::ListArgs::augment_args,
-        run: |entry, args| ask::<client::cluster::ListArgs>(entry, args, |args| args.client.clone(), client::cluster::agents),
+        run: |entry, args| {
+            ask::<client::cluster::ListArgs>(entry, args, |args| args.client.clone(), client::cluster::agents)
+        },
     },
     Entry {
         name: "frameworks",
         about: "List frameworks",
         augment: client::cluster::FrameworksArgs::augment_args,
-        run: |entry, args| ask::<client::cluster::FrameworksArgs>(entry, args, |args| args.client.clone(), client::cluster::frameworks),
+        run: |entry, args| {
+            ask::<client::cluster::FrameworksArgs>(entry, args, |args| args.client.clone(), client::cluster::frameworks)
+        },
     },
     Entry {
         name: "stats",
         about: "Totals of the cluster and how much of them is used",
         augment: client::cluster::ListArgs::augment_args,
-        run: |entry, args| ask::<client::cluster::ListArgs>(entry, args, |args| args.client.clone(), client::cluster::stats),
+        run: |entry, args| {
+            ask::<client::cluster::ListArgs>(entry, args, |args| args.client.clone(), client::cluster::stats)
+        },
     },
-    Entry { name: "completion", about: "Print completions for a shell", augment: CompletionArgs::augment_args, run: completion },
+    Entry {
+        name: "completion",
+        about: "Print completions for a shell",
+        augment: CompletionArgs::augment_args,
+        run: completion,
+    },
     Entry { name: "version", about: "Print the version", augment: |command| command, run: |_, _| say(&version()) },
 ];
 
@@ -145,7 +178,9 @@ fn overview() -> String {
     for entry in &COMMANDS {
         text.push_str(&format!("  {:<12} {}\n", entry.name, entry.about));
     }
-    text.push_str("\n`mesos <COMMAND> --help` says more. MESOS_MASTER names the master that commands ask (127.0.0.1:5050).\n");
+    text.push_str(
+        "\n`mesos <COMMAND> --help` says more. MESOS_MASTER names the master that commands ask (127.0.0.1:5050).\n",
+    );
     text
 }
 
@@ -162,7 +197,8 @@ fn ask<A: Args>(
     common: fn(&A) -> client::ClientArgs,
     run: impl AsyncFnOnce(A, client::Master) -> Result<ExitCode, client::Failure>,
 ) -> ExitCode {
-    let command = A::augment_args(Command::new(format!("mesos {}", entry.name)).about(entry.about)).no_binary_name(true);
+    let command =
+        A::augment_args(Command::new(format!("mesos {}", entry.name)).about(entry.about)).no_binary_name(true);
     let args = normalise(&command, args);
     let parsed = command.try_get_matches_from(args).and_then(|matches| A::from_arg_matches(&matches));
     match parsed {
@@ -183,7 +219,8 @@ struct CompletionArgs {
 }
 
 fn completion(entry: &'static Entry, args: &[OsString]) -> ExitCode {
-    let command = CompletionArgs::augment_args(Command::new("mesos completion").about(entry.about)).no_binary_name(true);
+    let command =
+        CompletionArgs::augment_args(Command::new("mesos completion").about(entry.about)).no_binary_name(true);
     let parsed = command.try_get_matches_from(args).and_then(|matches| CompletionArgs::from_arg_matches(&matches));
     match parsed {
         Ok(args) => {

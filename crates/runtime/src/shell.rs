@@ -23,7 +23,7 @@ use mesos_ports::{
     store::{Change, Store},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -121,6 +121,8 @@ const INBOX_MAX: usize = 4096;
 /// How often a leader sends itself a beat, and after how many missed ones it takes itself for deaf.
 const BEAT: Duration = Duration::from_secs(1);
 const BEATS_MISSED_MAX: u32 = 3;
+/// How long the end may wait for store and bus.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
 /// Entries of the peer's change stream that are kept for gateways and standbys that lag.
 const KEPT_ENTRIES: u64 = 10_000;
 
@@ -150,10 +152,13 @@ pub async fn serve<S: Service>(
     };
     let (inputs, mut results) = mpsc::unbounded_channel();
     let (calls, mut inbox) = mpsc::channel(INBOX_MAX);
+    let (outbox, sending) = outbox(ports.bus.clone());
+    let bus = ports.bus.clone();
     let mut shell = Shell::<S> {
         driver: Driver::new(config, make),
         clock: Clock::default(),
-        outbox: outbox(ports.bus.clone()),
+        outbox,
+        releasing: None,
         ports,
         options,
         metrics,
@@ -187,6 +192,19 @@ pub async fn serve<S: Service>(
         };
         shell.work(work, &mut inbox);
     }
+    let releasing = shell.releasing.take();
+    drop(shell);
+    // The lease is given back and the last answers are out before the process may end.
+    let farewell = async {
+        if let Some(releasing) = releasing {
+            let _ = releasing.await;
+        }
+        let _ = sending.await;
+        let _ = bus.flush().await;
+    };
+    if tokio::time::timeout(FAREWELL_MAX, farewell).await.is_err() {
+        tracing::warn!(service = S::NAME, "stopped without having said all: store or bus did not answer");
+    }
 }
 
 struct Batch {
@@ -204,6 +222,8 @@ struct Shell<S: Service> {
     inputs: mpsc::UnboundedSender<Work<S>>,
     calls: mpsc::Sender<Work<S>>,
     outbox: mpsc::UnboundedSender<Post>,
+    /// The lease on its way back.
+    releasing: Option<JoinHandle<()>>,
     following: BTreeMap<&'static str, tokio::task::AbortHandle>,
     leading: Option<Vec<tokio::task::AbortHandle>>,
     requests: HashMap<RequestId, (u64, usize)>,
@@ -397,9 +417,9 @@ impl<S: Service> Shell<S> {
         });
     }
 
-    fn release(&self, lease: Lease) {
+    fn release(&mut self, lease: Lease) {
         let side = self.side();
-        tokio::spawn(async move { side.release(lease).await });
+        self.releasing = Some(tokio::spawn(async move { side.release(lease).await }));
     }
 
     /// Drops what the peer's followers will not ask for any more: all but the last entries behind what this
@@ -617,9 +637,10 @@ pub mod kind {
     pub const FILES_ANSWER: &str = "files-answer";
 }
 
-fn outbox(bus: Arc<dyn Bus>) -> mpsc::UnboundedSender<Post> {
+/// Sends what is posted, in order; ends with the last sender.
+fn outbox(bus: Arc<dyn Bus>) -> (mpsc::UnboundedSender<Post>, JoinHandle<()>) {
     let (sender, mut posts) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
+    let sending = tokio::spawn(async move {
         while let Some(post) = posts.recv().await {
             let (subject, sealed) = match post {
                 Post::Answers { reply, answers } => (reply, envelope::seal(kind::ANSWERS, &answers)),
@@ -638,5 +659,5 @@ fn outbox(bus: Arc<dyn Bus>) -> mpsc::UnboundedSender<Post> {
             }
         }
     });
-    sender
+    (sender, sending)
 }

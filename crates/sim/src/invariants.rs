@@ -79,8 +79,8 @@ pub struct Seen {
     handshakes: BTreeSet<(AgentId, String)>,
     fences: BTreeMap<&'static str, (Term, u64)>,
     timeouts: BTreeMap<FrameworkId, u64>,
-    reported: BTreeMap<FrameworkId, u64>,
-    closed: BTreeMap<FrameworkId, u64>,
+    reported: BTreeMap<FrameworkId, (u64, u128)>,
+    closed: BTreeMap<u128, u64>,
     /// Offers that frameworks hold, by what they were told.
     pub held: BTreeMap<FrameworkId, BTreeMap<OfferId, Resources>>,
     /// How many tasks ever ran.
@@ -253,13 +253,13 @@ impl Seen {
         if self.torn_down.contains(id) {
             return;
         }
-        let reported = self.reported.get(id).copied().unwrap_or(0);
-        let closed = self.closed.get(id).copied().unwrap_or(0);
-        let away_since = if closed >= reported { closed } else { reported + GRACE };
+        let Some((reported, stream)) = self.reported.get(id).copied() else { return };
+        let closed = self.closed.get(&stream).copied();
+        let away_since = closed.unwrap_or(reported + GRACE);
         let timeout = self.timeouts.get(id).copied().unwrap_or(0);
         if now + CLOCKS < away_since + timeout {
             self.fail("I13", || {
-                format!("{id} was removed at {now}: reported {reported}, closed {closed}, timeout {timeout}")
+                format!("{id} was removed at {now}: reported {reported}, closed {closed:?}, timeout {timeout}")
             });
         }
     }
@@ -367,8 +367,8 @@ impl Seen {
     }
 
     /// A gateway says that a stream was closed.
-    pub fn closed(&mut self, now: u64, framework: &FrameworkId) {
-        self.closed.insert(framework.clone(), now);
+    pub fn closed(&mut self, now: u64, stream: u128) {
+        self.closed.insert(stream, now);
     }
 
     /// A message reaches a leader.
@@ -378,8 +378,8 @@ impl Seen {
             if let ToRegistry::Call(call) = message
                 && let RegistryCall::Streams(held) = &call.what
             {
-                for (framework, _) in held {
-                    self.reported.insert(framework.clone(), now);
+                for (framework, stream) in held {
+                    self.reported.insert(framework.clone(), (now, *stream));
                 }
             }
         }
@@ -453,9 +453,10 @@ impl Seen {
                     status.state,
                     TaskState::Gone | TaskState::Unknown | TaskState::Lost | TaskState::Unreachable | TaskState::Dropped
                 );
-                // A registry that lost the commits with the end finds that nobody knows the task any more.
-                let unknown = unknown && (status.uuid.is_none() || self.rolled_back);
-                if !(unknown && status.reason == Some(Reason::RECONCILIATION)) {
+                // A registry that lost the commits with the end knows the task as it was, or finds that nobody
+                // knows it any more.
+                let harmless = (unknown && status.uuid.is_none()) || self.rolled_back;
+                if !(harmless && status.reason == Some(Reason::RECONCILIATION)) {
                     self.fail("I7", || {
                         let reason = status.reason.and_then(Reason::name);
                         format!("{} was told {} after {} ({reason:?})", key.1, status.state.name(), end.name())

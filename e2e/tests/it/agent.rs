@@ -102,12 +102,18 @@ async fn exit_codes_and_signals_are_told_in_the_last_status() -> Result<()> {
 async fn a_task_that_uses_more_memory_than_it_has_is_killed_and_told_so() -> Result<()> {
     let cluster = local().await?;
     let framework = framework(&cluster, "memory").await?;
-    // Without a newline tail keeps all it reads.
-    let mut greedy = TaskSpec::shell("greedy", "head -c 300m /dev/zero | tail -c 300m | wc -c");
-    greedy.mem = 64.0;
-    framework.launch([greedy, TaskSpec::shell("modest", "head -c 300m /dev/zero | wc -c")]);
-    let task = framework.wait_for("greedy", "TASK_FAILED", SOON).await?;
-    assert_eq!(last(&task, "reason"), "REASON_CONTAINER_LIMITATION_MEMORY", "{:?}", task.statuses.last());
+    // tail keeps all that it may have to print.
+    let greedy = ["exec tail -c 300m /dev/zero", "tail -c 300m /dev/zero; exit $?"];
+    framework.launch([TaskSpec::shell("modest", "head -c 300m /dev/zero | wc -c")]);
+    framework.launch(greedy.iter().enumerate().map(|(i, command)| {
+        let mut task = TaskSpec::shell(&format!("greedy-{i}"), command);
+        task.mem = 64.0;
+        task
+    }));
+    for id in ["greedy-0", "greedy-1"] {
+        let task = framework.wait_for(id, "TASK_FAILED", SOON).await?;
+        assert_eq!(last(&task, "reason"), "REASON_CONTAINER_LIMITATION_MEMORY", "{:?}", task.statuses.last());
+    }
     framework.wait_for("modest", "TASK_FINISHED", SOON).await?;
     cluster.finish()
 }

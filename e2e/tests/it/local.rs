@@ -130,7 +130,7 @@ async fn the_commands_of_the_book_work_as_written() -> Result<()> {
 
     // The other one on the same directory is told apart and named.
     let second = book.sh("MESOS_PORT=0 mesos master --work-dir=master-dir").await?;
-    second.one_clear_line(&["runs on it already", "--terminate"])?;
+    second.one_clear_line(&["runs already", "--terminate"])?;
     book.sh("mesos slave --terminate --work-dir=slave-dir").await?.expect(0)?;
     book.sh("mesos master --terminate --work-dir=master-dir").await?.expect(0)?;
     for name in ["slave", "master"] {
@@ -241,7 +241,8 @@ async fn logs_follow_a_task_until_it_ends() -> Result<()> {
         Ok(cluster.mesos(&["logs", &task]).await?.stdout == "first\n")
     })
     .await?;
-    let (followed, ()) = tokio::join!(cluster.mesos(&["logs", "-f", &task]), async {
+    let command = ["logs", "-f", &task];
+    let (followed, ()) = tokio::join!(cluster.mesos(&command), async {
         // Once the command runs its output is open; what is written after that must come as well.
         let _ = eventually(SOON, "logs -f runs", async || Ok(follows(&task))).await;
         let _ = std::fs::write(&go, "");

@@ -116,6 +116,8 @@ fn open_beneath(dir: &OwnedFd, path: &str) -> Result<File, FilesAnswer> {
         Err(nix::Error::ELOOP | nix::Error::EXDEV) => {
             Err(refused(400, format!("{path} leads out of the sandbox or through a symbolic link")))
         }
+        Err(nix::Error::ENOTDIR) => Err(refused(404, format!("no file {path} in the sandbox"))),
+        Err(nix::Error::EINVAL | nix::Error::ENAMETOOLONG) => Err(refused(400, "not a valid path".to_owned())),
         Err(error) => Err(refused(500, format!("cannot open {path}: {error}"))),
     }
 }

@@ -11,8 +11,7 @@ use mesos_runtime::{
         Role,
         options::{ClusterOptions, CommonOptions, HealthOptions, not_reachable},
     },
-    health,
-    process,
+    health, process,
     shell::Ports,
     telemetry::Metrics,
 };

@@ -2,7 +2,7 @@
 
 use mesos_core::{
     allocation::{Allocator, Event, Output},
-    message::{RequestId, ToAllocator},
+    message::{RequestId, StreamEvent, ToAllocator, ToStream},
 };
 use mesos_model::{Term, uuid_text};
 use mesos_runtime::{
@@ -39,7 +39,10 @@ impl Service for AllocatorService {
     fn route(output: Output) -> Route {
         match output {
             Output::Reply { request, answer } => Route::Reply(request, answer),
-            Output::Stream { gateway, event } => Route::Gateway(gateway, event),
+            Output::Stream { gateway, event } => {
+                log_refusal(&event);
+                Route::Gateway(gateway, event)
+            }
             Output::Agent { agent, message } => Route::Agent(agent.as_str().to_owned(), message),
             Output::Unregistered { instance, message } => Route::Agent(uuid_text(instance), message),
             Output::AllAgents(message) => Route::AllAgents(message),
@@ -82,6 +85,22 @@ impl Service for AllocatorService {
         gauge("calls_refused", "calls answered with another status than 202", now.calls_refused);
         gauge("handshakes", "handshakes of agents", now.handshakes);
         gauge("agents_unreachable", "agents taken for unreachable", now.agents_unreachable);
+    }
+}
+
+/// Says why a task or an operation that was asked for will not be.
+fn log_refusal(event: &ToStream) {
+    let framework = &event.framework;
+    match &event.event {
+        StreamEvent::Update { status, .. } => {
+            let (task, state) = (&status.task, status.state.name());
+            let why = status.message.as_deref().unwrap_or_default();
+            tracing::info!(%framework, %task, state, why, "refused a task");
+        }
+        StreamEvent::OperationError { operation, message, .. } => {
+            tracing::info!(%framework, operation, why = message, "refused an operation");
+        }
+        _ => {}
     }
 }
 

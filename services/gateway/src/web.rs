@@ -17,7 +17,7 @@ struct Page;
 const INDEX: &str = "index.html";
 /// Vite puts a hash into the names below this folder.
 const HASHED: &str = "assets/";
-const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
+const POLICY: &str = "default-src 'self'; style-src 'self'; img-src 'self' data:";
 
 /// What `/` says where the page was not built.
 const STUB: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Mesos</title>\

@@ -11,8 +11,7 @@ use mesos_runtime::{
         Role,
         options::{ClusterOptions, CommonOptions, HealthOptions, not_reachable},
     },
-    health,
-    process,
+    health, process,
     shell::Ports,
     telemetry::Metrics,
 };
@@ -43,7 +42,8 @@ pub const ROLE: Role = Role { display: "mesos registry", files: &["mesos-registr
 
 /// The whole process: options, signals, exit status. `args` come without the program's name.
 pub fn main(args: &[std::ffi::OsString]) -> ExitCode {
-    let about = "The registry of a cluster on NATS and Redis: frameworks, their subscriptions, and the ledger of their tasks";
+    let about =
+        "The registry of a cluster on NATS and Redis: frameworks, their subscriptions, and the ledger of their tasks";
     match process::options::<Alone>(ROLE, about, args) {
         Ok((alone, _)) => {
             let telemetry = alone.common.telemetry("registry");

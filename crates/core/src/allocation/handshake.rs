@@ -188,6 +188,12 @@ impl Allocator {
     fn hold_launch(&mut self, launch: &LaunchId, reported: &ReportedLaunch, fx: &mut Effects<Output>) {
         let Some(row) = self.launches.get(launch) else { return };
         let running: BTreeSet<&TaskId> = reported.tasks.iter().map(|(task, _)| task).collect();
+        let removed = self.frameworks.get(&row.framework).is_some_and(Framework::is_removed);
+        if removed && running.is_empty() {
+            // Nobody will acknowledge the end of its tasks, so nothing is to be waited for.
+            self.delete_launch(launch, fx);
+            return;
+        }
         let mut held = row.clone();
         for task in &mut held.tasks {
             if !running.contains(&task.task) {

@@ -255,8 +255,11 @@ fn rows_that_vanished_from_the_peer_are_told_as_deleted() {
     let out = bench.give(entry(2, 2, RowChange::Put(job("new"))));
     assert!(matches!(&out[..], [Output::LoadPeer]), "a new term of the peer: the store says what is true");
     bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![RowChange::Put(job("new"))], seq: 2, epoch: 2 })));
-    let rows: Vec<String> = bench.driver.machine().peer_rows.iter().map(RowKey::text).collect();
-    assert_eq!(rows, ["job/new"]);
+    let rows = |bench: &Bench| bench.driver.machine().peer_rows.iter().map(RowKey::text).collect::<Vec<_>>();
+    assert_eq!(rows(&bench), ["job/new", "job/old"], "the store may just have lost the row");
+    bench.done();
+    bench.give(entry(3, 2, RowChange::Put(job("newer"))));
+    assert_eq!(rows(&bench), ["job/new", "job/newer"], "a commit on top shows that this history goes on");
 }
 
 #[test]

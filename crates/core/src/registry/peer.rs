@@ -257,6 +257,18 @@ impl Registry {
         }
     }
 
+    /// A launch is no longer among the allocator's rows, which proves nothing: its store may have lost it while
+    /// the tasks run on. They are over if their agent has shaken hands and does not name them either; a launch
+    /// that it does name comes back as adopted.
+    pub(super) fn launch_lost(&mut self, launch: &LaunchId) {
+        let Some(row) = self.cluster.unlist(launch) else { return };
+        self.cluster.dropped.remove(launch);
+        if self.lead.is_some() {
+            self.sweep = true;
+            self.ask_absent(&row.agent);
+        }
+    }
+
     /// The allocator has a new leader; agents have to say again what they run.
     pub(super) fn peer_term(&mut self, term: Term) {
         self.cluster.term = self.cluster.term.max(term);

@@ -65,7 +65,12 @@ pub(crate) async fn copy(master: &Master, mut request: ReadRequest, sink: Sink) 
     }
 }
 
-async fn copy_once(master: &Master, request: &mut ReadRequest, sink: Sink, away: &mut Option<Instant>) -> Result<(), Status> {
+async fn copy_once(
+    master: &Master,
+    request: &mut ReadRequest,
+    sink: Sink,
+    away: &mut Option<Instant>,
+) -> Result<(), Status> {
     let mut chunks = master.files().read(request.clone()).await?.into_inner();
     while let Some(chunk) = chunks.message().await? {
         *away = None;
@@ -84,7 +89,10 @@ async fn copy_once(master: &Master, request: &mut ReadRequest, sink: Sink, away:
 
 /// Whether the same request may work a moment later.
 fn may_pass(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded)
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded
+    )
 }
 
 /// One task that is followed.
@@ -177,7 +185,9 @@ impl Follow<'_> {
     }
 
     fn tell(&self, event: &TaskEvent, status: &v1::TaskStatus, last: Option<&v1::TaskStatus>) {
-        let same = last.is_some_and(|last| last.state == status.state && last.healthy == status.healthy && last.message == status.message);
+        let same = last.is_some_and(|last| {
+            last.state == status.state && last.healthy == status.healthy && last.message == status.message
+        });
         if same && last.is_some_and(|last| last.timestamp.is_some()) {
             return;
         }

@@ -132,7 +132,9 @@ pub(crate) fn of_shell(command: &str) -> LaunchRequest {
         name: command.split_whitespace().next().map(base_name).unwrap_or_default(),
         command: Some(shell(command)),
         // Both are constants that can be read.
-        resources: resources_text::parse(&resources, "*").map(|list| list.iter().map(wire).collect()).unwrap_or_default(),
+        resources: resources_text::parse(&resources, "*")
+            .map(|list| list.iter().map(wire).collect())
+            .unwrap_or_default(),
         call_id: call_id(),
         ..LaunchRequest::default()
     }
@@ -164,7 +166,9 @@ impl TaskArgs {
 
     /// What it asks for, in words.
     pub(crate) fn wants(&self) -> String {
-        self.resources.clone().unwrap_or_else(|| format!("{} cpus and {} MB memory", number(self.cpus), number(self.mem)))
+        self.resources
+            .clone()
+            .unwrap_or_else(|| format!("{} cpus and {} MB memory", number(self.cpus), number(self.mem)))
     }
 
     fn task_name(&self) -> String {
@@ -307,7 +311,9 @@ fn wire(resource: &Resource) -> v1::Resource {
 
 fn parse_cpus(text: &str) -> Result<f64, String> {
     let milli = resources_text::parse_milli(text).filter(|milli| *milli > 0);
-    milli.map(|milli| milli as f64 / 1000.0).ok_or_else(|| "expected a number of CPUs above 0, for example 0.5".to_owned())
+    milli
+        .map(|milli| milli as f64 / 1000.0)
+        .ok_or_else(|| "expected a number of CPUs above 0, for example 0.5".to_owned())
 }
 
 fn parse_mb(text: &str) -> Result<f64, String> {
@@ -319,7 +325,11 @@ fn parse_mb(text: &str) -> Result<f64, String> {
 
 fn check_resources(text: &str) -> Result<String, String> {
     let parsed = resources_text::parse(text, "*")?;
-    if parsed.is_empty() { Err("names no resource; expected for example cpus:1;mem:1GB".to_owned()) } else { Ok(text.to_owned()) }
+    if parsed.is_empty() {
+        Err("names no resource; expected for example cpus:1;mem:1GB".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {
@@ -396,11 +406,25 @@ mod tests {
 
     #[test]
     fn the_launch_of_the_book_runs_the_command_in_a_shell() {
-        let book = request(&["--name", "test-task", "--cpus", "0.5", "--mem", "128MB", "--command", "echo Hello Mesos!", "/bin/echo"]);
+        let book = request(&[
+            "--name",
+            "test-task",
+            "--cpus",
+            "0.5",
+            "--mem",
+            "128MB",
+            "--command",
+            "echo Hello Mesos!",
+            "/bin/echo",
+        ]);
         let command = book.command.unwrap();
-        assert_eq!((book.name.as_str(), command.shell, command.value.as_deref()), ("test-task", Some(true), Some("echo Hello Mesos!")));
+        assert_eq!(
+            (book.name.as_str(), command.shell, command.value.as_deref()),
+            ("test-task", Some(true), Some("echo Hello Mesos!"))
+        );
         assert!(command.arguments.is_empty());
-        let amounts: Vec<(String, f64)> = book.resources.into_iter().map(|r| (r.name, r.scalar.unwrap().value)).collect();
+        let amounts: Vec<(String, f64)> =
+            book.resources.into_iter().map(|r| (r.name, r.scalar.unwrap().value)).collect();
         assert_eq!(amounts, [("cpus".to_owned(), 0.5), ("mem".to_owned(), 128.0)]);
     }
 

@@ -1,20 +1,26 @@
 //! `ps`, `logs`, `kill`.
 
-use std::{cmp::Reverse, collections::BTreeMap, process::ExitCode};
+use std::{cmp::Reverse, collections::BTreeMap, process::ExitCode, time::Duration};
 
 use clap::Args;
 use comfy_table::Color;
 use mesos_proto::{
-    services::v1::{KillRequest, ReadRequest},
+    services::v1::{KillRequest, ReadRequest, WatchRequest},
     v1::{self, TaskState, master::call},
 };
 use mesos_runtime::config::parse_duration;
 use serde::Serialize;
+use tonic::Code;
 
 use super::{
     ClientArgs, Failure, Master, follow,
     output::{self, Line, OutputArgs, ago, amount, number},
 };
+
+/// The name of the built-in framework.
+const LAUNCHER: &str = mesos_launcher::service::NAME;
+/// How long a snapshot may pause before it counts as complete.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(30);
 
 /// Options of `ps`.
 #[derive(Args, Clone, Debug)]
@@ -91,7 +97,17 @@ impl Line for TaskLine {
 /// Whether a task in this state is over.
 pub(crate) fn is_end(state: TaskState) -> bool {
     use TaskState as S;
-    matches!(state, S::TaskFinished | S::TaskFailed | S::TaskKilled | S::TaskError | S::TaskLost | S::TaskDropped | S::TaskGone | S::TaskGoneByOperator)
+    matches!(
+        state,
+        S::TaskFinished
+            | S::TaskFailed
+            | S::TaskKilled
+            | S::TaskError
+            | S::TaskLost
+            | S::TaskDropped
+            | S::TaskGone
+            | S::TaskGoneByOperator
+    )
 }
 
 /// The state's name on the wire.
@@ -103,10 +119,8 @@ pub(crate) fn state_name(state: i32) -> String {
 pub(crate) async fn list(master: &Master) -> Result<Vec<TaskLine>, Failure> {
     let state = master.operator(call::Type::GetState).await?.get_state.unwrap_or_default();
     let agents = state.get_agents.unwrap_or_default().agents;
-    let hosts: BTreeMap<String, String> = agents
-        .into_iter()
-        .filter_map(|agent| Some((agent.agent_info.id?.value, agent.agent_info.hostname)))
-        .collect();
+    let hosts: BTreeMap<String, String> =
+        agents.into_iter().filter_map(|agent| Some((agent.agent_info.id?.value, agent.agent_info.hostname))).collect();
     let frameworks = state.get_frameworks.unwrap_or_default();
     let names: BTreeMap<String, String> = frameworks
         .frameworks
@@ -115,7 +129,8 @@ pub(crate) async fn list(master: &Master) -> Result<Vec<TaskLine>, Failure> {
         .filter_map(|framework| Some((framework.framework_info.id?.value, framework.framework_info.name)))
         .collect();
     let tasks = state.get_tasks.unwrap_or_default();
-    let live = tasks.pending_tasks.into_iter().chain(tasks.tasks).chain(tasks.unreachable_tasks).chain(tasks.orphan_tasks);
+    let live =
+        tasks.pending_tasks.into_iter().chain(tasks.tasks).chain(tasks.unreachable_tasks).chain(tasks.orphan_tasks);
     let mut lines: Vec<TaskLine> =
         live.chain(tasks.completed_tasks).map(|task| task_line(task, &hosts, &names)).collect();
     lines.sort_by_key(|line| (line.ended, Reverse(line.since.map(|since| (since * 1e3) as u64)), line.id.clone()));
@@ -145,9 +160,37 @@ fn task_line(task: v1::Task, hosts: &BTreeMap<String, String>, names: &BTreeMap<
     }
 }
 
+/// Tasks of the built-in framework that wait for an offer: the master has not heard of them yet. Nothing, if
+/// the framework does not answer.
+async fn waiting(master: &Master, known: &[TaskLine]) -> Vec<TaskLine> {
+    let Ok(events) = master.launcher().watch(WatchRequest::default()).await else { return Vec::new() };
+    let mut events = events.into_inner();
+    let mut lines = Vec::new();
+    // What is there comes at once; what comes after a pause is news.
+    while let Ok(Ok(Some(event))) = tokio::time::timeout(SNAPSHOT_PAUSE, events.message()).await {
+        let Some(status) = event.status else { continue };
+        let id = status.task_id.value.clone();
+        if known.iter().any(|line| line.id == id) || TaskState::try_from(status.state).is_ok_and(is_end) {
+            continue;
+        }
+        let task = v1::Task {
+            name: event.name,
+            task_id: status.task_id.clone(),
+            framework_id: event.framework_id.unwrap_or_default(),
+            state: status.state,
+            statuses: vec![status],
+            ..v1::Task::default()
+        };
+        lines.push(TaskLine { framework: LAUNCHER.to_owned(), ..task_line(task, &BTreeMap::new(), &BTreeMap::new()) });
+    }
+    lines
+}
+
 /// `mesos ps`.
 pub(crate) async fn ps(args: PsArgs, master: Master) -> Result<ExitCode, Failure> {
     let mut lines = list(&master).await?;
+    let waiting = waiting(&master, &lines).await;
+    lines.splice(0..0, waiting);
     lines.retain(|line| args.all || !line.ended);
     if let Some(wanted) = &args.framework {
         lines.retain(|line| line.framework == *wanted || line.framework_id == *wanted);
@@ -161,7 +204,11 @@ pub(crate) fn resolve<'a>(lines: &'a [TaskLine], wanted: &str) -> Result<&'a Tas
     let several = |found: &[&TaskLine]| {
         let ids: Vec<&str> = found.iter().take(5).map(|line| line.id.as_str()).collect();
         let more = if found.len() > ids.len() { ", …" } else { "" };
-        Failure::Wrong(format!("{wanted} may be any of {} tasks: {}{more}; name one by its id", found.len(), ids.join(", ")))
+        Failure::Wrong(format!(
+            "{wanted} may be any of {} tasks: {}{more}; name one by its id",
+            found.len(),
+            ids.join(", ")
+        ))
     };
     let by_id: Vec<&TaskLine> = lines.iter().filter(|line| line.id == wanted).collect();
     match by_id[..] {
@@ -180,7 +227,7 @@ pub(crate) fn resolve<'a>(lines: &'a [TaskLine], wanted: &str) -> Result<&'a Tas
     let begun: Vec<&TaskLine> = lines.iter().filter(|line| line.id.starts_with(wanted)).collect();
     match begun[..] {
         [one] => Ok(one),
-        [] => Err(Failure::Wrong(format!("there is no task {wanted}; `mesos ps -a` lists all"))),
+        [] => Err(Failure::NoTask(wanted.to_owned())),
         _ => Err(several(&begun)),
     }
 }
@@ -235,7 +282,7 @@ pub(crate) struct KillArgs {
     pub(crate) client: ClientArgs,
     /// Time between the polite signal and the final one [default: the task's own]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    grace: Option<std::time::Duration>,
+    grace: Option<Duration>,
 }
 
 /// `mesos kill`.
@@ -255,16 +302,26 @@ pub(crate) async fn kill(args: KillArgs, master: Master) -> Result<ExitCode, Fai
 }
 
 async fn kill_one(args: &KillArgs, master: &Master, lines: &[TaskLine], wanted: &str) -> Result<String, Failure> {
-    let task = resolve(lines, wanted)?;
-    let nanoseconds = |grace: std::time::Duration| i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
+    let (id, framework) = match resolve(lines, wanted) {
+        Ok(task) => (task.id.clone(), Some(v1::FrameworkId { value: task.framework_id.clone() })),
+        // The built-in framework may hold a task that no offer has fitted yet; the master does not know it.
+        Err(Failure::NoTask(_)) => (wanted.to_owned(), None),
+        Err(failure) => return Err(failure),
+    };
+    let nanoseconds = |grace: Duration| i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
     let request = KillRequest {
-        task_id: Some(v1::TaskId { value: task.id.clone() }),
-        framework_id: Some(v1::FrameworkId { value: task.framework_id.clone() }),
+        task_id: Some(v1::TaskId { value: id.clone() }),
+        framework_id: framework.clone(),
         grace_period: args.grace.map(|grace| v1::DurationInfo { nanoseconds: nanoseconds(grace) }),
         call_id: super::request::call_id(),
     };
-    master.launcher().kill(request).await?;
-    Ok(task.id.clone())
+    match master.launcher().kill(request).await {
+        Ok(_) => Ok(id),
+        Err(status) if framework.is_none() && matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {
+            Err(Failure::NoTask(id))
+        }
+        Err(status) => Err(status.into()),
+    }
 }
 
 #[cfg(test)]
@@ -283,8 +340,14 @@ mod tests {
 
     #[test]
     fn a_task_is_meant_by_id_name_or_beginning() {
-        let lines = [task("abc-1", "web", false), task("abc-2", "job", true), task("b-1", "web", true), task("b-2", "job", true)];
-        let meant = |wanted: &str| resolve(&lines, wanted).map(|line| line.id.clone()).map_err(|error| error.to_string());
+        let lines = [
+            task("abc-1", "web", false),
+            task("abc-2", "job", true),
+            task("b-1", "web", true),
+            task("b-2", "job", true),
+        ];
+        let meant =
+            |wanted: &str| resolve(&lines, wanted).map(|line| line.id.clone()).map_err(|error| error.to_string());
         assert_eq!(meant("abc-2").as_deref(), Ok("abc-2"));
         assert_eq!(meant("web").as_deref(), Ok("abc-1"), "the one that runs");
         assert_eq!(meant("job").as_deref(), Ok("abc-2"), "the latest");

@@ -10,9 +10,18 @@ use std::{
 };
 
 use clap::Args;
-use mesos_agent::{AgentOptions, AgentPorts, Identity, options::{complete, detect, host_name}};
+use mesos_agent::{
+    AgentOptions, AgentPorts, Identity,
+    options::{complete, detect, host_name},
+};
 use mesos_bus::{LinkBus, LinkOptions};
-use mesos_model::{AgentId, Resources, attribute::{self, Attribute}, resources_text, subject::Subjects, uuid_text};
+use mesos_model::{
+    AgentId, Resources,
+    attribute::{self, Attribute},
+    resources_text,
+    subject::Subjects,
+    uuid_text,
+};
 use mesos_ports::{bus::Bus, store::Store};
 use mesos_runtime::{
     config::{

@@ -169,6 +169,7 @@ impl Running {
 
 /// Runs the framework behind `mesos launch`, which talks to this gateway.
 pub(crate) fn launcher(gateway: &Running, ports: Ports, stop: CancellationToken) -> JoinHandle<()> {
-    let options = mesos_launcher::Options { gateways: vec![gateway.address.clone()], ..mesos_launcher::Options::default() };
+    let options =
+        mesos_launcher::Options { gateways: vec![gateway.address.clone()], ..mesos_launcher::Options::default() };
     tokio::spawn(mesos_launcher::run(options, ports, stop))
 }

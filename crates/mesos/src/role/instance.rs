@@ -87,7 +87,10 @@ fn end(dir: &Path, role: &str) -> Result<String, String> {
     };
     let (pid, start) = found.ok_or_else(|| format!("{} does not name a process; end it by hand", path.display()))?;
     if started(pid) != Some(start) {
-        return Err(format!("{} names process {pid}, which is another one by now; end the {role} by hand", path.display()));
+        return Err(format!(
+            "{} names process {pid}, which is another one by now; end the {role} by hand",
+            path.display()
+        ));
     }
     let number = i32::try_from(pid).map_err(|_| nobody())?;
     match kill(Pid::from_raw(number), Signal::SIGTERM) {

@@ -5,11 +5,12 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use clap::Args;
+use mesos_agent::options::host_name;
 use mesos_agent::{AgentOptions, AgentPorts};
 use mesos_gateway::GatewayOptions;
 use mesos_model::{AgentId, Resource, Resources, resources::Value, resources_text::milli_text};
@@ -29,7 +30,6 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use mesos_agent::options::host_name;
 
 use super::{
     agent::{HostArgs, checkpoint},
@@ -138,8 +138,14 @@ impl Drop for Home {
     }
 }
 
-async fn run(options: LocalArgs, dir: PathBuf, metrics: Metrics, cancel: CancellationToken) -> Result<ExitCode, String> {
-    let share = divide(&options.host.resources(&dir)?, options.agents);
+async fn run(
+    options: LocalArgs,
+    dir: PathBuf,
+    metrics: Metrics,
+    cancel: CancellationToken,
+) -> Result<ExitCode, String> {
+    let whole = options.host.resources(&dir)?;
+    let share = divide(&whole, options.agents);
     let ports = tokio::select! {
         ports = control::ports(&options.cluster, "mesos-local", Some(&dir)) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
@@ -159,7 +165,7 @@ async fn run(options: LocalArgs, dir: PathBuf, metrics: Metrics, cancel: Cancell
     let mut agents = Agents::start(&options, &dir, &share, &ports)?;
     let (address, ids) = (control.address.clone(), agents.ids.clone());
     let outcome = tokio::select! {
-        outcome = serve(&options, &address, &share, &ids, &cancel) => outcome,
+        outcome = serve(&options, &address, &whole, &ids, &cancel) => outcome,
         () = cancel.cancelled() => Ok(ExitCode::SUCCESS),
         why = control.failed() => Err(why),
         why = agents.failed() => Err(why),
@@ -172,15 +178,15 @@ async fn run(options: LocalArgs, dir: PathBuf, metrics: Metrics, cancel: Cancell
 async fn serve(
     options: &LocalArgs,
     address: &str,
-    share: &[Resources],
+    whole: &Resources,
     ids: &Ids,
     cancel: &CancellationToken,
 ) -> Result<ExitCode, String> {
-    until_ready(address, ids, share.len()).await?;
-    let total = share.iter().fold(Resources::new(), |sum, part| sum.plus(part));
-    let agents = if share.len() == 1 { "1 agent".to_owned() } else { format!("{} agents", share.len()) };
-    let amount = |name| milli_text(total.scalar(name));
-    let ready = format!("mesos is ready at http://{address} ({agents}, {} cpus, {} MB memory)", amount("cpus"), amount("mem"));
+    until_ready(address, ids).await?;
+    let agents = if ids.len() == 1 { "1 agent".to_owned() } else { format!("{} agents", ids.len()) };
+    let amount = |name| milli_text(whole.scalar(name));
+    let ready =
+        format!("mesos is ready at http://{address} ({agents}, {} cpus, {} MB memory)", amount("cpus"), amount("mem"));
     let Some(command) = &options.launch else {
         println!("{ready}");
         cancel.cancelled().await;
@@ -286,18 +292,18 @@ async fn one(
     mesos_agent::run(agent, ports, cancel).await.map_err(text)
 }
 
-async fn until_ready(address: &str, ids: &Ids, agents: usize) -> Result<(), String> {
+async fn until_ready(address: &str, ids: &Ids) -> Result<(), String> {
     let start = Instant::now();
-    let last = Mutex::new(String::new());
+    let agents = ids.len();
     loop {
         let admitted = ids.iter().filter(|id| id.get().is_some()).count();
-        let answer = if admitted == agents { ask_ready(address).await } else { Err(format!("{admitted} of {agents} agents are there")) };
-        match answer {
-            Ok(()) => return Ok(()),
-            Err(why) => *last.lock().unwrap_or_else(PoisonError::into_inner) = why,
-        }
+        let answer = if admitted == agents {
+            ask_ready(address).await
+        } else {
+            Err(format!("{admitted} of {agents} agents are there"))
+        };
+        let Err(why) = answer else { return Ok(()) };
         if start.elapsed() > READY_MAX {
-            let why = last.into_inner().unwrap_or_default();
             return Err(format!("not ready within {} s: {why}", READY_MAX.as_secs()));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -308,7 +314,9 @@ async fn until_ready(address: &str, ids: &Ids, agents: usize) -> Result<(), Stri
 async fn ask_ready(address: &str) -> Result<(), String> {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET /ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("GET /ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
+            .await?;
         let mut answer = Vec::new();
         stream.take(4096).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())

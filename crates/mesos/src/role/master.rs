@@ -68,7 +68,8 @@ fn parse_threads(text: &str) -> Result<usize, String> {
 
 /// Thousandths of a megabyte.
 pub(crate) fn parse_size(text: &str) -> Result<i64, String> {
-    parse_megabytes(text).ok_or_else(|| "expected an amount such as 512MB or 4GB (a bare number is megabytes)".to_owned())
+    parse_megabytes(text)
+        .ok_or_else(|| "expected an amount such as 512MB or 4GB (a bare number is megabytes)".to_owned())
 }
 
 /// The whole process.
@@ -100,7 +101,12 @@ fn refused(error: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run(options: MasterArgs, dir: PathBuf, metrics: Metrics, cancel: CancellationToken) -> Result<ExitCode, String> {
+async fn run(
+    options: MasterArgs,
+    dir: PathBuf,
+    metrics: Metrics,
+    cancel: CancellationToken,
+) -> Result<ExitCode, String> {
     if let Some(most) = options.resource_ram {
         tokio::spawn(watch_memory(most));
     }

@@ -87,6 +87,13 @@ impl Running {
         self.child.id()
     }
 
+    /// Asks it to end, as Ctrl-C does, and waits until it has.
+    pub(crate) fn interrupt(&mut self) -> Option<i32> {
+        let asked = Command::new("kill").args(["-INT", &self.pid().to_string()]).status();
+        assert!(asked.expect("kill runs").success());
+        self.wait()
+    }
+
     pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("waited").code()
     }

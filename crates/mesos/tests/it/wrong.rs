@@ -78,7 +78,16 @@ fn servers_that_are_not_there_are_named() {
 #[test]
 fn a_master_that_is_not_there_is_named() {
     let master = format!("127.0.0.1:{}", free_port());
-    for command in [&["ps"][..], &["agents"], &["frameworks"], &["stats"], &["launch", "true"], &["spawn", "true"], &["kill", "x"], &["logs", "x"]] {
+    for command in [
+        &["ps"][..],
+        &["agents"],
+        &["frameworks"],
+        &["stats"],
+        &["launch", "true"],
+        &["spawn", "true"],
+        &["kill", "x"],
+        &["logs", "x"],
+    ] {
         let mut args = vec![command[0], "--master", &master];
         args.extend(&command[1..]);
         let text = line(&args, 1);

@@ -29,7 +29,8 @@ pub(super) fn find(
     if args::find(command, "config").is_none() {
         return Ok(None);
     }
-    let named = named_by_flag(args).or_else(|| around.env.get("MESOS_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from));
+    let named =
+        named_by_flag(args).or_else(|| around.env.get("MESOS_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from));
     if let Some(path) = named {
         return if path.is_file() {
             Ok(Some(path))

@@ -56,7 +56,8 @@ pub(super) fn about(error: &Error, command: &Command, role: Role, lower: &Lower,
 }
 
 fn unknown_option(command: &Command, role: Role, flag: &str) -> String {
-    let names = options_of(command).filter(|argument| !argument.is_hide_set()).filter_map(|argument| argument.get_long());
+    let names =
+        options_of(command).filter(|argument| !argument.is_hide_set()).filter_map(|argument| argument.get_long());
     let hint = match nearest(flag.trim_start_matches('-'), names) {
         Some(name) => format!("; did you mean --{name}?"),
         None => String::new(),

@@ -123,7 +123,8 @@ fn parse_level(text: &str) -> Result<String, String> {
 
 fn parse_cluster(text: &str) -> Result<String, String> {
     // `{` and `}` would move the Redis hash tag.
-    let fine = !text.is_empty() && text.len() <= 64 && !text.contains(['{', '}']) && !text.chars().any(char::is_control);
+    let fine =
+        !text.is_empty() && text.len() <= 64 && !text.contains(['{', '}']) && !text.chars().any(char::is_control);
     if fine { Ok(text.to_owned()) } else { Err("expected 1 to 64 characters without braces".to_owned()) }
 }
 

@@ -167,7 +167,14 @@ fn yaml_toml_and_a_named_file_are_read_too() {
 
 #[test]
 fn underscores_and_dashes_are_the_same_in_flags_and_not_in_values() {
-    let options = setting().options(&["--work_dir=/a_b", "--resource_cpus", "2", "--master", "host_a", "--docker_socket=x_y=z_1"]);
+    let options = setting().options(&[
+        "--work_dir=/a_b",
+        "--resource_cpus",
+        "2",
+        "--master",
+        "host_a",
+        "--docker_socket=x_y=z_1",
+    ]);
     assert_eq!(options.work_dir, Some(PathBuf::from("/a_b")));
     assert_eq!((options.resource_cpus.as_deref(), options.master.as_str()), (Some("2"), "host_a"));
     assert_eq!(options.docker_socket.as_deref(), Some("x_y=z_1"));
@@ -192,7 +199,8 @@ fn what_belongs_to_a_program_stays_as_it_is() {
 
 #[test]
 fn variables_of_tasks_and_empty_ones_mean_nothing() {
-    let setting = setting().env("MESOS_TASK_ID", "t").env("MESOS_SANDBOX", "/s").env("MESOS_PORT", "").env("MESOS_WAIT", "1");
+    let setting =
+        setting().env("MESOS_TASK_ID", "t").env("MESOS_SANDBOX", "/s").env("MESOS_PORT", "").env("MESOS_WAIT", "1");
     let options = setting.options(&["--master=m"]);
     assert_eq!(options.port, 5050);
     assert!(options.wait);
@@ -224,7 +232,10 @@ fn unknown_options_get_a_suggestion() {
 #[test]
 fn unknown_keys_are_named_with_what_is_allowed() {
     let line = setting().file("etc/mesos-slave.json", r#"{"work_dri": "/x"}"#).wrong(&[]);
-    assert!(line.starts_with("/etc/mesos-slave.json: work_dri: unknown key, did you mean work_dir? (allowed: "), "{line}");
+    assert!(
+        line.starts_with("/etc/mesos-slave.json: work_dri: unknown key, did you mean work_dir? (allowed: "),
+        "{line}"
+    );
     assert!(line.contains("cluster, work_dir, port"), "{line}");
     let line = setting().file("etc/mesos-slave.json", r#"{"resource": {"gold": 1}}"#).wrong(&[]);
     assert!(line.contains("resource.gold: unknown key"), "{line}");
@@ -247,7 +258,8 @@ fn files_that_cannot_be_read_are_named() {
 
 #[test]
 fn flags_of_apache_mesos_are_passed_over_or_answered() {
-    let resolved = setting().resolve(&["--quorum=1", "--registry", "in_memory", "--no-hostname_lookup", "--master=m"]).unwrap();
+    let resolved =
+        setting().resolve(&["--quorum=1", "--registry", "in_memory", "--no-hostname_lookup", "--master=m"]).unwrap();
     assert_eq!(resolved.warnings.len(), 3, "{:?}", resolved.warnings);
     assert!(resolved.warnings[0].starts_with("--quorum is ignored: "));
     let line = setting().wrong(&["--zk=zk://a:2181/mesos", "--master=m"]);
@@ -294,7 +306,9 @@ fn passwords_in_urls_are_not_shown() {
 
 #[test]
 fn spans_of_time_are_read_as_mesos_writes_them() {
-    for (text, seconds) in [("15s", 15), ("10secs", 10), ("2mins", 120), ("1hrs", 3600), ("2weeks", 1_209_600), ("0", 0)] {
+    for (text, seconds) in
+        [("15s", 15), ("10secs", 10), ("2mins", 120), ("1hrs", 3600), ("2weeks", 1_209_600), ("0", 0)]
+    {
         assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
     }
     assert!(parse_duration("soon").is_err());

@@ -189,7 +189,7 @@ impl Framework {
         }
         if self.ending {
             let (now, tasks) = (net.now, &self.tasks);
-            let due = |task: &Task| !task.over && (!task.killed || now > task.asked_at + 5000);
+            let due = |task: &Task| !task.over && task.settled && (!task.killed || now > task.asked_at + 5000);
             let left: Vec<TaskId> = tasks.iter().filter(|(_, task)| due(task)).map(|(id, _)| id.clone()).collect();
             for task in left {
                 self.kill(net, &task);
@@ -201,7 +201,7 @@ impl Framework {
         let Some(caller) = self.caller() else { return };
         if net.rng.chance(self.temper.kill) {
             let running: Vec<TaskId> =
-                self.tasks.iter().filter(|(_, task)| !task.over).map(|(id, _)| id.clone()).collect();
+                self.tasks.iter().filter(|(_, task)| !task.over && task.settled).map(|(id, _)| id.clone()).collect();
             if !running.is_empty() {
                 let at = net.rng.below(running.len() as u64) as usize;
                 self.kill(net, &running[at]);

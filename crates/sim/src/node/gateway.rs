@@ -216,7 +216,7 @@ impl Gateway {
     }
 
     fn close(&mut self, net: &mut Net, framework: FrameworkId, stream: u128) {
-        net.seen.closed(net.now, &framework);
+        net.seen.closed(net.now, stream);
         let closed = RegistryCall::Closed { framework, stream };
         self.call(net, Passed::Registry(closed), Waiting::Nobody, 30_000);
     }

@@ -31,7 +31,8 @@ async fn ask(rig: &Rig, call: Value) -> (StatusCode, Value) {
 async fn checks_come_in_the_order_of_mesos() {
     let rig = Rig::new();
     let good = r#"{"type":"GET_HEALTH"}"#;
-    let cases: &[(&[(&str, &str)], &str, u16, &str)] = &[
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+    let cases: &[Case<'_>] = &[
         (&[], good, 400, "Content-Type"),
         (&[("content-type", "text/plain")], good, 415, "application/json"),
         (&[("content-type", "application/json; charset=utf-8")], good, 415, "application/json"),
@@ -162,4 +163,87 @@ async fn only_the_files_of_tasks_are_there() {
     assert_eq!(ask(&rig, list("/frameworks/m-0000/tasks/nope")).await.0, 404);
     // The agent is not there.
     assert_eq!(ask(&rig, list("/frameworks/m-0000/tasks/t1/")).await.0, 503);
+}
+
+fn services(rig: &Rig) -> services::OperatorServices {
+    services::OperatorServices::new(rig.reads.clone())
+}
+
+#[tokio::test]
+async fn grpc_answers_what_http_answers() {
+    use mesos_proto::services::v1::{GetStatsRequest, operator_server::Operator, stats_server::Stats};
+    let rig = Rig::with_one_of_each();
+    let call = |kind: Type| tonic::Request::new(Call { r#type: Some(kind.into()), ..Call::default() });
+    let reply = services(&rig).call(call(Type::GetAgents)).await.unwrap().into_inner();
+    assert_eq!(reply.get_agents.unwrap().agents[0].agent_info.hostname, "10.0.0.7");
+    let refused = services(&rig).call(call(Type::DrainAgent)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    let refused = services(&rig).call(call(Type::GetQuota)).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("GET_QUOTA")), (tonic::Code::Unimplemented, true));
+    let mut events = services(&rig).subscribe(call(Type::Subscribe)).await.unwrap().into_inner();
+    let first = events.next().await.unwrap().unwrap();
+    assert_eq!(first.subscribed.unwrap().get_state.unwrap().get_tasks.unwrap().tasks.len(), 1);
+
+    let stats = services(&rig).get(tonic::Request::new(GetStatsRequest {})).await.unwrap().into_inner();
+    assert_eq!((stats.total.unwrap().cpus, stats.used.unwrap().cpus), (10.0, 0.5));
+    assert_eq!((stats.agents_active, stats.frameworks_active, stats.tasks["TASK_RUNNING"]), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_followed_file_ends_with_its_task() {
+    use mesos_core::message::{FileEntry, FilesAnswer, FilesRequest};
+    use mesos_model::envelope;
+    use mesos_ports::bus::Bus;
+    use mesos_proto::services::v1::{ListRequest, ReadRequest, files_server::Files};
+    use mesos_runtime::shell::kind;
+    use std::sync::Mutex;
+
+    let rig = Rig::with_one_of_each();
+    let content = Arc::new(Mutex::new(b"one ".to_vec()));
+    let (bus, written) = (rig.bus.clone(), content.clone());
+    let mut asked = bus.subscribe(&rig.ports.subjects.agent_files("m-S0")).await.unwrap();
+    tokio::spawn(async move {
+        while let Some(message) = asked.next().await {
+            let answer = match envelope::open(kind::FILES, &message.payload).unwrap() {
+                FilesRequest::Read { offset, length, .. } => {
+                    let content = written.lock().unwrap().clone();
+                    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+                    let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(content.len());
+                    let data = Bytes::copy_from_slice(&content[from..to]);
+                    FilesAnswer::Data { offset, data, size: content.len() as u64 }
+                }
+                FilesRequest::List { .. } => {
+                    let entry =
+                        FileEntry { path: "stdout".into(), size: 4, mtime_ms: 1, mode: 0o100_644, is_dir: false };
+                    FilesAnswer::Listing(vec![entry])
+                }
+            };
+            let payload = envelope::seal(kind::FILES_ANSWER, &answer).unwrap();
+            bus.publish(&message.reply.unwrap(), Vec::new(), payload).await.unwrap();
+        }
+    });
+    let task_id = Some(v1::TaskId { value: "t1".into() });
+    let list = ListRequest { task_id: task_id.clone(), ..ListRequest::default() };
+    let listed = services(&rig).list(tonic::Request::new(list)).await.unwrap().into_inner();
+    assert_eq!((listed.files[0].path.as_str(), listed.files[0].mtime.unwrap().nanoseconds), ("stdout", 1_000_000));
+
+    let read = |offset, follow| {
+        let request =
+            ReadRequest { task_id: task_id.clone(), path: "stdout".into(), offset, follow, ..ReadRequest::default() };
+        let services = services(&rig);
+        async move { services.read(tonic::Request::new(request)).await.unwrap().into_inner() }
+    };
+    let tail = read(-2, false).await.next().await.unwrap().unwrap();
+    assert_eq!((tail.offset, &tail.data[..], tail.eof), (2, &b"e "[..], true));
+
+    let mut followed = read(0, true).await;
+    assert_eq!(&followed.next().await.unwrap().unwrap().data[..], b"one ");
+    content.lock().unwrap().extend_from_slice(b"two");
+    let row = fixtures::task("m-0000", "t1", "l1", "m-S0");
+    rig.apply(vec![put(Row::Task(fixtures::in_state(row, TaskState::Finished, 5_000)))]);
+    let mut rest = Vec::new();
+    while let Some(chunk) = followed.next().await {
+        rest.extend_from_slice(&chunk.unwrap().data);
+    }
+    assert_eq!(rest, b"two");
 }

@@ -19,6 +19,8 @@ use crate::{errors::Refusal, streams::Subscription};
 
 /// How many times its patience a whole body may take.
 const WHOLE: u32 = 6;
+/// How much of a body that is too large is read so that its sender sees why it is refused, in bytes.
+const PASSED_MAX: usize = 64 * 1024 * 1024;
 
 /// Reads a body of at most `max` bytes, unpacked. A client may pause for `patience` at most.
 ///
@@ -26,11 +28,12 @@ const WHOLE: u32 = 6;
 /// 413 if it is larger, 408 if it does not come, 400 if it cannot be unpacked.
 pub async fn read(headers: &HeaderMap, mut body: Body, max: usize, patience: Duration) -> Result<Bytes, Refusal> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let end = tokio::time::Instant::now() + patience * WHOLE;
     if announced.is_some_and(|length| length > max as u64) {
+        pass_over(headers, body, end).await;
         return Err(too_large(max));
     }
     let mut read = BytesMut::new();
-    let end = tokio::time::Instant::now() + patience * WHOLE;
     loop {
         let until = end.min(tokio::time::Instant::now() + patience);
         let frame = tokio::time::timeout_at(until, body.frame())
@@ -42,6 +45,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, max: usize, patience: Dur
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { continue };
                 if read.len() + data.len() > max {
+                    pass_over(headers, body, end).await;
                     return Err(too_large(max));
                 }
                 read.extend_from_slice(&data);
@@ -52,6 +56,20 @@ pub async fn read(headers: &HeaderMap, mut body: Body, max: usize, patience: Dur
     match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         Some(b"gzip") => unpack(&read, max),
         _ => Ok(read),
+    }
+}
+
+/// Reads on for nothing: a client that still writes when its connection is closed never sees the answer. Who
+/// asks before it sends gets its answer without that.
+async fn pass_over(headers: &HeaderMap, mut body: Body, end: tokio::time::Instant) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let mut passed = 0;
+    while passed < PASSED_MAX
+        && let Ok(Some(Ok(frame))) = tokio::time::timeout_at(end, body.frame()).await
+    {
+        passed += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

@@ -32,7 +32,10 @@ pub async fn scheduler(State(app): State<App>, request: Request) -> Response {
     if request.method() != Method::POST {
         return Refusal::method("POST", request.method());
     }
-    answer(&app, request).await.unwrap_or_else(IntoResponse::into_response)
+    answer(&app, request).await.unwrap_or_else(|refusal| {
+        tracing::info!(status = refusal.status.as_u16(), why = refusal.text, "refused a request");
+        refusal.into_response()
+    })
 }
 
 async fn answer(app: &App, request: Request) -> Result<Response, Refusal> {
