@@ -30,10 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
 
     let mut compiler = protox::Compiler::new([root])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(FILES)?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
     let mut set = compiler.file_descriptor_set();
 
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
@@ -62,11 +59,7 @@ fn forget_deprecations(set: &mut FileDescriptorSet) {
     }
 
     fn message(descriptor: &mut DescriptorProto) {
-        for options in descriptor
-            .field
-            .iter_mut()
-            .filter_map(|field| field.options.as_mut())
-        {
+        for options in descriptor.field.iter_mut().filter_map(|field| field.options.as_mut()) {
             options.deprecated = None;
         }
         descriptor.nested_type.iter_mut().for_each(message);
@@ -74,11 +67,7 @@ fn forget_deprecations(set: &mut FileDescriptorSet) {
     }
 
     fn enumeration(descriptor: &mut EnumDescriptorProto) {
-        for options in descriptor
-            .value
-            .iter_mut()
-            .filter_map(|value| value.options.as_mut())
-        {
+        for options in descriptor.value.iter_mut().filter_map(|value| value.options.as_mut()) {
             options.deprecated = None;
         }
     }
@@ -102,10 +91,7 @@ fn generate_servers(set: FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Er
     tonic_prost_build::configure()
         .build_client(false)
         .out_dir(out)
-        .extern_path(
-            ".mesos.v1.scheduler.Call",
-            "crate::raw::Raw<crate::v1::scheduler::Call>",
-        )
+        .extern_path(".mesos.v1.scheduler.Call", "crate::raw::Raw<crate::v1::scheduler::Call>")
         .extern_path(".mesos.v1", "crate::v1")
         .extern_path(".mesos.services.v1", "crate::services::v1")
         .compile_fds(set)?;

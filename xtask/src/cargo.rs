@@ -16,19 +16,7 @@ pub(crate) fn format_check(root: &Path) -> Result<bool> {
 
 /// Lints every target of every crate; a warning is an error.
 pub(crate) fn clippy_check(root: &Path) -> Result<bool> {
-    cargo(
-        root,
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    )
+    cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
 }
 
 /// Formats every crate.
@@ -38,18 +26,7 @@ pub(crate) fn format(root: &Path) -> Result<bool> {
 
 /// Applies what clippy can apply without asking.
 pub(crate) fn clippy_fix(root: &Path) -> Result<bool> {
-    cargo(
-        root,
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--fix",
-            "--allow-dirty",
-            "--allow-staged",
-            "--quiet",
-        ],
-    )
+    cargo(root, &["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged", "--quiet"])
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<bool> {

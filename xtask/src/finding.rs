@@ -23,23 +23,13 @@ impl Finding {
         wrong: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self {
-            file: file.as_ref().to_path_buf(),
-            line,
-            wrong: wrong.into(),
-            advice: advice.into(),
-        }
+        Self { file: file.as_ref().to_path_buf(), line, wrong: wrong.into(), advice: advice.into() }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            wrong,
-            advice,
-        } = self;
+        let Self { file, line, wrong, advice } = self;
         write!(f, "{}:{line}: {wrong}; {advice}", file.display())
     }
 }

@@ -46,14 +46,9 @@ impl Member {
     /// The line on which the Cargo.toml names a dependency; 1 where it does not.
     pub(crate) fn line_of(&self, dependency: &str) -> usize {
         let names_it = |line: &str| {
-            line.trim_start()
-                .strip_prefix(dependency)
-                .is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
+            line.trim_start().strip_prefix(dependency).is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
         };
-        self.manifest
-            .lines()
-            .position(names_it)
-            .map_or(1, |at| at + 1)
+        self.manifest.lines().position(names_it).map_or(1, |at| at + 1)
     }
 }
 
@@ -81,8 +76,7 @@ impl Graph {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
-        let metadata =
-            serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+        let metadata = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
         Self::parse(&metadata, &|path| {
             fs::read_to_string(path).with_context(|| format!("{} is not readable", path.display()))
         })
@@ -91,10 +85,7 @@ impl Graph {
     /// Reads cargo's answer; `read` gives the text of a manifest.
     pub(crate) fn parse(metadata: &Value, read: &dyn Fn(&Path) -> Result<String>) -> Result<Self> {
         let root = PathBuf::from(text(metadata, "workspace_root")?);
-        let members: BTreeSet<&str> = list(metadata, "workspace_members")?
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
+        let members: BTreeSet<&str> = list(metadata, "workspace_members")?.iter().filter_map(Value::as_str).collect();
         let mut packages = BTreeMap::new();
         for package in list(metadata, "packages")? {
             let id = text(package, "id")?;
@@ -102,10 +93,7 @@ impl Graph {
                 let manifest_path = Path::new(text(package, "manifest_path")?);
                 let directory = manifest_path.parent().unwrap_or(Path::new(""));
                 Some(Member {
-                    directory: directory
-                        .strip_prefix(&root)
-                        .unwrap_or(directory)
-                        .to_path_buf(),
+                    directory: directory.strip_prefix(&root).unwrap_or(directory).to_path_buf(),
                     manifest: read(manifest_path)?,
                 })
             } else {
@@ -123,10 +111,7 @@ impl Graph {
             );
         }
         for node in list(&metadata["resolve"], "nodes")? {
-            let edges = list(node, "deps")?
-                .iter()
-                .map(edge)
-                .collect::<Result<_>>()?;
+            let edges = list(node, "deps")?.iter().map(edge).collect::<Result<_>>()?;
             if let Some(package) = packages.get_mut(text(node, "id")?) {
                 package.edges = edges;
             }
@@ -136,23 +121,14 @@ impl Graph {
 
     /// The workspace's own packages.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Package, &Member)> {
-        self.packages.iter().filter_map(|(id, package)| {
-            package
-                .member
-                .as_ref()
-                .map(|member| (id.as_str(), package, member))
-        })
+        self.packages
+            .iter()
+            .filter_map(|(id, package)| package.member.as_ref().map(|member| (id.as_str(), package, member)))
     }
 
     /// The direct dependencies of a package, each with whether it is shipped.
-    pub(crate) fn direct<'a>(
-        &'a self,
-        package: &'a Package,
-    ) -> impl Iterator<Item = (&'a Package, bool)> {
-        package
-            .edges
-            .iter()
-            .filter_map(|edge| self.packages.get(&edge.to).map(|to| (to, edge.shipped)))
+    pub(crate) fn direct<'a>(&'a self, package: &'a Package) -> impl Iterator<Item = (&'a Package, bool)> {
+        package.edges.iter().filter_map(|edge| self.packages.get(&edge.to).map(|to| (to, edge.shipped)))
     }
 
     /// Every package that ships with `id` (dev-dependencies do not), with the names on one shortest
@@ -182,20 +158,14 @@ fn edge(dependency: &Value) -> Result<Edge> {
     Ok(Edge {
         to: text(dependency, "pkg")?.to_owned(),
         // A normal dependency has kind null.
-        shipped: kinds
-            .iter()
-            .any(|kind| kind["kind"].as_str() != Some("dev")),
+        shipped: kinds.iter().any(|kind| kind["kind"].as_str() != Some("dev")),
     })
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
-    value[key]
-        .as_str()
-        .with_context(|| format!("cargo metadata has no text at {key}"))
+    value[key].as_str().with_context(|| format!("cargo metadata has no text at {key}"))
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
-    value[key]
-        .as_array()
-        .with_context(|| format!("cargo metadata has no list at {key}"))
+    value[key].as_array().with_context(|| format!("cargo metadata has no list at {key}"))
 }

@@ -12,21 +12,8 @@ use crate::graph::{Graph, Member, Package};
 const LAYERS: [(u8, &[&str]); 4] = [
     (0, &["mesos-model"]),
     (1, &["mesos-core", "mesos-proto", "mesos-ports"]),
-    (
-        2,
-        &[
-            "mesos-bus",
-            "mesos-store",
-            "mesos-container",
-            "mesos-runtime",
-            "mesos-policy-wasm",
-            "mesos-sdk",
-        ],
-    ),
-    (
-        4,
-        &["mesos", "mesos-sim", "mesos-bench", "mesos-e2e", "xtask"],
-    ),
+    (2, &["mesos-bus", "mesos-store", "mesos-container", "mesos-runtime", "mesos-policy-wasm", "mesos-sdk"]),
+    (4, &["mesos", "mesos-sim", "mesos-bench", "mesos-e2e", "xtask"]),
 ];
 
 /// The top layer may see everything, itself too.
@@ -35,40 +22,15 @@ const SERVICES: u8 = 3;
 
 /// Libraries that only some of our crates may name, and why.
 const EXCLUSIVE: [(&str, &[&str], &str); 4] = [
-    (
-        "async-nats",
-        &["mesos-bus"],
-        "use the Bus port of mesos-ports",
-    ),
-    (
-        "redis",
-        &["mesos-store"],
-        "use the Store port of mesos-ports",
-    ),
-    (
-        "redb",
-        &["mesos-store"],
-        "use the Store port of mesos-ports",
-    ),
-    (
-        "bollard",
-        &["mesos-container", "mesos-e2e", "mesos-bench"],
-        "use the Containerizer port of mesos-ports",
-    ),
+    ("async-nats", &["mesos-bus"], "use the Bus port of mesos-ports"),
+    ("redis", &["mesos-store"], "use the Store port of mesos-ports"),
+    ("redb", &["mesos-store"], "use the Store port of mesos-ports"),
+    ("bollard", &["mesos-container", "mesos-e2e", "mesos-bench"], "use the Containerizer port of mesos-ports"),
 ];
 
 /// Crates in whose tree no IO, no async runtime and no wire may appear.
 const PURE: [&str; 2] = ["mesos-model", "mesos-core"];
-const IMPURE: [&str; 8] = [
-    "tokio",
-    "tonic",
-    "prost",
-    "hyper",
-    "reqwest",
-    "mio",
-    "async-std",
-    "socket2",
-];
+const IMPURE: [&str; 8] = ["tokio", "tonic", "prost", "hyper", "reqwest", "mio", "async-std", "socket2"];
 
 /// Crates that may not be in any tree: there is one TLS provider (ring), and nothing links OpenSSL.
 const BANNED: [&str; 4] = ["openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys"];
@@ -91,18 +53,10 @@ fn layer(name: &str, directory: &Path) -> Option<u8> {
     if directory.starts_with("services") || directory.starts_with("frameworks") {
         return Some(SERVICES);
     }
-    LAYERS
-        .iter()
-        .find(|(_, names)| names.contains(&name))
-        .map(|(layer, _)| *layer)
+    LAYERS.iter().find(|(_, names)| names.contains(&name)).map(|(layer, _)| *layer)
 }
 
-fn edges_point_down(
-    graph: &Graph,
-    package: &Package,
-    member: &Member,
-    findings: &mut Vec<Finding>,
-) {
+fn edges_point_down(graph: &Graph, package: &Package, member: &Member, findings: &mut Vec<Finding>) {
     let Some(from) = layer(&package.name, &member.directory) else {
         findings.push(Finding::new(
             member.manifest_path(),
@@ -129,10 +83,7 @@ fn edges_point_down(
         findings.push(Finding::new(
             member.manifest_path(),
             member.line_of(&to.name),
-            format!(
-                "{} (layer {from}) depends on {} (layer {down}), which is not below it",
-                package.name, to.name
-            ),
+            format!("{} (layer {from}) depends on {} (layer {down}), which is not below it", package.name, to.name),
             advice,
         ));
     }
@@ -162,40 +113,23 @@ fn some_see_less(graph: &Graph, package: &Package, member: &Member, findings: &m
     }
 }
 
-fn adapters_are_exclusive(
-    graph: &Graph,
-    package: &Package,
-    member: &Member,
-    findings: &mut Vec<Finding>,
-) {
+fn adapters_are_exclusive(graph: &Graph, package: &Package, member: &Member, findings: &mut Vec<Finding>) {
     for (to, _) in graph.direct(package) {
-        let Some((library, owners, advice)) =
-            EXCLUSIVE.iter().find(|(library, ..)| *library == to.name)
-        else {
+        let Some((library, owners, advice)) = EXCLUSIVE.iter().find(|(library, ..)| *library == to.name) else {
             continue;
         };
         if !owners.contains(&package.name.as_str()) {
             findings.push(Finding::new(
                 member.manifest_path(),
                 member.line_of(library),
-                format!(
-                    "{} depends on {library}, which belongs to {}",
-                    package.name,
-                    owners.join(" and ")
-                ),
+                format!("{} depends on {library}, which belongs to {}", package.name, owners.join(" and ")),
                 *advice,
             ));
         }
     }
 }
 
-fn pure_crates_stay_pure(
-    graph: &Graph,
-    id: &str,
-    package: &Package,
-    member: &Member,
-    findings: &mut Vec<Finding>,
-) {
+fn pure_crates_stay_pure(graph: &Graph, id: &str, package: &Package, member: &Member, findings: &mut Vec<Finding>) {
     if !PURE.contains(&package.name.as_str()) {
         return;
     }
@@ -219,9 +153,7 @@ fn nothing_banned(graph: &Graph, findings: &mut Vec<Finding>) {
                 continue;
             };
             // Only where it enters: a member further up would repeat the same finding.
-            let enters_here = way
-                .get(1)
-                .is_none_or(|first| !graph.members().any(|(_, other, _)| other.name == *first));
+            let enters_here = way.get(1).is_none_or(|first| !graph.members().any(|(_, other, _)| other.name == *first));
             if enters_here {
                 findings.push(Finding::new(
                     member.manifest_path(),

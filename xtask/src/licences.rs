@@ -57,10 +57,7 @@ pub(crate) fn check(graph: &Graph) -> Vec<Finding> {
 /// Evaluates an SPDX expression: OR needs one accepted side, AND needs both.
 fn is_accepted(expression: &str) -> bool {
     // "MIT/Apache-2.0" is the old way to write OR.
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let tokens: Vec<&str> = spaced.split_whitespace().collect();
     let mut rest = tokens.as_slice();
     let accepted = any_of(&mut rest);
@@ -134,9 +131,7 @@ mod tests {
 
     #[test]
     fn an_exception_counts_only_with_its_licence() {
-        assert!(is_accepted(
-            "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT"
-        ));
+        assert!(is_accepted("Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT"));
         assert!(is_accepted("Apache-2.0 WITH LLVM-exception"));
         assert!(!is_accepted("GPL-2.0-only WITH Classpath-exception-2.0"));
     }

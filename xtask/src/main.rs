@@ -68,9 +68,7 @@ fn run(command: &Command) -> Result<bool> {
             let results = [
                 timed("tidy", || report(&tidy::check(&root)?))?,
                 timed("layers", || report(&layers::check(&Graph::load(&root)?)))?,
-                timed("licences", || {
-                    report(&licences::check(&Graph::load(&root)?))
-                })?,
+                timed("licences", || report(&licences::check(&Graph::load(&root)?)))?,
                 timed("fmt", || cargo::format_check(&root))?,
                 timed("clippy", || cargo::clippy_check(&root))?,
             ];
@@ -96,17 +94,11 @@ fn timed(name: &str, check: impl FnOnce() -> Result<bool>) -> Result<bool> {
     let started = Instant::now();
     let passed = check().with_context(|| format!("the check {name} could not run"))?;
     let verdict = if passed { "ok" } else { "FAILED" };
-    eprintln!(
-        "{name}: {verdict} ({:.1} s)",
-        started.elapsed().as_secs_f64()
-    );
+    eprintln!("{name}: {verdict} ({:.1} s)", started.elapsed().as_secs_f64());
     Ok(passed)
 }
 
 /// The root of the workspace: the parent of this crate.
 fn root() -> Result<PathBuf> {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_path_buf)
-        .context("xtask has no parent directory")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).context("xtask has no parent directory")
 }

@@ -29,26 +29,16 @@ pub(crate) struct Source {
 
 impl Source {
     fn name(&self) -> &str {
-        self.path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or("")
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or("")
     }
 
     fn extension(&self) -> &str {
-        self.path
-            .extension()
-            .and_then(|name| name.to_str())
-            .unwrap_or("")
+        self.path.extension().and_then(|name| name.to_str()).unwrap_or("")
     }
 
     /// Lines with their numbers from 1, without those that say they are exempt.
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .lines()
-            .enumerate()
-            .map(|(at, line)| (at + 1, line))
-            .filter(|(_, line)| !line.contains("tidy-ok: "))
+        self.text.lines().enumerate().map(|(at, line)| (at + 1, line)).filter(|(_, line)| !line.contains("tidy-ok: "))
     }
 
     fn finding(&self, line: usize, wrong: impl Into<String>, advice: &str) -> Finding {

@@ -39,55 +39,33 @@ async fn main() -> Result<(), Failure> {
         "bus", "p50 us", "p99 us", "messages/s", "CPU us/message", "request p50 us"
     );
     let memory = MemoryBus::new();
-    measure(
-        "memory",
-        Arc::new(memory.client()),
-        Arc::new(memory.client()),
-    )
-    .await?;
+    measure("memory", Arc::new(memory.client()), Arc::new(memory.client())).await?;
 
     let (_server, url) = match std::env::args().nth(1) {
         Some(url) => (None, url),
         None => start_server()?,
     };
-    let options = NatsOptions {
-        wait: true,
-        ..NatsOptions::default()
-    };
+    let options = NatsOptions { wait: true, ..NatsOptions::default() };
     let a = NatsBus::connect(&url, options.clone()).await?;
     let b = NatsBus::connect(&url, options).await?;
     measure("nats", Arc::new(a), Arc::new(b)).await?;
 
-    let (service, _handle) = serve(
-        Arc::new(memory.client()),
-        LinkServerOptions::new("g", Arc::new(|_, _, _| true)),
-    );
+    let (service, _handle) = serve(Arc::new(memory.client()), LinkServerOptions::new("g", Arc::new(|_, _, _| true)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = listener.local_addr()?.to_string();
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-    tokio::spawn(
-        tonic::transport::Server::builder()
-            .add_service(service)
-            .serve_with_incoming(incoming),
-    );
-    let options = LinkOptions {
-        agent_id: "a".to_owned(),
-        ..LinkOptions::default()
-    };
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    let options = LinkOptions { agent_id: "a".to_owned(), ..LinkOptions::default() };
     let a = LinkBus::connect(vec![endpoint.clone()], options.clone()).await?;
     let b = LinkBus::connect(vec![endpoint], options).await?;
     measure("link", Arc::new(a), Arc::new(b)).await
 }
 
 fn start_server() -> Result<(Option<Server>, String), Failure> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let program = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
-    let child = Command::new(program)
-        .args(["-a", "127.0.0.1", "-p", &port.to_string()])
-        .stderr(Stdio::null())
-        .spawn()?;
+    let child =
+        Command::new(program).args(["-a", "127.0.0.1", "-p", &port.to_string()]).stderr(Stdio::null()).spawn()?;
     Ok((Some(Server(child)), format!("nats://127.0.0.1:{port}")))
 }
 
@@ -117,8 +95,7 @@ async fn latency(a: &Arc<dyn Bus>, b: &Arc<dyn Bus>) -> Result<Histogram<u64>, F
     let mut histogram = Histogram::new(3)?;
     for _ in 0..PINGS {
         let started = Instant::now();
-        a.publish("cost.latency", Vec::new(), payload.clone())
-            .await?;
+        a.publish("cost.latency", Vec::new(), payload.clone()).await?;
         subscription.next().await.ok_or("the subscription ended")?;
         histogram.record(started.elapsed().as_nanos() as u64)?;
     }
@@ -131,9 +108,7 @@ async fn requests(a: &Arc<dyn Bus>, b: &Arc<dyn Bus>) -> Result<Histogram<u64>, 
     let task = tokio::spawn(async move {
         while let Some(question) = questions.next().await {
             if let Some(reply) = question.reply {
-                let _ = answering
-                    .publish(&reply, Vec::new(), question.payload)
-                    .await;
+                let _ = answering.publish(&reply, Vec::new(), question.payload).await;
             }
         }
     });
@@ -141,13 +116,7 @@ async fn requests(a: &Arc<dyn Bus>, b: &Arc<dyn Bus>) -> Result<Histogram<u64>, 
     let mut histogram = Histogram::new(3)?;
     for _ in 0..PINGS / 2 {
         let started = Instant::now();
-        a.request(
-            "cost.request",
-            Vec::new(),
-            payload.clone(),
-            Duration::from_secs(5),
-        )
-        .await?;
+        a.request("cost.request", Vec::new(), payload.clone(), Duration::from_secs(5)).await?;
         histogram.record(started.elapsed().as_nanos() as u64)?;
     }
     task.abort();

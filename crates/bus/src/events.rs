@@ -25,8 +25,6 @@ impl EventHub {
     }
 
     pub(crate) fn listen(&self) -> BoxStream<'static, BusEvent> {
-        BroadcastStream::new(self.0.subscribe())
-            .filter_map(|event| async { event.ok() })
-            .boxed()
+        BroadcastStream::new(self.0.subscribe()).filter_map(|event| async { event.ok() }).boxed()
     }
 }

@@ -17,9 +17,7 @@ mod server;
 mod session;
 
 pub use client::{Dial, LinkBus, LinkOptions};
-pub use server::{
-    Admit, Allow, LinkHandle, LinkOp, LinkPeer, LinkServerOptions, LinkService, serve,
-};
+pub use server::{Admit, Allow, LinkHandle, LinkOp, LinkPeer, LinkServerOptions, LinkService, serve};
 
 use crate::subject::PAYLOAD_BYTES_MAX;
 

@@ -76,18 +76,12 @@ impl MemoryBus {
             lost: Arc::default(),
             limits,
         });
-        MemoryBus {
-            client: broker.new_client(),
-            broker,
-        }
+        MemoryBus { client: broker.new_client(), broker }
     }
 
     /// Another client of the same broker, with a connection of its own.
     pub fn client(&self) -> MemoryBus {
-        MemoryBus {
-            broker: self.broker.clone(),
-            client: self.broker.new_client(),
-        }
+        MemoryBus { broker: self.broker.clone(), client: self.broker.new_client() }
     }
 
     /// Cuts this client off as a lost connection would: what is sent to it meanwhile is lost, what it
@@ -98,11 +92,8 @@ impl MemoryBus {
         }
         let failed: Vec<Waiting> = {
             let mut waiting = self.broker.lock_waiting();
-            let mine: Vec<u64> = waiting
-                .iter()
-                .filter(|(_, one)| one.client_id == self.client.id)
-                .map(|(id, _)| *id)
-                .collect();
+            let mine: Vec<u64> =
+                waiting.iter().filter(|(_, one)| one.client_id == self.client.id).map(|(id, _)| *id).collect();
             mine.iter().filter_map(|id| waiting.remove(id)).collect()
         };
         for one in failed {
@@ -124,11 +115,7 @@ impl MemoryBus {
     }
 
     fn check_connected(&self) -> Result<(), BusError> {
-        if self.client.is_connected.load(Ordering::Acquire) {
-            Ok(())
-        } else {
-            Err(unavailable())
-        }
+        if self.client.is_connected.load(Ordering::Acquire) { Ok(()) } else { Err(unavailable()) }
     }
 }
 
@@ -179,17 +166,11 @@ impl Broker {
 
     /// Settles the request that waits on the message's subject, if there is one.
     fn answer(&self, message: &Message) -> usize {
-        let Some(id) = message
-            .subject
-            .strip_prefix(INBOX)
-            .and_then(|id| id.parse().ok())
-        else {
+        let Some(id) = message.subject.strip_prefix(INBOX).and_then(|id| id.parse().ok()) else {
             return 0;
         };
         let waiting = self.lock_waiting().remove(&id);
-        waiting
-            .is_some_and(|one| one.answer.send(Ok(message.clone())).is_ok())
-            .into()
+        waiting.is_some_and(|one| one.answer.send(Ok(message.clone())).is_ok()).into()
     }
 }
 
@@ -207,20 +188,10 @@ impl Drop for ForgetOnDrop<'_> {
 
 #[async_trait]
 impl Bus for MemoryBus {
-    async fn publish(
-        &self,
-        subject: &str,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
+    async fn publish(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<(), BusError> {
         self.check_connected()?;
         check_message(subject, &headers, &payload)?;
-        self.broker.deliver(Message {
-            subject: subject.to_owned(),
-            reply: None,
-            headers,
-            payload,
-        });
+        self.broker.deliver(Message { subject: subject.to_owned(), reply: None, headers, payload });
         Ok(())
     }
 
@@ -229,10 +200,7 @@ impl Bus for MemoryBus {
         check_pattern(pattern)?;
         let (writer, reader) = queue::queue(pattern, self.broker.limits, self.broker.lost.clone());
         let id = self.broker.next_id.fetch_add(1, Ordering::Relaxed);
-        let subscriber = Subscriber {
-            client: self.client.clone(),
-            writer,
-        };
+        let subscriber = Subscriber { client: self.client.clone(), writer };
         self.broker.routes_mut().insert(pattern, id, subscriber);
         let broker = Arc::downgrade(&self.broker);
         let pattern = pattern.to_owned();
@@ -254,36 +222,19 @@ impl Bus for MemoryBus {
         check_message(subject, &headers, &payload)?;
         let id = self.broker.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        self.broker.lock_waiting().insert(
-            id,
-            Waiting {
-                client_id: self.client.id,
-                answer,
-            },
-        );
-        let _forget = ForgetOnDrop {
-            broker: &self.broker,
-            id,
-        };
+        self.broker.lock_waiting().insert(id, Waiting { client_id: self.client.id, answer });
+        let _forget = ForgetOnDrop { broker: &self.broker, id };
         // Looked at after the entry is made: a cut from here on finds it and fails it.
         self.check_connected()?;
         let reply = Some(format!("{INBOX}{id}"));
-        let message = Message {
-            subject: subject.to_owned(),
-            reply,
-            headers,
-            payload,
-        };
+        let message = Message { subject: subject.to_owned(), reply, headers, payload };
         if self.broker.deliver(message) == 0 {
             return Err(BusError::NoResponders(subject.to_owned()));
         }
         match tokio::time::timeout(timeout, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(unavailable()),
-            Err(_) => Err(BusError::Timeout {
-                subject: subject.to_owned(),
-                after: timeout,
-            }),
+            Err(_) => Err(BusError::Timeout { subject: subject.to_owned(), after: timeout }),
         }
     }
 
@@ -299,7 +250,6 @@ impl Bus for MemoryBus {
 impl Drop for Broker {
     fn drop(&mut self) {
         // Streams may outlive the last client; they end instead of waiting for ever.
-        self.routes_mut()
-            .for_all(|subscriber| subscriber.writer.close());
+        self.routes_mut().for_all(|subscriber| subscriber.writer.close());
     }
 }

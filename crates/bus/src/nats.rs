@@ -135,11 +135,7 @@ impl Shared {
     }
 
     fn check_connected(&self) -> Result<(), BusError> {
-        if self.is_connected() {
-            Ok(())
-        } else {
-            Err(unavailable("there is no connection to the server"))
-        }
+        if self.is_connected() { Ok(()) } else { Err(unavailable("there is no connection to the server")) }
     }
 
     fn connects(&self) -> u64 {
@@ -160,32 +156,21 @@ impl Shared {
         let (place, answered) = self.wait_for_answer();
         let send = self.client.publish(place.subject(), Bytes::new());
         let trip = async {
-            send.await
-                .map_err(|error| unavailable(&error.to_string()))?;
+            send.await.map_err(|error| unavailable(&error.to_string()))?;
             match answered.await {
                 Ok(Answer::Message(_)) => Ok(()),
                 _ => Err(unavailable("the connection was lost")),
             }
         };
-        timeout(ROUND_TRIP_WAIT, trip)
-            .await
-            .unwrap_or_else(|_| Err(unavailable("the server does not answer")))
+        timeout(ROUND_TRIP_WAIT, trip).await.unwrap_or_else(|_| Err(unavailable("the server does not answer")))
     }
 
     /// Hands a message to the connection, in chunks if it is too large for the server.
-    async fn send(
-        &self,
-        subject: &str,
-        reply: Option<&str>,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
+    async fn send(&self, subject: &str, reply: Option<&str>, headers: Headers, payload: Bytes) -> Result<(), BusError> {
         let sending = async {
             let limit = chunks::payload_limit(self.client.max_payload(), &headers)?;
             if payload.len() <= limit {
-                return self
-                    .send_one(subject, reply, headers::encode(headers), payload)
-                    .await;
+                return self.send_one(subject, reply, headers::encode(headers), payload).await;
             }
             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
             for (mark, chunk) in chunks::cut(&self.inbox, id, limit, &payload) {
@@ -196,9 +181,7 @@ impl Shared {
             Ok(())
         };
         // The library's channel is full when the connection writes slower than we send.
-        timeout(SEND_WAIT, sending)
-            .await
-            .unwrap_or_else(|_| Err(unavailable("the connection does not take more")))
+        timeout(SEND_WAIT, sending).await.unwrap_or_else(|_| Err(unavailable("the connection does not take more")))
     }
 
     async fn send_one(
@@ -213,15 +196,9 @@ impl Shared {
         let sent = match (reply, headers.is_empty()) {
             (None, true) => client.publish(subject, payload).await,
             (None, false) => client.publish_with_headers(subject, headers, payload).await,
-            (Some(reply), true) => {
-                client
-                    .publish_with_reply(subject, reply.to_owned(), payload)
-                    .await
-            }
+            (Some(reply), true) => client.publish_with_reply(subject, reply.to_owned(), payload).await,
             (Some(reply), false) => {
-                client
-                    .publish_with_reply_and_headers(subject, reply.to_owned(), headers, payload)
-                    .await
+                client.publish_with_reply_and_headers(subject, reply.to_owned(), headers, payload).await
             }
         };
         sent.map_err(|error| match error.kind() {
@@ -255,12 +232,7 @@ impl Drop for WaitingAnswer<'_> {
 
 #[async_trait]
 impl Bus for NatsBus {
-    async fn publish(
-        &self,
-        subject: &str,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
+    async fn publish(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<(), BusError> {
         check_message(subject, &headers, &payload)?;
         self.shared.check_connected()?;
         self.shared.send(subject, None, headers, payload).await
@@ -294,23 +266,16 @@ impl Bus for NatsBus {
         self.shared.check_connected()?;
         let reply = place.subject();
         let asking = async {
-            self.shared
-                .send(subject, Some(&reply), headers, payload)
-                .await?;
+            self.shared.send(subject, Some(&reply), headers, payload).await?;
             match answered.await {
                 Ok(Answer::Message(message)) => Ok(message),
                 Ok(Answer::NoResponders) => Err(BusError::NoResponders(subject.to_owned())),
-                Ok(Answer::ConnectionLost) | Err(_) => Err(unavailable(
-                    "the connection was lost before the answer came",
-                )),
+                Ok(Answer::ConnectionLost) | Err(_) => {
+                    Err(unavailable("the connection was lost before the answer came"))
+                }
             }
         };
-        timeout(after, asking).await.unwrap_or_else(|_| {
-            Err(BusError::Timeout {
-                subject: subject.to_owned(),
-                after,
-            })
-        })
+        timeout(after, asking).await.unwrap_or_else(|_| Err(BusError::Timeout { subject: subject.to_owned(), after }))
     }
 
     fn events(&self) -> BoxStream<'static, BusEvent> {
@@ -345,10 +310,7 @@ async fn pump(mut messages: async_nats::Subscriber, mut assembler: Assembler, wr
 }
 
 /// The next message. While chunks wait for their rest, old ones are dropped in time.
-async fn next_message(
-    messages: &mut async_nats::Subscriber,
-    assembler: &mut Assembler,
-) -> Option<async_nats::Message> {
+async fn next_message(messages: &mut async_nats::Subscriber, assembler: &mut Assembler) -> Option<async_nats::Message> {
     loop {
         if assembler.is_empty() {
             return messages.next().await;
@@ -364,10 +326,7 @@ async fn next_message(
 async fn read_answers(shared: Arc<Shared>, mut messages: async_nats::Subscriber) {
     let mut assembler = Assembler::new(shared.budget.clone());
     while let Some(message) = next_message(&mut messages, &mut assembler).await {
-        let id = message
-            .subject
-            .strip_prefix(shared.inbox.as_str())
-            .and_then(|id| id.parse().ok());
+        let id = message.subject.strip_prefix(shared.inbox.as_str()).and_then(|id| id.parse().ok());
         let Some(id) = id else { continue };
         // Chunks of an answer that nobody waits for are not worth their memory.
         if !shared.lock_waiting().contains_key(&id) {

@@ -23,10 +23,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            messages: 65_536,
-            bytes: 64 * 1024 * 1024,
-        }
+        Limits { messages: 65_536, bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -78,20 +75,8 @@ pub(crate) enum Pushed {
 
 /// Makes a queue. `label` names the subscription in the log, `lost` counts over all queues of a bus.
 pub(crate) fn queue(label: &str, limits: Limits, lost: Arc<AtomicU64>) -> (Writer, Reader) {
-    let shared = Arc::new(Shared {
-        state: Mutex::default(),
-        limits,
-        label: label.to_owned(),
-        lost,
-    });
-    (
-        Writer(shared.clone()),
-        Reader {
-            shared,
-            reads_without_pause: 0,
-            on_drop: None,
-        },
-    )
+    let shared = Arc::new(Shared { state: Mutex::default(), limits, label: label.to_owned(), lost });
+    (Writer(shared.clone()), Reader { shared, reads_without_pause: 0, on_drop: None })
 }
 
 impl Shared {
@@ -208,12 +193,7 @@ mod tests {
     use super::*;
 
     fn message(bytes: usize) -> Message {
-        Message {
-            subject: "a".to_owned(),
-            reply: None,
-            headers: Vec::new(),
-            payload: Bytes::from(vec![7; bytes]),
-        }
+        Message { subject: "a".to_owned(), reply: None, headers: Vec::new(), payload: Bytes::from(vec![7; bytes]) }
     }
 
     fn small(messages: usize, bytes: usize) -> (Writer, Reader, Arc<AtomicU64>) {
@@ -239,14 +219,7 @@ mod tests {
         let (writer, mut reader, _) = small(100, 1000);
         assert_eq!(writer.push(message(5000)), Pushed::Queued);
         assert_eq!(writer.push(message(1)), Pushed::Lost);
-        assert_eq!(
-            reader
-                .next()
-                .now_or_never()
-                .flatten()
-                .map(|m| m.payload.len()),
-            Some(5000)
-        );
+        assert_eq!(reader.next().now_or_never().flatten().map(|m| m.payload.len()), Some(5000));
         assert_eq!(writer.push(message(1)), Pushed::Queued);
     }
 

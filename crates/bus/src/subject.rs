@@ -67,11 +67,7 @@ pub(crate) fn has_wildcard(pattern: &str) -> bool {
 }
 
 /// Accepts a message as a whole.
-pub(crate) fn check_message(
-    subject: &str,
-    headers: &Headers,
-    payload: &Bytes,
-) -> Result<(), BusError> {
+pub(crate) fn check_message(subject: &str, headers: &Headers, payload: &Bytes) -> Result<(), BusError> {
     check_subject(subject)?;
     if !headers.is_empty() {
         check_headers(headers)?;
@@ -92,34 +88,23 @@ fn check_headers(headers: &Headers) -> Result<(), BusError> {
     for (name, value) in headers {
         bytes += name.len() + value.len();
         let name_is_good = !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b':' && byte != b',')
+            && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':' && byte != b',')
             && !name.starts_with(RESERVED_HEADER);
-        let value_is_good = value
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
-            && value.trim().len() == value.len();
+        let value_is_good =
+            value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') && value.trim().len() == value.len();
         if !name_is_good || !value_is_good {
-            return Err(BusError::Refused(format!(
-                "the header {name:?} is not acceptable"
-            )));
+            return Err(BusError::Refused(format!("the header {name:?} is not acceptable")));
         }
     }
     if bytes > HEADER_BYTES_MAX {
-        return Err(BusError::Refused(format!(
-            "headers of {bytes} bytes are larger than {HEADER_BYTES_MAX}"
-        )));
+        return Err(BusError::Refused(format!("headers of {bytes} bytes are larger than {HEADER_BYTES_MAX}")));
     }
     Ok(())
 }
 
 fn check_length(text: &str) -> Result<(), BusError> {
     if text.len() > SUBJECT_BYTES_MAX {
-        return Err(BusError::Refused(format!(
-            "a subject of {} bytes is too long",
-            text.len()
-        )));
+        return Err(BusError::Refused(format!("a subject of {} bytes is too long", text.len())));
     }
     Ok(())
 }
@@ -141,24 +126,8 @@ mod tests {
         for good in ["a", "a.b", "mesos.c.agent.x-1.cmd", "_INBOX.q.1", "ä.b"] {
             assert!(check_subject(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            ".",
-            "a.",
-            ".a",
-            "a..b",
-            "a b",
-            "a.*",
-            "a.>",
-            "a\tb",
-            "a\r\nPUB x",
-            "a*b",
-            "\u{7f}",
-        ] {
-            assert!(
-                matches!(check_subject(bad), Err(BusError::Refused(_))),
-                "{bad:?}"
-            );
+        for bad in ["", ".", "a.", ".a", "a..b", "a b", "a.*", "a.>", "a\tb", "a\r\nPUB x", "a*b", "\u{7f}"] {
+            assert!(matches!(check_subject(bad), Err(BusError::Refused(_))), "{bad:?}");
         }
         assert!(check_subject(&"a".repeat(SUBJECT_BYTES_MAX + 1)).is_err());
     }
@@ -169,22 +138,14 @@ mod tests {
             assert!(check_pattern(good).is_ok(), "{good}");
         }
         for bad in ["", "a.", "a..>", ">.a", "a.>.b", "a*", "a.b>", "a b", "* "] {
-            assert!(
-                matches!(check_pattern(bad), Err(BusError::Refused(_))),
-                "{bad:?}"
-            );
+            assert!(matches!(check_pattern(bad), Err(BusError::Refused(_))), "{bad:?}");
         }
     }
 
     #[test]
     fn headers_that_could_break_a_wire_are_refused() {
-        let with = |name: &str, value: &str| {
-            check_message(
-                "a",
-                &vec![(name.to_owned(), value.to_owned())],
-                &Bytes::new(),
-            )
-        };
+        let with =
+            |name: &str, value: &str| check_message("a", &vec![(name.to_owned(), value.to_owned())], &Bytes::new());
         assert!(with("traceparent", "00-ab-cd-01").is_ok());
         assert!(with("kind", "").is_ok());
         for (name, value) in [
@@ -196,10 +157,7 @@ mod tests {
             ("a", "ü"),
             ("Mesos-Bus-Chunk", "x"),
         ] {
-            assert!(
-                matches!(with(name, value), Err(BusError::Refused(_))),
-                "{name:?}: {value:?}"
-            );
+            assert!(matches!(with(name, value), Err(BusError::Refused(_))), "{name:?}: {value:?}");
         }
     }
 }

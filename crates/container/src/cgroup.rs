@@ -69,11 +69,7 @@ impl Hierarchy {
             pids: None,
             missing: Vec::new(),
         };
-        let enabled = if v2 {
-            Some(prepare_v2(root, name)?)
-        } else {
-            None
-        };
+        let enabled = if v2 { Some(prepare_v2(root, name)?) } else { None };
         for controller in CONTROLLERS {
             let dir = match &enabled {
                 Some(enabled) if enabled.iter().any(|one| one == controller) => Ok(root.join(name)),
@@ -84,9 +80,7 @@ impl Hierarchy {
                 (Ok(dir), "cpu") => found.cpu = Some(dir),
                 (Ok(dir), "memory") => found.memory = Some(dir),
                 (Ok(dir), _) => found.pids = Some(dir),
-                (Err(why), _) => found
-                    .missing
-                    .push(format!("{controller} limits are not enforced: {why}")),
+                (Err(why), _) => found.missing.push(format!("{controller} limits are not enforced: {why}")),
             }
         }
         if found.cpu.is_none() && found.memory.is_none() && found.pids.is_none() {
@@ -108,12 +102,7 @@ impl Hierarchy {
     /// The cgroup of a container, whether it is there or not.
     pub fn group(&self, container_id: &str) -> Group {
         let below = |dir: &Option<PathBuf>| dir.as_ref().map(|dir| dir.join(container_id));
-        Group {
-            version: self.version,
-            cpu: below(&self.cpu),
-            memory: below(&self.memory),
-            pids: below(&self.pids),
-        }
+        Group { version: self.version, cpu: below(&self.cpu), memory: below(&self.memory), pids: below(&self.pids) }
     }
 
     /// Makes the cgroup of a container with its limits.
@@ -147,9 +136,7 @@ impl Group {
 
     fn apply_cpu(&self, dir: &Path, limits: &Limits) -> io::Result<()> {
         let shares = (limits.cpu_shares_milli.saturating_mul(1024) / 1000).clamp(2, 262_144);
-        let quota = limits
-            .cpu_quota_milli
-            .map(|milli| (milli.saturating_mul(PERIOD_US) / 1000).max(MIN_QUOTA_US));
+        let quota = limits.cpu_quota_milli.map(|milli| (milli.saturating_mul(PERIOD_US) / 1000).max(MIN_QUOTA_US));
         match self.version {
             Version::V1 => {
                 put(dir, "cpu.shares", shares)?;
@@ -184,12 +171,7 @@ impl Group {
             Version::V2 => {
                 let value = bytes.map_or_else(|| "max".to_string(), |bytes| bytes.to_string());
                 put(dir, "memory.max", value)?;
-                put(
-                    dir,
-                    "memory.swap.max",
-                    if bytes.is_some() { "0" } else { "max" },
-                )
-                .or_else(absent)?;
+                put(dir, "memory.swap.max", if bytes.is_some() { "0" } else { "max" }).or_else(absent)?;
                 put(dir, "memory.oom.group", 1).or_else(absent)
             }
         }
@@ -197,9 +179,7 @@ impl Group {
 
     /// Moves the calling process into the group.
     pub fn join(&self) -> io::Result<()> {
-        self.dirs()
-            .into_iter()
-            .try_for_each(|dir| put(dir, "cgroup.procs", 0))
+        self.dirs().into_iter().try_for_each(|dir| put(dir, "cgroup.procs", 0))
     }
 
     /// Its processes, by their numbers in the caller's PID namespace.
@@ -214,11 +194,8 @@ impl Group {
 
     /// Sends a signal to every member and tells how many there were.
     pub fn signal(&self, signal: Signal) -> usize {
-        let handles: Vec<_> = self
-            .members()
-            .into_iter()
-            .filter_map(|pid| Some((pid, sys::pidfd_open(pid).ok()?)))
-            .collect();
+        let handles: Vec<_> =
+            self.members().into_iter().filter_map(|pid| Some((pid, sys::pidfd_open(pid).ok()?))).collect();
         // A number that is still a member after the handle was taken was not handed on in between.
         let still = self.members();
         for (_, handle) in handles.iter().filter(|(pid, _)| still.contains(pid)) {
@@ -257,9 +234,7 @@ impl Group {
             Version::V2 => "memory.events",
         };
         let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
-        let count = text
-            .lines()
-            .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
         count.unwrap_or(0)
     }
 
@@ -270,10 +245,7 @@ impl Group {
         for dir in self.dirs() {
             loop {
                 match remove_tree(dir) {
-                    Err(error)
-                        if error.raw_os_error() == Some(nix::libc::EBUSY)
-                            && Instant::now() < until =>
-                    {
+                    Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) && Instant::now() < until => {
                         thread::sleep(Duration::from_millis(1));
                     }
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -290,11 +262,8 @@ impl Group {
     }
 
     fn dirs(&self) -> Vec<&Path> {
-        let mut dirs: Vec<&Path> = [&self.cpu, &self.memory, &self.pids]
-            .into_iter()
-            .flatten()
-            .map(PathBuf::as_path)
-            .collect();
+        let mut dirs: Vec<&Path> =
+            [&self.cpu, &self.memory, &self.pids].into_iter().flatten().map(PathBuf::as_path).collect();
         dirs.dedup();
         dirs
     }
@@ -313,13 +282,9 @@ fn prepare_v1(tree: &Path, name: &str) -> Result<PathBuf, String> {
 fn prepare_v2(root: &Path, name: &str) -> Result<Vec<String>, String> {
     let dir = root.join(name);
     let told = |path: &Path, error: io::Error| format!("cannot write {}: {error}", path.display());
-    let offered =
-        fs::read_to_string(root.join("cgroup.controllers")).map_err(|error| told(root, error))?;
-    let wanted: Vec<String> = offered
-        .split_whitespace()
-        .filter(|one| CONTROLLERS.contains(one))
-        .map(String::from)
-        .collect();
+    let offered = fs::read_to_string(root.join("cgroup.controllers")).map_err(|error| told(root, error))?;
+    let wanted: Vec<String> =
+        offered.split_whitespace().filter(|one| CONTROLLERS.contains(one)).map(String::from).collect();
     fs::create_dir_all(&dir).map_err(|error| told(&dir, error))?;
     let mut enabled = Vec::new();
     for one in wanted {
@@ -350,11 +315,7 @@ fn absent(error: io::Error) -> io::Result<()> {
 fn collect_members(dir: &Path, found: &mut Vec<u32>) {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     // 0 stands for a process outside of the reader's PID namespace.
-    found.extend(
-        text.lines()
-            .filter_map(|line| line.trim().parse::<u32>().ok())
-            .filter(|pid| *pid != 0),
-    );
+    found.extend(text.lines().filter_map(|line| line.trim().parse::<u32>().ok()).filter(|pid| *pid != 0));
     for child in subdirs(dir) {
         collect_members(&child, found);
     }
@@ -362,16 +323,11 @@ fn collect_members(dir: &Path, found: &mut Vec<u32>) {
 
 fn subdirs(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
 fn remove_tree(dir: &Path) -> io::Result<()> {
-    subdirs(dir)
-        .iter()
-        .try_for_each(|child| remove_tree(child))?;
+    subdirs(dir).iter().try_for_each(|child| remove_tree(child))?;
     fs::remove_dir(dir)
 }
 
@@ -394,12 +350,8 @@ mod tests {
         let root = v2_tree("cpuset cpu io memory pids\n");
         let tree = Hierarchy::detect(root.path(), "mesos").expect("found");
         assert_eq!((tree.version(), tree.warnings()), (Version::V2, &[][..]));
-        let limits = Limits {
-            cpu_shares_milli: 1000,
-            cpu_quota_milli: Some(500),
-            memory_bytes: Some(64 << 20),
-            pids: Some(10),
-        };
+        let limits =
+            Limits { cpu_shares_milli: 1000, cpu_quota_milli: Some(500), memory_bytes: Some(64 << 20), pids: Some(10) };
         let group = tree.create("c1", &limits).expect("made");
         let dir = root.path().join("mesos/c1");
         assert_eq!(read(&dir, "cpu.weight"), "39");
@@ -408,12 +360,7 @@ mod tests {
         assert_eq!(read(&dir, "memory.swap.max"), "0");
         assert_eq!(read(&dir, "memory.oom.group"), "1");
         assert_eq!(read(&dir, "pids.max"), "10");
-        group
-            .apply(&Limits {
-                cpu_shares_milli: 1,
-                ..Limits::default()
-            })
-            .expect("changed");
+        group.apply(&Limits { cpu_shares_milli: 1, ..Limits::default() }).expect("changed");
         assert_eq!(read(&dir, "cpu.weight"), "1");
         assert_eq!(read(&dir, "cpu.max"), "max 100000");
         assert_eq!(read(&dir, "memory.max"), "max");
@@ -424,19 +371,14 @@ mod tests {
     fn version_2_without_a_controller_says_what_is_not_enforced() {
         let root = v2_tree("cpu pids");
         let tree = Hierarchy::detect(root.path(), "mesos").expect("found");
-        assert_eq!(
-            tree.warnings(),
-            ["memory limits are not enforced: not delegated to this cgroup"]
-        );
+        assert_eq!(tree.warnings(), ["memory limits are not enforced: not delegated to this cgroup"]);
         assert!(Hierarchy::detect(v2_tree("io").path(), "mesos").is_err());
     }
 
     #[test]
     fn version_2_kills_through_its_file_and_counts_memory_kills() {
         let root = v2_tree("cpu memory pids");
-        let group = Hierarchy::detect(root.path(), "mesos")
-            .expect("found")
-            .create("c1", &Limits::default());
+        let group = Hierarchy::detect(root.path(), "mesos").expect("found").create("c1", &Limits::default());
         let group = group.expect("made");
         let dir = root.path().join("mesos/c1");
         group.join().expect("joined");
@@ -446,11 +388,7 @@ mod tests {
         assert!(group.kill(Duration::from_secs(1)));
         assert_eq!(read(&dir, "cgroup.kill"), "1");
         assert_eq!(group.oom_kills(), 0);
-        fs::write(
-            dir.join("memory.events"),
-            "low 0\noom 4\noom_kill 3\noom_group_kill 1\n",
-        )
-        .expect("written");
+        fs::write(dir.join("memory.events"), "low 0\noom 4\noom_kill 3\noom_group_kill 1\n").expect("written");
         assert_eq!(group.oom_kills(), 3);
     }
 
@@ -461,34 +399,13 @@ mod tests {
             fs::create_dir(root.path().join(controller)).expect("made");
         }
         let tree = Hierarchy::detect(root.path(), "mesos").expect("found");
-        let limits = Limits {
-            cpu_shares_milli: 500,
-            cpu_quota_milli: Some(1),
-            memory_bytes: Some(1),
-            pids: None,
-        };
+        let limits = Limits { cpu_shares_milli: 500, cpu_quota_milli: Some(1), memory_bytes: Some(1), pids: None };
         let group = tree.create("c1", &limits).expect("made");
         assert_eq!(read(&root.path().join("cpu/mesos/c1"), "cpu.shares"), "512");
-        assert_eq!(
-            read(&root.path().join("cpu/mesos/c1"), "cpu.cfs_quota_us"),
-            "1000"
-        );
-        assert_eq!(
-            read(
-                &root.path().join("memory/mesos/c1"),
-                "memory.limit_in_bytes"
-            ),
-            MIN_MEMORY.to_string()
-        );
-        assert_eq!(
-            read(&root.path().join("pids/mesos/c1"), "pids.max"),
-            DEFAULT_PIDS.to_string()
-        );
-        fs::write(
-            root.path().join("memory/mesos/c1/memory.oom_control"),
-            "under_oom 0\noom_kill 1\n",
-        )
-        .expect("ok");
+        assert_eq!(read(&root.path().join("cpu/mesos/c1"), "cpu.cfs_quota_us"), "1000");
+        assert_eq!(read(&root.path().join("memory/mesos/c1"), "memory.limit_in_bytes"), MIN_MEMORY.to_string());
+        assert_eq!(read(&root.path().join("pids/mesos/c1"), "pids.max"), DEFAULT_PIDS.to_string());
+        fs::write(root.path().join("memory/mesos/c1/memory.oom_control"), "under_oom 0\noom_kill 1\n").expect("ok");
         assert_eq!(group.oom_kills(), 1);
     }
 
@@ -504,13 +421,8 @@ mod tests {
         let Ok(tree) = Hierarchy::detect(Path::new(DEFAULT_ROOT), "mesos-unit-test") else {
             return;
         };
-        let group = tree
-            .create(&uuid::Uuid::new_v4().to_string(), &Limits::default())
-            .expect("made");
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .expect("sleep starts");
+        let group = tree.create(&uuid::Uuid::new_v4().to_string(), &Limits::default()).expect("made");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep starts");
         for dir in group.dirs() {
             put(dir, "cgroup.procs", child.id()).expect("moved");
         }

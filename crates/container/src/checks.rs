@@ -47,9 +47,7 @@ impl Checker {
             .redirect(Policy::limited(10))
             .pool_max_idle_per_host(0)
             .tls_danger_accept_invalid_certs(true);
-        Ok(Checker {
-            client: with_tls(builder)?,
-        })
+        Ok(Checker { client: with_tls(builder)? })
     }
 
     /// Runs one check. The error says in words what was found instead.
@@ -61,30 +59,16 @@ impl Checker {
         limit: Duration,
     ) -> Result<(), String> {
         // Mesos: a timeout of 0 is none.
-        let limit = if limit.is_zero() {
-            Duration::from_secs(24 * 3600)
-        } else {
-            limit
-        };
+        let limit = if limit.is_zero() { Duration::from_secs(24 * 3600) } else { limit };
         let run = async {
             match check {
-                Check::Command(command) => {
-                    match containerizer
-                        .exec(container_id, command.clone(), limit)
-                        .await
-                    {
-                        Ok(0) => Ok(()),
-                        Ok(code) => Err(format!("the command exited with {code}")),
-                        Err(ContainerError::Unknown(_)) => Err("the container is gone".into()),
-                        Err(error) => Err(error.to_string()),
-                    }
-                }
-                Check::Http {
-                    scheme,
-                    address,
-                    port,
-                    path,
-                } => self.get(scheme, *address, *port, path).await,
+                Check::Command(command) => match containerizer.exec(container_id, command.clone(), limit).await {
+                    Ok(0) => Ok(()),
+                    Ok(code) => Err(format!("the command exited with {code}")),
+                    Err(ContainerError::Unknown(_)) => Err("the container is gone".into()),
+                    Err(error) => Err(error.to_string()),
+                },
+                Check::Http { scheme, address, port, path } => self.get(scheme, *address, *port, path).await,
                 Check::Tcp { address, port } => match TcpStream::connect((*address, *port)).await {
                     Ok(_) => Ok(()),
                     Err(error) => Err(format!("cannot connect to {address}:{port}: {error}")),
@@ -92,24 +76,11 @@ impl Checker {
             }
         };
         // The adapter has its own deadline for a command and cleans up after it, so it goes first.
-        let outer =
-            limit.saturating_add(Duration::from_secs(if matches!(check, Check::Command(_)) {
-                5
-            } else {
-                0
-            }));
-        timeout(outer, run)
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+        let outer = limit.saturating_add(Duration::from_secs(if matches!(check, Check::Command(_)) { 5 } else { 0 }));
+        timeout(outer, run).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
     }
 
-    async fn get(
-        &self,
-        scheme: &str,
-        address: IpAddr,
-        port: u16,
-        path: &str,
-    ) -> Result<(), String> {
+    async fn get(&self, scheme: &str, address: IpAddr, port: u16, path: &str) -> Result<(), String> {
         if !matches!(scheme, "http" | "https") {
             return Err(format!("unknown scheme {scheme}"));
         }

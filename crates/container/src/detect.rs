@@ -39,27 +39,18 @@ pub fn host_resources(work_dir: &Path) -> io::Result<HostResources> {
 
 /// All but the host's own share, or half of it if that is too little to share like this.
 fn for_tasks(total: u64, host: u64) -> u64 {
-    if total >= 2 * host {
-        total - host
-    } else {
-        total / 2
-    }
+    if total >= 2 * host { total - host } else { total / 2 }
 }
 
 fn total_memory() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kilobytes = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-    kilobytes
-        .map(|count| count * 1024)
-        .ok_or_else(|| io::Error::other("/proc/meminfo names no MemTotal"))
+    kilobytes.map(|count| count * 1024).ok_or_else(|| io::Error::other("/proc/meminfo names no MemTotal"))
 }
 
 fn total_disk(dir: &Path) -> io::Result<u64> {
-    let existing = dir
-        .ancestors()
-        .find(|dir| dir.exists())
-        .unwrap_or(Path::new("/"));
+    let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     let found = statvfs(existing)?;
     #[allow(clippy::unnecessary_cast, reason = "the types differ between targets")]
     Ok(found.blocks() as u64 * found.fragment_size() as u64)
@@ -74,10 +65,7 @@ struct OwnCgroup {
 impl OwnCgroup {
     fn find(root: &Path, own: &Path) -> OwnCgroup {
         let text = fs::read_to_string(own).unwrap_or_default();
-        let mut found = OwnCgroup {
-            cpu: Vec::new(),
-            memory: Vec::new(),
-        };
+        let mut found = OwnCgroup { cpu: Vec::new(), memory: Vec::new() };
         for line in text.lines() {
             let mut parts = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
@@ -86,10 +74,7 @@ impl OwnCgroup {
             let below = |tree: PathBuf| -> Vec<PathBuf> {
                 let path = Path::new(path.trim_start_matches('/'));
                 // In a container the path may be the host's, then only the root of the tree is seen.
-                path.ancestors()
-                    .map(|part| tree.join(part))
-                    .filter(|dir| dir.is_dir())
-                    .collect()
+                path.ancestors().map(|part| tree.join(part)).filter(|dir| dir.is_dir()).collect()
             };
             for controller in controllers.split(',') {
                 match controller {
@@ -106,27 +91,14 @@ impl OwnCgroup {
     }
 
     fn cpu_quota_milli(&self) -> Option<u64> {
-        let number = |dir: &Path, file| {
-            fs::read_to_string(dir.join(file))
-                .ok()?
-                .trim()
-                .parse::<u64>()
-                .ok()
-        };
+        let number = |dir: &Path, file| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok();
         let quota = |dir: &PathBuf| {
-            let v2 = fs::read_to_string(dir.join("cpu.max"))
-                .ok()
-                .and_then(|text| {
-                    let (quota, period) = text.trim().split_once(' ')?;
-                    Some((quota.parse().ok()?, period.parse().ok()?))
-                });
+            let v2 = fs::read_to_string(dir.join("cpu.max")).ok().and_then(|text| {
+                let (quota, period) = text.trim().split_once(' ')?;
+                Some((quota.parse().ok()?, period.parse().ok()?))
+            });
             // No quota is -1 in version 1, which is no number here.
-            let v1 = || {
-                Some((
-                    number(dir, "cpu.cfs_quota_us")?,
-                    number(dir, "cpu.cfs_period_us")?,
-                ))
-            };
+            let v1 = || Some((number(dir, "cpu.cfs_quota_us")?, number(dir, "cpu.cfs_period_us")?));
             let (quota, period): (u64, u64) = v2.or_else(v1)?;
             (period > 0).then(|| quota.saturating_mul(1000) / period)
         };
@@ -157,10 +129,7 @@ mod tests {
     #[test]
     fn this_host_has_something() {
         let found = host_resources(Path::new("/no/such/directory")).expect("Linux");
-        assert!(
-            found.cpus_milli >= 100 && found.mem_mb > 0 && found.disk_mb > 0,
-            "{found:?}"
-        );
+        assert!(found.cpus_milli >= 100 && found.mem_mb > 0 && found.disk_mb > 0, "{found:?}");
     }
 
     #[test]

@@ -26,10 +26,7 @@ use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
     exec::{CreateExecOptions, StartExecResults},
-    models::{
-        ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummaryStateEnum,
-        ContainerUpdateBody,
-    },
+    models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummaryStateEnum, ContainerUpdateBody},
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
         RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
@@ -37,8 +34,7 @@ use bollard::{
 };
 use futures::StreamExt;
 use mesos_ports::containerizer::{
-    Command, ContainerError, ContainerSpec, Containerizer, DockerSpec, Exit, Limits, Recovered,
-    Running,
+    Command, ContainerError, ContainerSpec, Containerizer, DockerSpec, Exit, Limits, Recovered, Running,
 };
 use nix::sys::signal::Signal;
 use tokio::{
@@ -107,11 +103,7 @@ enum State {
 
 impl Container {
     fn new(id: &str, state: State) -> Arc<Container> {
-        Arc::new(Container {
-            id: id.into(),
-            cancelled: CancellationToken::new(),
-            state: watch::Sender::new(state),
-        })
+        Arc::new(Container { id: id.into(), cancelled: CancellationToken::new(), state: watch::Sender::new(state) })
     }
 
     fn name(&self) -> String {
@@ -134,10 +126,9 @@ fn name_of(id: &str) -> String {
 fn copy(error: &ContainerError) -> ContainerError {
     match error {
         ContainerError::Invalid(text) => ContainerError::Invalid(text.clone()),
-        ContainerError::Pull { image, message } => ContainerError::Pull {
-            image: image.clone(),
-            message: message.clone(),
-        },
+        ContainerError::Pull { image, message } => {
+            ContainerError::Pull { image: image.clone(), message: message.clone() }
+        }
         ContainerError::Launch(text) => ContainerError::Launch(text.clone()),
         ContainerError::Unknown(text) => ContainerError::Unknown(text.clone()),
         ContainerError::Unavailable(text) => ContainerError::Unavailable(text.clone()),
@@ -147,10 +138,7 @@ fn copy(error: &ContainerError) -> ContainerError {
 /// What the daemon answered if it answered at all.
 fn answer(error: &Error) -> Option<(u16, &str)> {
     match error {
-        Error::DockerResponseServerError {
-            status_code,
-            message,
-        } => Some((*status_code, message)),
+        Error::DockerResponseServerError { status_code, message } => Some((*status_code, message)),
         _ => None,
     }
 }
@@ -163,38 +151,24 @@ impl DockerContainerizer {
     /// Does not connect yet: the daemon may come later than the agent.
     pub fn new(options: DockerOptions) -> DockerContainerizer {
         DockerContainerizer {
-            shared: Arc::new(Shared {
-                options,
-                client: OnceCell::new(),
-                containers: Mutex::default(),
-            }),
+            shared: Arc::new(Shared { options, client: OnceCell::new(), containers: Mutex::default() }),
         }
     }
 
     /// Asks the daemon whether it is there; for the agent to know whether to offer Docker at all.
     pub async fn ping(&self) -> Result<(), ContainerError> {
         let client = self.shared.client().await?;
-        self.shared
-            .call("ping", client.ping())
-            .await?
-            .map(drop)
-            .map_err(|error| self.shared.failed(error))
+        self.shared.call("ping", client.ping()).await?.map(drop).map_err(|error| self.shared.failed(error))
     }
 
     fn find(&self, id: &str) -> Result<Arc<Container>, ContainerError> {
-        self.shared
-            .containers()
-            .get(id)
-            .cloned()
-            .ok_or_else(|| ContainerError::Unknown(id.to_string()))
+        self.shared.containers().get(id).cloned().ok_or_else(|| ContainerError::Unknown(id.to_string()))
     }
 }
 
 impl Shared {
     fn containers(&self) -> MutexGuard<'_, HashMap<String, Arc<Container>>> {
-        self.containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn client(&self) -> Result<&Docker, ContainerError> {
@@ -230,17 +204,11 @@ impl Shared {
     }
 
     /// Puts a deadline on a call.
-    async fn call<T>(
-        &self,
-        what: &str,
-        call: impl Future<Output = T>,
-    ) -> Result<T, ContainerError> {
+    async fn call<T>(&self, what: &str, call: impl Future<Output = T>) -> Result<T, ContainerError> {
         let limit = self.options.call_timeout;
         timeout(limit, call).await.map_err(|_| {
             let host = &self.options.host;
-            ContainerError::Unavailable(format!(
-                "Docker at {host} did not answer `{what}` within {limit:?}"
-            ))
+            ContainerError::Unavailable(format!("Docker at {host} did not answer `{what}` within {limit:?}"))
         })
     }
 
@@ -271,8 +239,7 @@ impl Shared {
         spec: ContainerSpec,
     ) -> Result<(Running, follow::Output), ContainerError> {
         let docker = spec.docker.clone();
-        let docker = docker
-            .ok_or_else(|| ContainerError::Invalid("the task names no Docker image".into()))?;
+        let docker = docker.ok_or_else(|| ContainerError::Invalid("the task names no Docker image".into()))?;
         let body = spec::body(&spec, &docker)?;
         let output = follow::Output::from_labels(body.labels.as_ref());
         let client = self.client().await?;
@@ -281,12 +248,7 @@ impl Shared {
         }
         let name = container.name();
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let create = || {
-            self.call(
-                "create",
-                client.create_container(Some(options.clone()), body.clone()),
-            )
-        };
+        let create = || self.call("create", client.create_container(Some(options.clone()), body.clone()));
         // Most images are there, so the daemon is not asked first.
         let mut created = create().await?;
         if matches!(&created, Err(error) if is_absent(error)) && !docker.force_pull {
@@ -305,10 +267,7 @@ impl Shared {
     }
 
     async fn start(&self, client: &Docker, name: &str) -> Result<(), ContainerError> {
-        let Err(error) = self
-            .call("start", client.start_container(name, None))
-            .await?
-        else {
+        let Err(error) = self.call("start", client.start_container(name, None)).await? else {
             return Ok(());
         };
         if let Err(left) = self.remove(client, name).await {
@@ -326,14 +285,9 @@ impl Shared {
     ) -> Result<(Running, follow::Output), ContainerError> {
         let name = name_of(&spec.container_id);
         let (running, found) = self.look(client, &name).await?;
-        let labels = found
-            .config
-            .and_then(|config| config.labels)
-            .unwrap_or_default();
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
         if labels.get(LABEL_CONTAINER) != Some(&spec.container_id) {
-            return Err(ContainerError::Launch(format!(
-                "another container has the name {name}"
-            )));
+            return Err(ContainerError::Launch(format!("another container has the name {name}")));
         }
         info!(name, "found the container there already");
         match found.state.and_then(|state| state.status) {
@@ -345,44 +299,23 @@ impl Shared {
         }
     }
 
-    async fn look(
-        &self,
-        client: &Docker,
-        name: &str,
-    ) -> Result<(Running, ContainerInspectResponse), ContainerError> {
-        let found = self
-            .call("inspect", client.inspect_container(name, None))
-            .await?;
+    async fn look(&self, client: &Docker, name: &str) -> Result<(Running, ContainerInspectResponse), ContainerError> {
+        let found = self.call("inspect", client.inspect_container(name, None)).await?;
         let found = found.map_err(|error| self.failed(error))?;
         let pid = found.state.as_ref().and_then(|state| state.pid);
-        let networks = found
-            .network_settings
-            .iter()
-            .filter_map(|settings| settings.networks.as_ref())
-            .flatten();
-        let addresses =
-            networks.filter_map(|(_, network)| network.ip_address.as_deref()?.parse().ok());
+        let networks = found.network_settings.iter().filter_map(|settings| settings.networks.as_ref()).flatten();
+        let addresses = networks.filter_map(|(_, network)| network.ip_address.as_deref()?.parse().ok());
         let running = Running {
-            pid: pid
-                .and_then(|pid| u32::try_from(pid).ok())
-                .filter(|pid| *pid > 0),
+            pid: pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0),
             addresses: addresses.collect(),
             warnings: Vec::new(),
         };
         Ok((running, found))
     }
 
-    async fn pull(
-        &self,
-        container: &Container,
-        client: &Docker,
-        docker: &DockerSpec,
-    ) -> Result<(), ContainerError> {
+    async fn pull(&self, container: &Container, client: &Docker, docker: &DockerSpec) -> Result<(), ContainerError> {
         let image = spec::with_tag(&docker.image);
-        let failed = |message: String| ContainerError::Pull {
-            image: docker.image.clone(),
-            message,
-        };
+        let failed = |message: String| ContainerError::Pull { image: docker.image.clone(), message };
         let options = CreateImageOptionsBuilder::new().from_image(&image).build();
         let mut progress = client.create_image(Some(options), None, None);
         // Errors come in the stream, so it is read to its end.
@@ -413,21 +346,12 @@ impl Shared {
     async fn remove(&self, client: &Docker, name: &str) -> Result<(), ContainerError> {
         let until = tokio::time::Instant::now() + self.options.call_timeout;
         loop {
-            let options = RemoveContainerOptionsBuilder::new()
-                .force(true)
-                .v(true)
-                .build();
-            match self
-                .call("remove", client.remove_container(name, Some(options)))
-                .await?
-            {
+            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+            match self.call("remove", client.remove_container(name, Some(options))).await? {
                 Ok(()) => return Ok(()),
                 Err(error) if is_absent(&error) => return Ok(()),
                 // Somebody else removes it at this moment, and it is to be gone when this returns.
-                Err(error)
-                    if matches!(answer(&error), Some((409, _)))
-                        && tokio::time::Instant::now() < until =>
-                {
+                Err(error) if matches!(answer(&error), Some((409, _))) && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(error) => return Err(self.failed(error)),
@@ -439,9 +363,7 @@ impl Shared {
     async fn end_exec(&self, client: &Docker, exec: &str) {
         let found = self.call("exec inspect", client.inspect_exec(exec)).await;
         let pid = match found {
-            Ok(Ok(found)) if found.running == Some(true) => {
-                found.pid.and_then(|pid| u32::try_from(pid).ok())
-            }
+            Ok(Ok(found)) if found.running == Some(true) => found.pid.and_then(|pid| u32::try_from(pid).ok()),
             _ => None,
         };
         let process = pid.filter(|pid| *pid > 1).and_then(Process::of);
@@ -471,10 +393,7 @@ impl Containerizer for DockerContainerizer {
                 }
             }
         };
-        match container
-            .reaches(|state| !matches!(state, State::Starting))
-            .await
-        {
+        match container.reaches(|state| !matches!(state, State::Starting)).await {
             State::Running(running) => Ok(running),
             State::Failed(error) => Err(copy(&error)),
             State::Ended(_) | State::Starting => Ok(Running::default()),
@@ -483,15 +402,10 @@ impl Containerizer for DockerContainerizer {
 
     async fn wait(&self, container_id: &str) -> Result<Exit, ContainerError> {
         let container = self.find(container_id)?;
-        match container
-            .reaches(|state| matches!(state, State::Ended(_) | State::Failed(_)))
-            .await
-        {
+        match container.reaches(|state| matches!(state, State::Ended(_) | State::Failed(_))).await {
             State::Ended(exit) => Ok(exit),
             State::Failed(error) => Err(copy(&error)),
-            State::Starting | State::Running(_) => {
-                Err(ContainerError::Unknown(container_id.to_string()))
-            }
+            State::Starting | State::Running(_) => Err(ContainerError::Unknown(container_id.to_string())),
         }
     }
 
@@ -499,10 +413,7 @@ impl Containerizer for DockerContainerizer {
     async fn kill(&self, container_id: &str, grace: Duration) -> Result<(), ContainerError> {
         let container = self.find(container_id)?;
         container.cancelled.cancel();
-        let State::Running(_) = container
-            .reaches(|state| !matches!(state, State::Starting))
-            .await
-        else {
+        let State::Running(_) = container.reaches(|state| !matches!(state, State::Starting)).await else {
             return Ok(());
         };
         let client = self.shared.client().await?.clone();
@@ -512,12 +423,7 @@ impl Containerizer for DockerContainerizer {
             let options = StopContainerOptionsBuilder::new().t(seconds).build();
             let limit = shared.options.call_timeout.saturating_add(grace);
             // The daemon keeps the time, so that the grace ends even if this agent does.
-            match timeout(
-                limit,
-                client.stop_container(&container.name(), Some(options)),
-            )
-            .await
-            {
+            match timeout(limit, client.stop_container(&container.name(), Some(options))).await {
                 Ok(Err(error)) if !is_absent(&error) => {
                     warn!(container_id = container.id, %error, "Docker does not stop a container");
                 }
@@ -539,19 +445,11 @@ impl Containerizer for DockerContainerizer {
             pids_limit: host.pids_limit,
             ..ContainerUpdateBody::default()
         };
-        let updated = self
-            .shared
-            .call("update", client.update_container(&container.name(), body))
-            .await?;
+        let updated = self.shared.call("update", client.update_container(&container.name(), body)).await?;
         updated.map(drop).map_err(|error| self.shared.failed(error))
     }
 
-    async fn exec(
-        &self,
-        container_id: &str,
-        command: Command,
-        limit: Duration,
-    ) -> Result<i32, ContainerError> {
+    async fn exec(&self, container_id: &str, command: Command, limit: Duration) -> Result<i32, ContainerError> {
         let container = self.find(container_id)?;
         let client = self.shared.client().await?;
         let options = CreateExecOptions {
@@ -563,15 +461,9 @@ impl Containerizer for DockerContainerizer {
             ..CreateExecOptions::default()
         };
         let failed = |error| self.shared.failed(error);
-        let exec = self
-            .shared
-            .call("exec", client.create_exec(&container.name(), options))
-            .await?
-            .map_err(failed)?;
+        let exec = self.shared.call("exec", client.create_exec(&container.name(), options)).await?.map_err(failed)?;
         let run = async {
-            if let StartExecResults::Attached { mut output, .. } =
-                client.start_exec(&exec.id, None).await?
-            {
+            if let StartExecResults::Attached { mut output, .. } = client.start_exec(&exec.id, None).await? {
                 while output.next().await.is_some() {}
             }
             Ok::<_, Error>(())
@@ -580,36 +472,19 @@ impl Containerizer for DockerContainerizer {
             Ok(done) => done.map_err(failed)?,
             Err(_) => {
                 self.shared.end_exec(client, &exec.id).await;
-                return Err(ContainerError::Launch(format!(
-                    "the command timed out after {limit:?}"
-                )));
+                return Err(ContainerError::Launch(format!("the command timed out after {limit:?}")));
             }
         }
-        let ended = self
-            .shared
-            .call("exec inspect", client.inspect_exec(&exec.id))
-            .await?
-            .map_err(failed)?;
+        let ended = self.shared.call("exec inspect", client.inspect_exec(&exec.id)).await?.map_err(failed)?;
         let code = ended.exit_code.and_then(|code| i32::try_from(code).ok());
-        code.ok_or_else(|| {
-            ContainerError::Launch("Docker does not tell the command's exit code".into())
-        })
+        code.ok_or_else(|| ContainerError::Launch("Docker does not tell the command's exit code".into()))
     }
 
     async fn recover(&self, agent_id: &str) -> Result<Vec<Recovered>, ContainerError> {
         let client = self.shared.client().await?;
-        let filters = HashMap::from([(
-            "label".to_string(),
-            vec![format!("{LABEL_AGENT}={agent_id}")],
-        )]);
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let listed = self
-            .shared
-            .call("list", client.list_containers(Some(options)))
-            .await?;
+        let filters = HashMap::from([("label".to_string(), vec![format!("{LABEL_AGENT}={agent_id}")])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = self.shared.call("list", client.list_containers(Some(options))).await?;
         let mut found = Vec::new();
         for summary in listed.map_err(|error| self.shared.failed(error))? {
             let labels = summary.labels.unwrap_or_default();
@@ -620,10 +495,7 @@ impl Containerizer for DockerContainerizer {
             let running = match summary.state {
                 Some(Is::CREATED) => {
                     // Nothing ran in it, and nobody was told that it would.
-                    info!(
-                        container_id = id,
-                        "removing a container that was never started"
-                    );
+                    info!(container_id = id, "removing a container that was never started");
                     self.shared.remove(client, &name_of(&id)).await?;
                     continue;
                 }
@@ -632,16 +504,9 @@ impl Containerizer for DockerContainerizer {
                 }
                 _ => None,
             };
-            let container =
-                Container::new(&id, State::Running(running.clone().unwrap_or_default()));
-            self.shared
-                .containers()
-                .insert(id.clone(), container.clone());
-            tokio::spawn(
-                self.shared
-                    .clone()
-                    .follow(container, follow::Output::from_labels(Some(&labels))),
-            );
+            let container = Container::new(&id, State::Running(running.clone().unwrap_or_default()));
+            self.shared.containers().insert(id.clone(), container.clone());
+            tokio::spawn(self.shared.clone().follow(container, follow::Output::from_labels(Some(&labels))));
             found.push(Recovered {
                 container_id: id,
                 task_id: labels.get(LABEL_TASK).cloned().unwrap_or_default(),
@@ -655,9 +520,7 @@ impl Containerizer for DockerContainerizer {
     async fn destroy(&self, container_id: &str) -> Result<(), ContainerError> {
         if let Ok(container) = self.find(container_id) {
             container.cancelled.cancel();
-            container
-                .reaches(|state| !matches!(state, State::Starting))
-                .await;
+            container.reaches(|state| !matches!(state, State::Starting)).await;
         }
         let client = self.shared.client().await?;
         self.shared.remove(client, &name_of(container_id)).await?;
@@ -666,10 +529,7 @@ impl Containerizer for DockerContainerizer {
             container.state.send_if_modified(|state| {
                 let running = matches!(state, State::Running(_));
                 if running {
-                    *state = State::Ended(Exit {
-                        message: Some("destroyed".into()),
-                        ..Exit::default()
-                    });
+                    *state = State::Ended(Exit { message: Some("destroyed".into()), ..Exit::default() });
                 }
                 running
             });

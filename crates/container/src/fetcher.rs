@@ -100,69 +100,39 @@ impl Fetcher {
             .redirect(redirects)
             .dns_resolver(Arc::new(guard::Resolver))
             .connect_timeout(options.stall_timeout);
-        Ok(Fetcher {
-            client: with_tls(builder)?,
-            options,
-        })
+        Ok(Fetcher { client: with_tls(builder)?, options })
     }
 
     /// Fetches one after the other into a sandbox and gives all that is in it to `owner`. Dropping the
     /// future ends it; what was fetched so far stays.
-    pub async fn fetch(
-        &self,
-        uris: &[Uri],
-        sandbox: &Path,
-        owner: Option<&str>,
-    ) -> Result<(), FetchError> {
+    pub async fn fetch(&self, uris: &[Uri], sandbox: &Path, owner: Option<&str>) -> Result<(), FetchError> {
         for uri in uris {
-            let failed = |message| FetchError {
-                uri: uri.value.clone(),
-                message,
-            };
+            let failed = |message| FetchError { uri: uri.value.clone(), message };
             let limit = self.options.deadline;
             let fetched = timeout(limit, self.fetch_one(uri, sandbox, owner)).await;
-            fetched
-                .unwrap_or_else(|_| Err(format!("not done within {limit:?}")))
-                .map_err(failed)?;
+            fetched.unwrap_or_else(|_| Err(format!("not done within {limit:?}"))).map_err(failed)?;
         }
         Ok(())
     }
 
-    async fn fetch_one(
-        &self,
-        uri: &Uri,
-        sandbox: &Path,
-        owner: Option<&str>,
-    ) -> Result<(), String> {
+    async fn fetch_one(&self, uri: &Uri, sandbox: &Path, owner: Option<&str>) -> Result<(), String> {
         let source = Source::of(&uri.value)?;
-        let name = uri
-            .output_file
-            .as_deref()
-            .map_or_else(|| source.file_name(), |name| Ok(name.to_string()))?;
+        let name = uri.output_file.as_deref().map_or_else(|| source.file_name(), |name| Ok(name.to_string()))?;
         let target = guard::below(sandbox, Path::new(&name))?;
         let cancelled = Cancelled::default();
         match source {
             Source::Url(url) => self.download(url, &target).await?,
             Source::Path(path) => {
-                let (target, limit, owner) = (
-                    target.clone(),
-                    self.options.max_bytes,
-                    owner.map(String::from),
-                );
+                let (target, limit, owner) = (target.clone(), self.options.max_bytes, owner.map(String::from));
                 blocking(move || guard::copy_file(&path, &target, limit, owner.as_deref())).await?;
             }
         }
-        let (limit, sandbox, uri, flag) = (
-            self.options.max_extracted_bytes,
-            sandbox.to_path_buf(),
-            uri.clone(),
-            cancelled.flag(),
-        );
+        let (limit, sandbox, uri, flag) =
+            (self.options.max_extracted_bytes, sandbox.to_path_buf(), uri.clone(), cancelled.flag());
         let owner = owner.map(String::from);
         blocking(move || {
             if uri.executable {
-                fs::set_permissions(&target, fs::Permissions::from_mode(0o755))
-                    .map_err(|error| error.to_string())?;
+                fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
             } else if uri.extract {
                 extract::extract(&target, &sandbox, limit, &flag)?;
             }
@@ -175,36 +145,26 @@ impl Fetcher {
         guard::check_url(&url)?;
         let stall = self.options.stall_timeout;
         let stalled = |_| format!("nothing came for {stall:?}");
-        let response = timeout(stall, self.client.get(url).send())
-            .await
-            .map_err(stalled)?;
+        let response = timeout(stall, self.client.get(url).send()).await.map_err(stalled)?;
         let mut response = response.map_err(|error| deepest(&error))?;
         if !response.status().is_success() {
             return Err(format!("the server answered {}", response.status()));
         }
         let too_large = || format!("it is larger than {} bytes", self.options.max_bytes);
-        if response
-            .content_length()
-            .is_some_and(|length| length > self.options.max_bytes)
-        {
+        if response.content_length().is_some_and(|length| length > self.options.max_bytes) {
             return Err(too_large());
         }
         let file = guard::create(target)?;
-        let mut file =
-            tokio::io::BufWriter::with_capacity(1 << 18, tokio::fs::File::from_std(file));
+        let mut file = tokio::io::BufWriter::with_capacity(1 << 18, tokio::fs::File::from_std(file));
         let mut written = 0u64;
-        while let Some(chunk) = timeout(stall, response.chunk())
-            .await
-            .map_err(stalled)?
-            .map_err(|error| deepest(&error))?
+        while let Some(chunk) =
+            timeout(stall, response.chunk()).await.map_err(stalled)?.map_err(|error| deepest(&error))?
         {
             written += chunk.len() as u64;
             if written > self.options.max_bytes {
                 return Err(too_large());
             }
-            file.write_all(&chunk)
-                .await
-                .map_err(|error| error.to_string())?;
+            file.write_all(&chunk).await.map_err(|error| error.to_string())?;
         }
         file.flush().await.map_err(|error| error.to_string())
     }
@@ -218,14 +178,10 @@ enum Source {
 impl Source {
     fn of(value: &str) -> Result<Source, String> {
         match value.split_once("://") {
-            Some(("http" | "https", _)) => Url::parse(value)
-                .map(Source::Url)
-                .map_err(|error| error.to_string()),
+            Some(("http" | "https", _)) => Url::parse(value).map(Source::Url).map_err(|error| error.to_string()),
             Some(("file", path)) if path.starts_with('/') => Ok(Source::Path(path.into())),
             Some(("file", _)) => Err("a file URI needs an absolute path: file:///…".into()),
-            Some((scheme, _)) => Err(format!(
-                "unknown scheme {scheme}; known are http, https, file and plain paths"
-            )),
+            Some((scheme, _)) => Err(format!("unknown scheme {scheme}; known are http, https, file and plain paths")),
             None if value.starts_with('/') => Ok(Source::Path(value.into())),
             None => Err("a plain path must be absolute".into()),
         }
@@ -234,12 +190,9 @@ impl Source {
     fn file_name(&self) -> Result<String, String> {
         let name = match self {
             Source::Url(url) => url.path().rsplit('/').next().map(String::from),
-            Source::Path(path) => path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned()),
+            Source::Path(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()),
         };
-        name.filter(|name| !name.is_empty() && name != "..")
-            .ok_or_else(|| "it names no file; set output_file".into())
+        name.filter(|name| !name.is_empty() && name != "..").ok_or_else(|| "it names no file; set output_file".into())
     }
 }
 
@@ -259,32 +212,19 @@ impl Drop for Cancelled {
     }
 }
 
-async fn blocking(
-    work: impl FnOnce() -> Result<(), String> + Send + 'static,
-) -> Result<(), String> {
-    spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(error.to_string()))
+async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// Gives a sandbox and all in it to a user.
 fn give(sandbox: &Path, owner: &str) -> Result<(), String> {
-    let user = User::from_name(owner)
-        .ok()
-        .flatten()
-        .ok_or_else(|| format!("no such user: {owner}"))?;
+    let user = User::from_name(owner).ok().flatten().ok_or_else(|| format!("no such user: {owner}"))?;
     let mut open = vec![sandbox.to_path_buf()];
     while let Some(path) = open.pop() {
         lchown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
             .map_err(|error| format!("{}: {error}", path.display()))?;
         if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-            open.extend(
-                fs::read_dir(&path)
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .map(|entry| entry.path()),
-            );
+            open.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
         }
     }
     Ok(())
@@ -299,32 +239,16 @@ pub(crate) fn with_tls(builder: ClientBuilder) -> Result<Client, String> {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let none: [reqwest::Certificate; 0] = [];
-    if rustls_roots_exist() {
-        builder
-    } else {
-        builder.tls_certs_only(none)
-    }
-    .build()
-    .map_err(|error| deepest(&error))
+    if rustls_roots_exist() { builder } else { builder.tls_certs_only(none) }.build().map_err(|error| deepest(&error))
 }
 
 fn rustls_roots_exist() -> bool {
-    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
-        .into_iter()
-        .filter_map(std::env::var_os)
-        .map(PathBuf::from);
-    let usual = [
-        "/etc/ssl/certs",
-        "/etc/pki/tls/certs",
-        "/etc/ssl/cert.pem",
-        "/etc/ssl/ca-bundle.pem",
-    ];
-    named
-        .chain(usual.map(PathBuf::from))
-        .any(|path| match path.is_dir() {
-            true => fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()),
-            false => path.exists(),
-        })
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let usual = ["/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem"];
+    named.chain(usual.map(PathBuf::from)).any(|path| match path.is_dir() {
+        true => fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()),
+        false => path.exists(),
+    })
 }
 
 /// The last reason of a chain, which names the cause: `connection refused` rather than `request failed`.

@@ -68,16 +68,12 @@ impl Default for MockContainerizer {
 impl MockContainerizer {
     /// A host without containers.
     pub fn new() -> MockContainerizer {
-        MockContainerizer {
-            shared: Arc::default(),
-        }
+        MockContainerizer { shared: Arc::default() }
     }
 
     /// The same containers seen by another instance, as an agent does that comes back.
     pub fn restarted(&self) -> MockContainerizer {
-        MockContainerizer {
-            shared: self.shared.clone(),
-        }
+        MockContainerizer { shared: self.shared.clone() }
     }
 
     /// How many containers there are, ended ones included.
@@ -129,10 +125,7 @@ impl Tasks {
             };
             if let Some(task) = self.containers.get_mut(&id) {
                 let code = Some(task.exit_code);
-                task.end(Exit {
-                    code,
-                    ..Exit::default()
-                });
+                task.end(Exit { code, ..Exit::default() });
             }
         }
     }
@@ -149,10 +142,7 @@ impl Task {
     }
 
     fn running(&self) -> Running {
-        Running {
-            pid: Some(self.pid),
-            ..Running::default()
-        }
+        Running { pid: Some(self.pid), ..Running::default() }
     }
 }
 
@@ -172,17 +162,9 @@ impl Script {
     }
 
     fn parse_settings(text: &str) -> Result<Script, ContainerError> {
-        let wrong =
-            || ContainerError::Invalid(format!("mock:{text}: expected run=<duration>,exit=<code>"));
-        let mut script = Script {
-            run: Some(Duration::ZERO),
-            exit: 0,
-        };
-        for setting in text
-            .split(',')
-            .map(str::trim)
-            .filter(|setting| !setting.is_empty())
-        {
+        let wrong = || ContainerError::Invalid(format!("mock:{text}: expected run=<duration>,exit=<code>"));
+        let mut script = Script { run: Some(Duration::ZERO), exit: 0 };
+        for setting in text.split(',').map(str::trim).filter(|setting| !setting.is_empty()) {
             match setting.split_once('=') {
                 Some(("run", "forever")) => script.run = None,
                 Some(("run", value)) => script.run = Some(duration(value).ok_or_else(wrong)?),
@@ -194,23 +176,12 @@ impl Script {
     }
 
     fn parse_statements(text: &str) -> Script {
-        let mut script = Script {
-            run: Some(Duration::ZERO),
-            exit: 0,
-        };
+        let mut script = Script { run: Some(Duration::ZERO), exit: 0 };
         for statement in text.replace("&&", ";").split([';', '\n']) {
             let mut words = statement.split_whitespace();
-            match (
-                words
-                    .next()
-                    .map(|word| word.rsplit('/').next().unwrap_or(word)),
-                words.next(),
-            ) {
+            match (words.next().map(|word| word.rsplit('/').next().unwrap_or(word)), words.next()) {
                 (Some("sleep"), Some("infinity")) => {
-                    return Script {
-                        run: None,
-                        ..script
-                    };
+                    return Script { run: None, ..script };
                 }
                 (Some("sleep"), Some(value)) => {
                     let more = duration(value).unwrap_or_default();
@@ -218,12 +189,7 @@ impl Script {
                     script.exit = 0;
                 }
                 (Some("exit"), code) => {
-                    return Script {
-                        exit: code
-                            .and_then(|code| code.parse().ok())
-                            .unwrap_or(script.exit),
-                        ..script
-                    };
+                    return Script { exit: code.and_then(|code| code.parse().ok()).unwrap_or(script.exit), ..script };
                 }
                 (Some("false"), _) => script.exit = 1,
                 (Some(_), _) => script.exit = 0,
@@ -236,9 +202,7 @@ impl Script {
 
 /// `0.05`, `50ms`, `2s`, `1m`.
 fn duration(text: &str) -> Option<Duration> {
-    let unit_at = text
-        .find(|char: char| char.is_ascii_alphabetic())
-        .unwrap_or(text.len());
+    let unit_at = text.find(|char: char| char.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let factor = match unit {
         "ms" => 0.001,
@@ -275,10 +239,7 @@ impl Containerizer for MockContainerizer {
         let running = task.running();
         tasks.containers.insert(id.clone(), task);
         if let Some(at) = script.run.and_then(|run| Instant::now().checked_add(run)) {
-            let first = tasks
-                .ends
-                .peek()
-                .is_none_or(|Reverse((next, _))| at < *next);
+            let first = tasks.ends.peek().is_none_or(|Reverse((next, _))| at < *next);
             tasks.ends.push(Reverse((at, id)));
             if !tasks.running_queue {
                 tasks.running_queue = true;
@@ -309,26 +270,16 @@ impl Containerizer for MockContainerizer {
         let mut tasks = self.shared.lock();
         let task = tasks.containers.get_mut(container_id);
         let task = task.ok_or_else(|| ContainerError::Unknown(container_id.to_string()))?;
-        task.end(Exit {
-            signal: Some(SIGTERM),
-            ..Exit::default()
-        });
+        task.end(Exit { signal: Some(SIGTERM), ..Exit::default() });
         Ok(())
     }
 
     async fn update(&self, container_id: &str, _limits: Limits) -> Result<(), ContainerError> {
         let known = self.shared.lock().containers.contains_key(container_id);
-        known
-            .then_some(())
-            .ok_or_else(|| ContainerError::Unknown(container_id.to_string()))
+        known.then_some(()).ok_or_else(|| ContainerError::Unknown(container_id.to_string()))
     }
 
-    async fn exec(
-        &self,
-        container_id: &str,
-        command: Command,
-        limit: Duration,
-    ) -> Result<i32, ContainerError> {
+    async fn exec(&self, container_id: &str, command: Command, limit: Duration) -> Result<i32, ContainerError> {
         self.update(container_id, Limits::default()).await?;
         let script = Script::of(&command)?;
         match script.run {
@@ -338,19 +289,14 @@ impl Containerizer for MockContainerizer {
             }
             _ => {
                 tokio::time::sleep(limit).await;
-                Err(ContainerError::Launch(format!(
-                    "the command timed out after {limit:?}"
-                )))
+                Err(ContainerError::Launch(format!("the command timed out after {limit:?}")))
             }
         }
     }
 
     async fn recover(&self, agent_id: &str) -> Result<Vec<Recovered>, ContainerError> {
         let tasks = self.shared.lock();
-        let own = tasks
-            .containers
-            .iter()
-            .filter(|(_, task)| task.spec_ids.0 == agent_id);
+        let own = tasks.containers.iter().filter(|(_, task)| task.spec_ids.0 == agent_id);
         let found = own.map(|(id, task)| Recovered {
             container_id: id.clone(),
             task_id: task.spec_ids.2.clone(),
@@ -363,10 +309,7 @@ impl Containerizer for MockContainerizer {
     async fn destroy(&self, container_id: &str) -> Result<(), ContainerError> {
         let removed = self.shared.lock().containers.remove(container_id);
         if let Some(mut task) = removed {
-            task.end(Exit {
-                signal: Some(9),
-                ..Exit::default()
-            });
+            task.end(Exit { signal: Some(9), ..Exit::default() });
         }
         Ok(())
     }
@@ -377,100 +320,38 @@ mod tests {
     use super::*;
 
     fn script(value: &str) -> Script {
-        Script::of(&Command {
-            value: Some(value.into()),
-            shell: true,
-            ..Command::default()
-        })
-        .expect("understood")
+        Script::of(&Command { value: Some(value.into()), shell: true, ..Command::default() }).expect("understood")
     }
 
     #[test]
     fn scripts_say_how_long_and_how_it_ends() {
         let ms = |ms| Some(Duration::from_millis(ms));
-        assert_eq!(
-            script("sleep 0.05"),
-            Script {
-                run: ms(50),
-                exit: 0
-            }
-        );
-        assert_eq!(
-            script("sleep 1; sleep 2 && exit 3; sleep 9"),
-            Script {
-                run: ms(3000),
-                exit: 3
-            }
-        );
-        assert_eq!(
-            script("/bin/false"),
-            Script {
-                run: ms(0),
-                exit: 1
-            }
-        );
-        assert_eq!(
-            script("echo Hello Mesos!"),
-            Script {
-                run: ms(0),
-                exit: 0
-            }
-        );
-        assert_eq!(
-            script("mock:run=50ms,exit=3"),
-            Script {
-                run: ms(50),
-                exit: 3
-            }
-        );
+        assert_eq!(script("sleep 0.05"), Script { run: ms(50), exit: 0 });
+        assert_eq!(script("sleep 1; sleep 2 && exit 3; sleep 9"), Script { run: ms(3000), exit: 3 });
+        assert_eq!(script("/bin/false"), Script { run: ms(0), exit: 1 });
+        assert_eq!(script("echo Hello Mesos!"), Script { run: ms(0), exit: 0 });
+        assert_eq!(script("mock:run=50ms,exit=3"), Script { run: ms(50), exit: 3 });
         assert_eq!(script("mock:run=forever"), Script { run: None, exit: 0 });
     }
 
     #[test]
     fn a_wrong_setting_is_refused() {
-        let command = Command {
-            value: Some("mock:run=soon".into()),
-            ..Command::default()
-        };
-        assert!(matches!(
-            Script::of(&command),
-            Err(ContainerError::Invalid(_))
-        ));
+        let command = Command { value: Some("mock:run=soon".into()), ..Command::default() };
+        assert!(matches!(Script::of(&command), Err(ContainerError::Invalid(_))));
     }
 
     #[tokio::test]
     async fn ten_thousand_tasks_end_in_order_through_one_queue() {
         let mock = MockContainerizer::new();
         for number in 0..10_000u32 {
-            let value = Some(format!(
-                "mock:run={}ms,exit={}",
-                1000 - number / 10,
-                number % 7
-            ));
-            let command = Command {
-                value,
-                shell: true,
-                ..Command::default()
-            };
-            let spec = ContainerSpec {
-                container_id: number.to_string(),
-                command,
-                ..ContainerSpec::default()
-            };
+            let value = Some(format!("mock:run={}ms,exit={}", 1000 - number / 10, number % 7));
+            let command = Command { value, shell: true, ..Command::default() };
+            let spec = ContainerSpec { container_id: number.to_string(), command, ..ContainerSpec::default() };
             mock.launch(spec).await.expect("starts");
         }
         assert_eq!(mock.wait("9999").await.expect("ends").code, Some(9999 % 7));
-        let still = mock
-            .recover("")
-            .await
-            .expect("looks")
-            .iter()
-            .filter(|found| found.running.is_some())
-            .count();
-        assert!(
-            still > 100,
-            "the others have their time, but only {still} run"
-        );
+        let still = mock.recover("").await.expect("looks").iter().filter(|found| found.running.is_some()).count();
+        assert!(still > 100, "the others have their time, but only {still} run");
         assert_eq!(mock.wait("0").await.expect("ends").code, Some(0));
         assert!(
             mock.recover("")

@@ -117,12 +117,7 @@ struct Container {
 
 impl Container {
     fn new(id: &str, dir: PathBuf, state: State) -> Container {
-        Container {
-            id: id.to_string(),
-            dir,
-            shim: OnceLock::new(),
-            state: watch::Sender::new(state),
-        }
+        Container { id: id.to_string(), dir, shim: OnceLock::new(), state: watch::Sender::new(state) }
     }
 
     /// Waits until a condition on the state holds and gives that state.
@@ -134,9 +129,7 @@ impl Container {
     }
 
     fn signal_shim(&self, signal: Signal) -> bool {
-        self.shim
-            .get()
-            .is_some_and(|shim| sys::pidfd_signal(shim.as_fd(), signal).is_ok())
+        self.shim.get().is_some_and(|shim| sys::pidfd_signal(shim.as_fd(), signal).is_ok())
     }
 
     /// Waits until the shim is gone.
@@ -163,10 +156,7 @@ impl ProcessContainerizer {
     /// Looks at what the host allows. What it does not is told once in the log and with each task.
     pub fn new(options: ProcessOptions) -> Result<ProcessContainerizer, ContainerError> {
         fs::create_dir_all(&options.runtime_dir).map_err(|error| {
-            ContainerError::Unavailable(format!(
-                "cannot make {}: {error}",
-                options.runtime_dir.display()
-            ))
+            ContainerError::Unavailable(format!("cannot make {}: {error}", options.runtime_dir.display()))
         })?;
         let mut warnings = Vec::new();
         let cgroups = match &options.cgroup_root {
@@ -198,19 +188,13 @@ impl ProcessContainerizer {
     }
 
     fn find(&self, id: &str) -> Result<Arc<Container>, ContainerError> {
-        self.host
-            .containers()
-            .get(id)
-            .cloned()
-            .ok_or_else(|| ContainerError::Unknown(id.to_string()))
+        self.host.containers().get(id).cloned().ok_or_else(|| ContainerError::Unknown(id.to_string()))
     }
 }
 
 impl Host {
     fn containers(&self) -> MutexGuard<'_, HashMap<String, Arc<Container>>> {
-        self.containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn dir(&self, id: &str) -> PathBuf {
@@ -232,9 +216,7 @@ impl Host {
             let _ = container.shim.set(handle);
         }
         let Some(stdout) = child.stdout.take() else {
-            return self
-                .fail(&container, Failure::Launch("the shim has no output".into()))
-                .await;
+            return self.fail(&container, Failure::Launch("the shim has no output".into())).await;
         };
         let mut lines = BufReader::new(stdout).lines();
         let mut permit = Some(permit);
@@ -244,9 +226,7 @@ impl Host {
                 Ok(Report::Running(pids)) => {
                     drop(permit.take());
                     running = true;
-                    container
-                        .state
-                        .send_replace(State::Running(as_running(&pids)));
+                    container.state.send_replace(State::Running(as_running(&pids)));
                 }
                 Ok(Report::Failed(text)) => {
                     let _ = child.wait().await;
@@ -284,10 +264,7 @@ impl Host {
     async fn bury(self: &Arc<Host>, container: &Arc<Container>) {
         let (host, dir) = (self.clone(), container.dir.clone());
         let ended = spawn_blocking(move || host.last_word(&dir, "its shim was killed")).await;
-        let ended = ended.unwrap_or_else(|error| Ended {
-            message: Some(error.to_string()),
-            ..Ended::default()
-        });
+        let ended = ended.unwrap_or_else(|error| Ended { message: Some(error.to_string()), ..Ended::default() });
         container.state.send_replace(State::Ended(ended.into()));
     }
 
@@ -299,10 +276,7 @@ impl Host {
         if let Some(spec) = records::read::<Spec>(dir, records::SPEC) {
             shim::clean_up_after(&spec, dir);
         }
-        let ended = Ended {
-            message: Some(otherwise.to_string()),
-            ..Ended::default()
-        };
+        let ended = Ended { message: Some(otherwise.to_string()), ..Ended::default() };
         if let Err(error) = records::write_durably(dir, records::EXIT, &ended) {
             warn!(dir = %dir.display(), %error, "cannot keep how a container ended");
         }
@@ -333,11 +307,7 @@ impl Host {
 }
 
 fn as_running(pids: &Pids) -> Running {
-    Running {
-        pid: Some(pids.task.pid),
-        addresses: Vec::new(),
-        warnings: pids.warnings.clone(),
-    }
+    Running { pid: Some(pids.task.pid), addresses: Vec::new(), warnings: pids.warnings.clone() }
 }
 
 #[async_trait]
@@ -354,8 +324,7 @@ impl Containerizer for ProcessContainerizer {
                 Some(container) => container.clone(),
                 None => {
                     let id = spec.container_id.clone();
-                    let container =
-                        Arc::new(Container::new(&id, self.host.dir(&id), State::Starting));
+                    let container = Arc::new(Container::new(&id, self.host.dir(&id), State::Starting));
                     containers.insert(id, container.clone());
                     // In a task of its own: a caller who goes away must not leave half a container.
                     tokio::spawn(self.host.clone().run(container.clone(), spec));
@@ -363,10 +332,7 @@ impl Containerizer for ProcessContainerizer {
                 }
             }
         };
-        match container
-            .reaches(|state| !matches!(state, State::Starting))
-            .await
-        {
+        match container.reaches(|state| !matches!(state, State::Starting)).await {
             State::Running(running) => Ok(running),
             State::Failed(failure) => Err(failure.into()),
             State::Ended(_) | State::Starting => Ok(Running::default()),
@@ -375,29 +341,18 @@ impl Containerizer for ProcessContainerizer {
 
     async fn wait(&self, container_id: &str) -> Result<Exit, ContainerError> {
         let container = self.find(container_id)?;
-        match container
-            .reaches(|state| matches!(state, State::Ended(_) | State::Failed(_)))
-            .await
-        {
+        match container.reaches(|state| matches!(state, State::Ended(_) | State::Failed(_))).await {
             State::Ended(exit) => Ok(exit),
             State::Failed(failure) => Err(failure.into()),
-            State::Starting | State::Running(_) => {
-                Err(ContainerError::Unknown(container_id.to_string()))
-            }
+            State::Starting | State::Running(_) => Err(ContainerError::Unknown(container_id.to_string())),
         }
     }
 
     async fn kill(&self, container_id: &str, grace: Duration) -> Result<(), ContainerError> {
         let container = self.find(container_id)?;
-        if let State::Running(_) = container
-            .reaches(|state| !matches!(state, State::Starting))
-            .await
-        {
+        if let State::Running(_) = container.reaches(|state| !matches!(state, State::Starting)).await {
             container.request_kill(grace).map_err(|error| {
-                ContainerError::Unavailable(format!(
-                    "cannot write to {}: {error}",
-                    container.dir.display()
-                ))
+                ContainerError::Unavailable(format!("cannot write to {}: {error}", container.dir.display()))
             })?;
         }
         Ok(())
@@ -411,22 +366,13 @@ impl Containerizer for ProcessContainerizer {
         let group = cgroups.group(container_id);
         let applied = spawn_blocking(move || group.apply(&limits)).await;
         let applied = applied.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        applied
-            .map_err(|error| ContainerError::Launch(format!("cannot change the limits: {error}")))
+        applied.map_err(|error| ContainerError::Launch(format!("cannot change the limits: {error}")))
     }
 
-    async fn exec(
-        &self,
-        container_id: &str,
-        command: Command,
-        limit: Duration,
-    ) -> Result<i32, ContainerError> {
+    async fn exec(&self, container_id: &str, command: Command, limit: Duration) -> Result<i32, ContainerError> {
         let container = self.find(container_id)?;
-        let failed = |error: &dyn std::fmt::Display| {
-            ContainerError::Launch(format!("cannot run the command: {error}"))
-        };
-        let spec: Spec = records::read(&container.dir, records::SPEC)
-            .ok_or_else(|| failed(&"the spec is gone"))?;
+        let failed = |error: &dyn std::fmt::Display| ContainerError::Launch(format!("cannot run the command: {error}"));
+        let spec: Spec = records::read(&container.dir, records::SPEC).ok_or_else(|| failed(&"the spec is gone"))?;
         let mut program = prepare::program(&command)?;
         if command.user.is_none() {
             program.identity = spec.program.identity;
@@ -435,11 +381,7 @@ impl Containerizer for ProcessContainerizer {
             program.environment.entry(key).or_insert(value);
         }
         let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let request = serde_json::to_vec(&ExecRequest {
-            program,
-            timeout_ms,
-        })
-        .map_err(|error| failed(&error))?;
+        let request = serde_json::to_vec(&ExecRequest { program, timeout_ms }).map_err(|error| failed(&error))?;
         let mut child = prepare::shim_command(&self.host.options.shim)
             .arg("exec")
             .arg(&container.dir)
@@ -447,17 +389,13 @@ impl Containerizer for ProcessContainerizer {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed(&error))?;
-        let answer = timeout(
-            limit.saturating_add(Duration::from_secs(2)),
-            ask(&mut child, &request),
-        )
-        .await;
+        let answer = timeout(limit.saturating_add(Duration::from_secs(2)), ask(&mut child, &request)).await;
         match answer.map(|answer| serde_json::from_slice(&answer)) {
             Ok(Ok(ExecReport::Code(code))) => Ok(code),
             Ok(Ok(ExecReport::Failed(error))) => Err(failed(&error)),
-            Ok(Ok(ExecReport::TimedOut)) | Err(_) => Err(ContainerError::Launch(format!(
-                "the command timed out after {limit:?}"
-            ))),
+            Ok(Ok(ExecReport::TimedOut)) | Err(_) => {
+                Err(ContainerError::Launch(format!("the command timed out after {limit:?}")))
+            }
             Ok(Err(error)) => Err(failed(&error)),
         }
     }
@@ -467,10 +405,7 @@ impl Containerizer for ProcessContainerizer {
         let found = spawn_blocking(move || host.scan(&agent_id)).await;
         let found = found.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         let found = found.map_err(|error| {
-            ContainerError::Unavailable(format!(
-                "cannot read {}: {error}",
-                self.host.options.runtime_dir.display()
-            ))
+            ContainerError::Unavailable(format!("cannot read {}: {error}", self.host.options.runtime_dir.display()))
         })?;
         Ok(found.into_iter().map(|found| self.adopt(found)).collect())
     }
@@ -478,18 +413,14 @@ impl Containerizer for ProcessContainerizer {
     async fn destroy(&self, container_id: &str) -> Result<(), ContainerError> {
         prepare::check_id(container_id)?;
         if let Ok(container) = self.find(container_id) {
-            let state = container
-                .reaches(|state| !matches!(state, State::Starting))
-                .await;
+            let state = container.reaches(|state| !matches!(state, State::Starting)).await;
             if let State::Running(_) = state {
                 let _ = container.request_kill(Duration::ZERO);
                 let ended = container.reaches(|state| matches!(state, State::Ended(_)));
                 if timeout(Duration::from_secs(10), ended).await.is_err() {
                     // Its init and its task die with it.
                     container.signal_shim(Signal::SIGKILL);
-                    container
-                        .reaches(|state| matches!(state, State::Ended(_)))
-                        .await;
+                    container.reaches(|state| matches!(state, State::Ended(_))).await;
                 }
             }
             // It may still be writing the exit that nobody is going to read.
@@ -501,9 +432,7 @@ impl Containerizer for ProcessContainerizer {
         let (host, id) = (self.host.clone(), container_id.to_string());
         let removed = spawn_blocking(move || host.remove(&id).or_else(|_| host.remove(&id))).await;
         let removed = removed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        removed.map_err(|error| {
-            ContainerError::Unavailable(format!("cannot remove {container_id}: {error}"))
-        })?;
+        removed.map_err(|error| ContainerError::Unavailable(format!("cannot remove {container_id}: {error}")))?;
         self.host.containers().remove(container_id);
         Ok(())
     }

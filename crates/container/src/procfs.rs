@@ -25,23 +25,14 @@ impl Process {
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         let fd = sys::pidfd_open(self.pid)?;
         // Checked after the handle is held: from here on it cannot change what it means.
-        if Process::of(self.pid) == Some(*self) {
-            Ok(fd)
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        }
+        if Process::of(self.pid) == Some(*self) { Ok(fd) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 }
 
 /// The id of this boot of the host.
 pub(crate) fn boot_id() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| {
-        fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .unwrap_or_default()
-            .trim()
-            .to_string()
-    })
+    BOOT.get_or_init(|| fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_string())
 }
 
 /// Parent and start time out of `/proc/<pid>/stat`; `None` for no such process and for a zombie.
@@ -61,18 +52,11 @@ fn parent_and_start(pid: u32) -> Option<(u32, u64)> {
 pub(crate) fn descendants(root: u32) -> Vec<Process> {
     let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         if let Some((parent, start)) = parent_and_start(pid) {
-            children
-                .entry(parent)
-                .or_default()
-                .push(Process { pid, start });
+            children.entry(parent).or_default().push(Process { pid, start });
         }
     }
     let mut found = Vec::new();
@@ -94,27 +78,14 @@ mod tests {
     fn a_process_with_another_start_time_is_a_stranger() {
         let own = Process::of(std::process::id()).expect("this process runs");
         assert!(own.open().is_ok());
-        let stranger = Process {
-            start: own.start + 1,
-            ..own
-        };
-        assert_eq!(
-            stranger.open().expect_err("never signalled").kind(),
-            io::ErrorKind::NotFound
-        );
+        let stranger = Process { start: own.start + 1, ..own };
+        assert_eq!(stranger.open().expect_err("never signalled").kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
     fn children_are_found_as_descendants() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .expect("sleep starts");
-        assert!(
-            descendants(std::process::id())
-                .iter()
-                .any(|process| process.pid == child.id())
-        );
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep starts");
+        assert!(descendants(std::process::id()).iter().any(|process| process.pid == child.id()));
         child.kill().expect("it is ours");
         child.wait().expect("it is ours");
     }

@@ -97,12 +97,7 @@ pub(crate) struct Ended {
 
 impl From<Ended> for Exit {
     fn from(ended: Ended) -> Exit {
-        Exit {
-            code: ended.code,
-            signal: ended.signal,
-            out_of_memory: ended.out_of_memory,
-            message: ended.message,
-        }
+        Exit { code: ended.code, signal: ended.signal, out_of_memory: ended.out_of_memory, message: ended.message }
     }
 }
 

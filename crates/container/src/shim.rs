@@ -81,14 +81,7 @@ fn run_task(dir: &Path) -> ExitCode {
         }
         Err(message) => {
             tell(&Report::Failed(message.clone()));
-            let _ = records::write(
-                dir,
-                records::EXIT,
-                &Ended {
-                    message: Some(message),
-                    ..Ended::default()
-                },
-            );
+            let _ = records::write(dir, records::EXIT, &Ended { message: Some(message), ..Ended::default() });
             ExitCode::from(1)
         }
     }
@@ -106,9 +99,7 @@ fn claim(dir: &Path) -> Option<Flock<File>> {
 fn tell(report: &Report) {
     if let Ok(mut line) = serde_json::to_vec(report) {
         line.push(b'\n');
-        let _ = io::stdout()
-            .write_all(&line)
-            .and_then(|()| io::stdout().flush());
+        let _ = io::stdout().write_all(&line).and_then(|()| io::stdout().flush());
     }
 }
 
@@ -121,8 +112,7 @@ struct Task {
 }
 
 fn start(dir: &Path) -> Result<Task, String> {
-    let mut spec: Spec =
-        records::read(dir, records::SPEC).ok_or("the container's spec cannot be read")?;
+    let mut spec: Spec = records::read(dir, records::SPEC).ok_or("the container's spec cannot be read")?;
     let _ = setsid();
     // Not to hold the agent's working directory's file system busy.
     let _ = chdir("/");
@@ -136,20 +126,12 @@ fn start(dir: &Path) -> Result<Task, String> {
         shim: Process::of(std::process::id()).ok_or("/proc cannot be read")?,
         init: init.as_ref().and_then(|init| Process::of(init.pid())),
         // A task that has ended already is a zombie without a start time, and is not signalled again.
-        task: Process::of(task).unwrap_or(Process {
-            pid: task,
-            start: 0,
-        }),
+        task: Process::of(task).unwrap_or(Process { pid: task, start: 0 }),
         warnings,
     };
     records::write(dir, records::PID, &pids)
         .map_err(|error| format!("cannot write {}: {error}", dir.join(records::PID).display()))?;
-    Ok(Task {
-        spec,
-        pids,
-        task: handle,
-        requests,
-    })
+    Ok(Task { spec, pids, task: handle, requests })
 }
 
 /// All signals wait; only the agent's request is looked at. So neither a terminal nor a `killall mesos`
@@ -186,8 +168,7 @@ impl Task {
                 return self.finish();
             }
             if asked && self.read_requests() {
-                let grace =
-                    records::read::<Kill>(dir, records::KILL).map_or(0, |kill| kill.grace_ms);
+                let grace = records::read::<Kill>(dir, records::KILL).map_or(0, |kill| kill.grace_ms);
                 let wanted = Instant::now() + Duration::from_millis(grace);
                 if deadline.is_none() && grace > 0 {
                     self.terminate();
@@ -226,15 +207,9 @@ impl Task {
 
     fn signal_descendants(&self, signal: Signal) -> usize {
         let found = procfs::descendants(std::process::id());
-        let found = found
-            .into_iter()
-            .filter(|process| Some(*process) != self.pids.init);
-        let signalled = found.filter(|process| {
-            process
-                .open()
-                .and_then(|handle| sys::pidfd_signal(handle.as_fd(), signal))
-                .is_ok()
-        });
+        let found = found.into_iter().filter(|process| Some(*process) != self.pids.init);
+        let signalled =
+            found.filter(|process| process.open().and_then(|handle| sys::pidfd_signal(handle.as_fd(), signal)).is_ok());
         signalled.count()
     }
 
@@ -264,18 +239,9 @@ impl Task {
             let _ = waitpid(Pid::from_raw(init.pid as i32), None);
         }
         let mut ended = match status {
-            Ok(WaitStatus::Exited(_, code)) => Ended {
-                code: Some(code),
-                ..Ended::default()
-            },
-            Ok(WaitStatus::Signaled(_, signal, _)) => Ended {
-                signal: Some(signal as i32),
-                ..Ended::default()
-            },
-            other => Ended {
-                message: Some(format!("unexpected status: {other:?}")),
-                ..Ended::default()
-            },
+            Ok(WaitStatus::Exited(_, code)) => Ended { code: Some(code), ..Ended::default() },
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ended { signal: Some(signal as i32), ..Ended::default() },
+            other => Ended { message: Some(format!("unexpected status: {other:?}")), ..Ended::default() },
         };
         // A task that survived the death of one of its children and ended well was not ended by it.
         let group = self.spec.group.as_ref();

@@ -14,10 +14,7 @@ use async_trait::async_trait;
 use mesos_container::{DockerContainerizer, DockerOptions};
 use mesos_ports::{
     conformance::containerizer::{self as suite, Abilities, Host},
-    containerizer::{
-        Command, ContainerError, ContainerSpec, Containerizer, DockerSpec, Limits, PortMapping,
-        Volume,
-    },
+    containerizer::{Command, ContainerError, ContainerSpec, Containerizer, DockerSpec, Limits, PortMapping, Volume},
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -26,17 +23,10 @@ const IMAGE: &str = "mesos-e2e/busybox:1";
 const MOUNT: &str = "/mnt/mesos/sandbox";
 
 fn docker(args: &[&str]) -> (bool, String) {
-    match Process::new("docker")
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-    {
+    match Process::new("docker").args(args).stdin(Stdio::null()).output() {
         Ok(output) => {
             let text = [output.stdout, output.stderr].concat();
-            (
-                output.status.success(),
-                String::from_utf8_lossy(&text).into_owned(),
-            )
+            (output.status.success(), String::from_utf8_lossy(&text).into_owned())
         }
         Err(error) => (false, format!("cannot run docker: {error}")),
     }
@@ -81,9 +71,7 @@ struct Daemon {
 
 impl Daemon {
     fn new() -> Daemon {
-        Daemon {
-            sandboxes: tempfile::tempdir().expect("a directory"),
-        }
+        Daemon { sandboxes: tempfile::tempdir().expect("a directory") }
     }
 
     fn adapter(&self) -> DockerContainerizer {
@@ -100,15 +88,8 @@ impl Daemon {
             task_id: "t".into(),
             container_id,
             sandbox,
-            command: Command {
-                value: Some(line.into()),
-                shell: true,
-                ..Command::default()
-            },
-            limits: Limits {
-                cpu_shares_milli: 100,
-                ..Limits::default()
-            },
+            command: Command { value: Some(line.into()), shell: true, ..Command::default() },
+            limits: Limits { cpu_shares_milli: 100, ..Limits::default() },
             ..ContainerSpec::default()
         };
         self.adapt(&mut spec);
@@ -119,11 +100,7 @@ impl Daemon {
 #[async_trait]
 impl Host for Daemon {
     fn abilities(&self) -> Abilities {
-        Abilities {
-            programs: true,
-            memory: true,
-            users: false,
-        }
+        Abilities { programs: true, memory: true, users: false }
     }
 
     async fn containerizer(&self) -> Arc<dyn Containerizer> {
@@ -149,12 +126,7 @@ impl Host for Daemon {
     }
 
     async fn leftovers(&self, container_id: &str) -> Vec<String> {
-        let (_, text) = docker(&[
-            "ps",
-            "-aq",
-            "--filter",
-            &format!("label=mesos.container_id={container_id}"),
-        ]);
+        let (_, text) = docker(&["ps", "-aq", "--filter", &format!("label=mesos.container_id={container_id}")]);
         text.lines().map(String::from).collect()
     }
 }
@@ -168,19 +140,12 @@ async fn docker_conforms() {
 
 #[tokio::test]
 async fn a_missing_daemon_is_named() {
-    let options = DockerOptions {
-        host: "unix:///no/such.sock".into(),
-        ..DockerOptions::default()
-    };
-    let error = DockerContainerizer::new(options)
-        .ping()
-        .await
-        .expect_err("not there");
+    let options = DockerOptions { host: "unix:///no/such.sock".into(), ..DockerOptions::default() };
+    let error = DockerContainerizer::new(options).ping().await.expect_err("not there");
     assert!(error.is_retryable());
     let text = error.to_string();
     assert!(
-        text.contains("cannot reach Docker at unix:///no/such.sock")
-            && text.contains("is dockerd running?"),
+        text.contains("cannot reach Docker at unix:///no/such.sock") && text.contains("is dockerd running?"),
         "{text}"
     );
 }
@@ -191,19 +156,9 @@ async fn a_daemon_that_hangs_meets_a_deadline() {
     let path = dir.path().join("docker.sock");
     let _silent = std::os::unix::net::UnixListener::bind(&path).expect("bound");
     let host = format!("unix://{}", path.display());
-    let options = DockerOptions {
-        host,
-        call_timeout: Duration::from_millis(200),
-        ..DockerOptions::default()
-    };
-    let error = DockerContainerizer::new(options)
-        .ping()
-        .await
-        .expect_err("silent");
-    assert!(
-        error.is_retryable() && error.to_string().contains("did not answer"),
-        "{error}"
-    );
+    let options = DockerOptions { host, call_timeout: Duration::from_millis(200), ..DockerOptions::default() };
+    let error = DockerContainerizer::new(options).ping().await.expect_err("silent");
+    assert!(error.is_retryable() && error.to_string().contains("did not answer"), "{error}");
 }
 
 #[tokio::test]
@@ -213,10 +168,7 @@ async fn an_image_that_cannot_be_had_is_named() {
     }
     let host = Daemon::new();
     let mut spec = host.spec("true");
-    spec.docker = Some(DockerSpec {
-        image: "127.0.0.1:9/no/image".into(),
-        ..spec.docker.unwrap_or_default()
-    });
+    spec.docker = Some(DockerSpec { image: "127.0.0.1:9/no/image".into(), ..spec.docker.unwrap_or_default() });
     match host.adapter().launch(spec).await {
         Err(ContainerError::Pull { image, .. }) => assert_eq!(image, "127.0.0.1:9/no/image"),
         other => panic!("{other:?}"),
@@ -233,10 +185,7 @@ async fn a_kill_ends_a_pull_that_hangs() {
     let host = Daemon::new();
     let mut spec = host.spec("true");
     let image = format!("{}/an/image:1", silent.local_addr().expect("bound"));
-    spec.docker = Some(DockerSpec {
-        image,
-        ..spec.docker.unwrap_or_default()
-    });
+    spec.docker = Some(DockerSpec { image, ..spec.docker.unwrap_or_default() });
     let adapter = Arc::new(host.adapter());
     let id = spec.container_id.clone();
     let launching = tokio::spawn({
@@ -244,19 +193,9 @@ async fn a_kill_ends_a_pull_that_hangs() {
         async move { adapter.launch(spec).await }
     });
     // The daemon calls the registry: now it hangs.
-    tokio::task::spawn_blocking(move || silent.accept().map(std::mem::forget))
-        .await
-        .expect("ran")
-        .expect("called");
-    adapter
-        .kill(&id, Duration::from_secs(5))
-        .await
-        .expect("asked");
-    let error = launching
-        .await
-        .expect("ends")
-        .expect_err("killed")
-        .to_string();
+    tokio::task::spawn_blocking(move || silent.accept().map(std::mem::forget)).await.expect("ran").expect("called");
+    adapter.kill(&id, Duration::from_secs(5)).await.expect("asked");
+    let error = launching.await.expect("ends").expect_err("killed").to_string();
     assert!(error.contains("killed"), "{error}");
 }
 
@@ -267,46 +206,26 @@ async fn published_ports_volumes_and_parameters_work() {
     }
     let host = Daemon::new();
     let adapter = host.adapter();
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .expect("bound")
-        .local_addr()
-        .expect("bound")
-        .port();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound").port();
     let shared = tempfile::tempdir().expect("a directory");
     fs::write(shared.path().join("hello"), "there").expect("written");
     let mut spec = host.spec("cat /data/hello; hostname; echo $EXTRA; nc -l -p 80 -e echo served");
-    spec.volumes = vec![Volume {
-        host_path: shared.path().into(),
-        container_path: "/data".into(),
-        read_only: true,
-    }];
+    spec.volumes = vec![Volume { host_path: shared.path().into(), container_path: "/data".into(), read_only: true }];
     let mut docker = spec.docker.take().unwrap_or_default();
     docker.network = "bridge".into();
-    docker.port_mappings = vec![PortMapping {
-        host_port: free,
-        container_port: 80,
-        protocol: "tcp".into(),
-    }];
-    docker.parameters.extend([
-        ("hostname".into(), "named".into()),
-        ("env".into(), "EXTRA=more".into()),
-    ]);
+    docker.port_mappings = vec![PortMapping { host_port: free, container_port: 80, protocol: "tcp".into() }];
+    docker.parameters.extend([("hostname".into(), "named".into()), ("env".into(), "EXTRA=more".into())]);
     spec.docker = Some(docker);
     let (id, sandbox) = (spec.container_id.clone(), spec.sandbox.clone());
     let running = match adapter.launch(spec).await {
         Ok(running) => running,
         // A kernel without bridges cannot show this.
-        Err(error)
-            if error.to_string().contains("network") || error.to_string().contains("bridge") =>
-        {
+        Err(error) if error.to_string().contains("network") || error.to_string().contains("bridge") => {
             panic!("no bridge network on this host: {error}")
         }
         Err(error) => panic!("{error}"),
     };
-    assert!(
-        running.pid.is_some() && !running.addresses.is_empty(),
-        "{running:?}"
-    );
+    assert!(running.pid.is_some() && !running.addresses.is_empty(), "{running:?}");
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let mut text = String::new();
@@ -321,10 +240,7 @@ async fn published_ports_volumes_and_parameters_work() {
     }
     let exit = adapter.wait(&id).await.expect("ends");
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    assert_eq!(
-        fs::read_to_string(sandbox.join("stdout")).expect("written"),
-        "therenamed\nmore\n"
-    );
+    assert_eq!(fs::read_to_string(sandbox.join("stdout")).expect("written"), "therenamed\nmore\n");
     adapter.destroy(&id).await.expect("destroyed");
 }
 
@@ -335,8 +251,7 @@ async fn output_is_whole_after_a_restart() {
         return;
     }
     let host = Daemon::new();
-    let spec =
-        host.spec("i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); usleep 3000; done");
+    let spec = host.spec("i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); usleep 3000; done");
     let (id, sandbox) = (spec.container_id.clone(), spec.sandbox.clone());
     fs::write(sandbox.join("stdout"), "from the fetcher\n").expect("written");
     // The first agent is a runtime of its own, so that all that it follows dies with it.
@@ -347,10 +262,7 @@ async fn output_is_whole_after_a_restart() {
         runtime.block_on(async {
             first.launch(spec).await.expect("starts");
             let until = Instant::now() + Duration::from_secs(30);
-            while !fs::read_to_string(before.join("stdout"))
-                .unwrap_or_default()
-                .contains("line 20\n")
-            {
+            while !fs::read_to_string(before.join("stdout")).unwrap_or_default().contains("line 20\n") {
                 assert!(Instant::now() < until);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -360,14 +272,7 @@ async fn output_is_whole_after_a_restart() {
     .join()
     .expect("ran");
     let adapter = host.adapter();
-    assert!(
-        adapter
-            .recover("agent-of-docker-test")
-            .await
-            .expect("looks")
-            .iter()
-            .any(|one| one.container_id == id)
-    );
+    assert!(adapter.recover("agent-of-docker-test").await.expect("looks").iter().any(|one| one.container_id == id));
     assert_eq!(adapter.wait(&id).await.expect("ends").code, Some(0));
     let expected: String = (0..300).map(|number| format!("line {number}\n")).collect();
     let found = fs::read_to_string(sandbox.join("stdout")).expect("written");
@@ -446,20 +351,12 @@ async fn a_launch_adds_little_to_create_and_start() {
         adapter.launch(spec).await.expect("starts");
         ours.push(began.elapsed());
         adapter.destroy(&id).await.expect("destroyed");
-        let force = bollard::query_parameters::RemoveContainerOptionsBuilder::new()
-            .force(true)
-            .build();
-        client
-            .remove_container(&made, Some(force))
-            .await
-            .expect("removed");
+        let force = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).build();
+        client.remove_container(&made, Some(force)).await.expect("removed");
     }
     ours.sort();
     direct.sort();
     let ratio = ours[5].as_secs_f64() / direct[5].as_secs_f64();
-    eprintln!(
-        "launch p50 {:?}, create and start p50 {:?}: {ratio:.2}",
-        ours[5], direct[5]
-    );
+    eprintln!("launch p50 {:?}, create and start p50 {:?}: {ratio:.2}", ours[5], direct[5]);
     assert!(ratio < 2.0, "far more than the daemon's own time");
 }

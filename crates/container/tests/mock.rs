@@ -17,11 +17,7 @@ struct Mock {
 #[async_trait]
 impl Host for Mock {
     fn abilities(&self) -> Abilities {
-        Abilities {
-            programs: false,
-            memory: false,
-            users: false,
-        }
+        Abilities { programs: false, memory: false, users: false }
     }
 
     async fn containerizer(&self) -> Arc<dyn Containerizer> {
@@ -36,19 +32,13 @@ impl Host for Mock {
 
     async fn leftovers(&self, container_id: &str) -> Vec<String> {
         let known = self.first.wait(container_id).await.is_ok();
-        known
-            .then(|| container_id.to_string())
-            .into_iter()
-            .collect()
+        known.then(|| container_id.to_string()).into_iter().collect()
     }
 }
 
 #[tokio::test]
 async fn mock_conforms() {
-    let host = Mock {
-        first: MockContainerizer::new(),
-        sandboxes: tempfile::tempdir().expect("a directory"),
-    };
+    let host = Mock { first: MockContainerizer::new(), sandboxes: tempfile::tempdir().expect("a directory") };
     suite::run(&host).await;
     assert!(host.first.is_empty(), "every container was destroyed");
 }

@@ -30,10 +30,7 @@ struct Processes {
 
 impl Processes {
     fn new(confined: bool) -> Processes {
-        let root = tempfile::Builder::new()
-            .prefix("mesos-container-")
-            .tempdir()
-            .expect("a directory");
+        let root = tempfile::Builder::new().prefix("mesos-container-").tempdir().expect("a directory");
         // Tasks of other users must get to their sandboxes.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(root.path(), open).expect("opened");
@@ -64,15 +61,8 @@ impl Processes {
             task_id: "t".into(),
             container_id,
             sandbox,
-            command: Command {
-                value: Some(line.into()),
-                shell: true,
-                ..Command::default()
-            },
-            limits: Limits {
-                cpu_shares_milli: 100,
-                ..Limits::default()
-            },
+            command: Command { value: Some(line.into()), shell: true, ..Command::default() },
+            limits: Limits { cpu_shares_milli: 100, ..Limits::default() },
             ..ContainerSpec::default()
         }
     }
@@ -101,11 +91,7 @@ fn processes_of(container_id: &str) -> Vec<String> {
 impl Host for Processes {
     fn abilities(&self) -> Abilities {
         let root = nix::unistd::geteuid().is_root();
-        Abilities {
-            programs: true,
-            memory: self.confined,
-            users: root,
-        }
+        Abilities { programs: true, memory: self.confined, users: root }
     }
 
     async fn containerizer(&self) -> Arc<dyn Containerizer> {
@@ -123,10 +109,7 @@ impl Host for Processes {
         let dir = self.root.path().join("run").join(container_id);
         found.extend(dir.exists().then(|| dir.display().to_string()));
         for controller in ["cpu", "memory", "pids", "."] {
-            let dir = PathBuf::from(DEFAULT_ROOT)
-                .join(controller)
-                .join(GROUP)
-                .join(container_id);
+            let dir = PathBuf::from(DEFAULT_ROOT).join(controller).join(GROUP).join(container_id);
             found.extend(dir.exists().then(|| dir.display().to_string()));
         }
         found
@@ -151,24 +134,9 @@ async fn plain_processes_conform() {
 async fn ids_that_are_paths_are_refused() {
     let host = Processes::new(false);
     for id in ["", "../x", "a/b", ".", "a b"] {
-        let spec = ContainerSpec {
-            container_id: id.into(),
-            ..host.spec("true")
-        };
-        assert!(
-            matches!(
-                host.adapter().launch(spec).await,
-                Err(ContainerError::Invalid(_))
-            ),
-            "{id:?}"
-        );
-        assert!(
-            matches!(
-                host.adapter().destroy(id).await,
-                Err(ContainerError::Invalid(_))
-            ),
-            "{id:?}"
-        );
+        let spec = ContainerSpec { container_id: id.into(), ..host.spec("true") };
+        assert!(matches!(host.adapter().launch(spec).await, Err(ContainerError::Invalid(_))), "{id:?}");
+        assert!(matches!(host.adapter().destroy(id).await, Err(ContainerError::Invalid(_))), "{id:?}");
     }
 }
 
@@ -180,43 +148,20 @@ async fn errors_of_the_start_name_what_is_wrong() {
     let text = host.root.path().join("text").display().to_string();
     for (value, expected) in [
         ("/bin/foo".to_string(), "no such file: /bin/foo".to_string()),
-        (
-            "foo-of-nobody".to_string(),
-            "no such file: foo-of-nobody".to_string(),
-        ),
+        ("foo-of-nobody".to_string(), "no such file: foo-of-nobody".to_string()),
         (text.clone(), format!("permission denied: {text}")),
     ] {
-        let command = Command {
-            value: Some(value),
-            ..Command::default()
-        };
-        let error = adapter
-            .launch(ContainerSpec {
-                command,
-                ..host.spec("")
-            })
-            .await
-            .expect_err("does not run");
+        let command = Command { value: Some(value), ..Command::default() };
+        let error = adapter.launch(ContainerSpec { command, ..host.spec("") }).await.expect_err("does not run");
         assert_eq!(error.to_string(), expected);
     }
-    let spec = ContainerSpec {
-        sandbox: "/no/sandbox".into(),
-        ..host.spec("true")
-    };
-    let error = adapter
-        .launch(spec)
-        .await
-        .expect_err("does not run")
-        .to_string();
+    let spec = ContainerSpec { sandbox: "/no/sandbox".into(), ..host.spec("true") };
+    let error = adapter.launch(spec).await.expect_err("does not run").to_string();
     assert!(error.contains("/no/sandbox"), "{error}");
     let mut options = host.options();
     options.shim = vec!["/no/shim".into()];
     let adapter = ProcessContainerizer::new(options).expect("a containerizer");
-    let error = adapter
-        .launch(host.spec("true"))
-        .await
-        .expect_err("does not run")
-        .to_string();
+    let error = adapter.launch(host.spec("true")).await.expect_err("does not run").to_string();
     assert!(error.contains("/no/shim"), "{error}");
 }
 
@@ -238,14 +183,10 @@ async fn a_task_sees_only_its_own_processes_and_no_new_privileges() {
     let lines: Vec<&str> = output.lines().collect();
     assert!(lines[0].parse::<u32>().expect("a number") <= 5, "{output}");
     assert_eq!(lines[1], "NoNewPrivs:\t1");
-    assert!(
-        lines[2].parse::<u32>().expect("a number") <= 4,
-        "stdin, stdout, stderr and ls's own: {output}"
-    );
+    assert!(lines[2].parse::<u32>().expect("a number") <= 4, "stdin, stdout, stderr and ls's own: {output}");
     assert_eq!(lines[3], "SigBlk:\t0000000000000000");
     // The C library keeps two real-time signals to itself, which are as the agent inherited them.
-    let ignored =
-        u64::from_str_radix(lines[4].trim_start_matches("SigIgn:\t"), 16).expect("hexadecimal");
+    let ignored = u64::from_str_radix(lines[4].trim_start_matches("SigIgn:\t"), 16).expect("hexadecimal");
     assert_eq!(ignored & 0x7fff_ffff, 0, "{output}");
     adapter.destroy(&id).await.expect("destroyed");
 }
@@ -258,10 +199,7 @@ async fn a_task_that_kills_itself_dies_by_that_signal() {
     let id = spec.container_id.clone();
     adapter.launch(spec).await.expect("starts");
     let exit = adapter.wait(&id).await.expect("ends");
-    assert_eq!(
-        (exit.code, exit.signal, exit.out_of_memory),
-        (None, Some(9), false)
-    );
+    assert_eq!((exit.code, exit.signal, exit.out_of_memory), (None, Some(9), false));
     adapter.destroy(&id).await.expect("destroyed");
 }
 
@@ -276,23 +214,13 @@ async fn volumes_are_mounted_for_the_task_alone() {
     fs::create_dir(&shared).expect("made");
     fs::write(shared.join("hello"), "there").expect("written");
     let mut spec = host.spec("cat data/hello; echo x > data/new; echo y > rw/new && echo wrote");
-    let volume = |to: &str, read_only| Volume {
-        host_path: shared.clone(),
-        container_path: to.into(),
-        read_only,
-    };
+    let volume = |to: &str, read_only| Volume { host_path: shared.clone(), container_path: to.into(), read_only };
     spec.volumes = vec![volume("data", true), volume("rw", false)];
     let (id, sandbox) = (spec.container_id.clone(), spec.sandbox.clone());
     adapter.launch(spec).await.expect("starts");
     adapter.wait(&id).await.expect("ends");
-    assert_eq!(
-        fs::read_to_string(sandbox.join("stdout")).expect("written"),
-        "therewrote\n"
-    );
-    assert_eq!(
-        fs::read_to_string(shared.join("new")).expect("written"),
-        "y\n"
-    );
+    assert_eq!(fs::read_to_string(sandbox.join("stdout")).expect("written"), "therewrote\n");
+    assert_eq!(fs::read_to_string(shared.join("new")).expect("written"), "y\n");
     assert!(!sandbox.join("data/hello").exists(), "not mounted outside");
     adapter.destroy(&id).await.expect("destroyed");
 }
@@ -307,21 +235,10 @@ async fn limits_of_a_running_task_change() {
     let spec = host.spec("sleep 600");
     let id = spec.container_id.clone();
     adapter.launch(spec).await.expect("starts");
-    adapter
-        .update(
-            &id,
-            Limits {
-                memory_bytes: Some(77 << 20),
-                ..Limits::default()
-            },
-        )
-        .await
-        .expect("changed");
+    adapter.update(&id, Limits { memory_bytes: Some(77 << 20), ..Limits::default() }).await.expect("changed");
     let v1 = format!("{DEFAULT_ROOT}/memory/{GROUP}/{id}/memory.limit_in_bytes");
     let v2 = format!("{DEFAULT_ROOT}/{GROUP}/{id}/memory.max");
-    let found = fs::read_to_string(v1)
-        .or_else(|_| fs::read_to_string(v2))
-        .expect("limited");
+    let found = fs::read_to_string(v1).or_else(|_| fs::read_to_string(v2)).expect("limited");
     assert_eq!(found.trim(), (77u64 << 20).to_string());
     adapter.destroy(&id).await.expect("destroyed");
 }
@@ -335,15 +252,10 @@ async fn a_task_dies_with_its_shim_and_is_told_lost() {
         let spec = host.spec("sleep 600 & sleep 600");
         let id = spec.container_id.clone();
         let running = adapter.launch(spec).await.expect("starts");
-        let pids = fs::read_to_string(host.root.path().join("run").join(&id).join("pid.json"))
-            .expect("written");
+        let pids = fs::read_to_string(host.root.path().join("run").join(&id).join("pid.json")).expect("written");
         let pids: serde_json::Value = serde_json::from_str(&pids).expect("JSON");
         let shim = pids["shim"]["pid"].as_i64().expect("a number") as i32;
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(shim),
-            nix::sys::signal::Signal::SIGKILL,
-        )
-        .expect("killed");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::Signal::SIGKILL).expect("killed");
         let exit = if restart {
             let adapter = host.adapter();
             adapter.recover("a").await.expect("looks");
@@ -382,25 +294,12 @@ async fn containers_of_another_boot_are_lost_with_the_host() {
     fs::remove_file(dir.join("exit.json")).expect("removed");
     let spec = fs::read_to_string(dir.join("spec.json")).expect("there");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux");
-    fs::write(
-        dir.join("spec.json"),
-        spec.replace(boot.trim(), "another-boot"),
-    )
-    .expect("written");
+    fs::write(dir.join("spec.json"), spec.replace(boot.trim(), "another-boot")).expect("written");
     let adapter = host.adapter();
     let found = adapter.recover("a").await.expect("looks");
-    assert_eq!(
-        found
-            .iter()
-            .map(|found| found.running.is_some())
-            .collect::<Vec<_>>(),
-        [false]
-    );
+    assert_eq!(found.iter().map(|found| found.running.is_some()).collect::<Vec<_>>(), [false]);
     let exit = adapter.wait(&id).await.expect("known");
-    assert_eq!(
-        exit.message.as_deref(),
-        Some("lost with the host, which was restarted")
-    );
+    assert_eq!(exit.message.as_deref(), Some("lost with the host, which was restarted"));
     adapter.destroy(&id).await.expect("destroyed");
     assert_eq!(host.leftovers(&id).await, Vec::<String>::new());
 }
@@ -422,20 +321,11 @@ async fn what_never_started_is_not_started_later() {
     let found = adapter.recover("a").await.expect("looks");
     assert_eq!(found.len(), 1);
     assert!(found[0].running.is_none());
-    let late = std::process::Command::new(env!("CARGO_BIN_EXE_mesos-test-shim"))
-        .arg("shim")
-        .arg(&dir)
-        .output();
-    assert!(
-        !late.expect("runs").status.success(),
-        "a shim that comes late gives up"
-    );
+    let late = std::process::Command::new(env!("CARGO_BIN_EXE_mesos-test-shim")).arg("shim").arg(&dir).output();
+    assert!(!late.expect("runs").status.success(), "a shim that comes late gives up");
     assert!(!host.root.path().join("ran").exists());
     let exit = adapter.wait(&id).await.expect("known");
-    assert_eq!(
-        exit.message.as_deref(),
-        Some("the agent ended before it was started")
-    );
+    assert_eq!(exit.message.as_deref(), Some("the agent ended before it was started"));
 }
 
 /// An agent of its own process that is killed, as `kill -9` does it.
@@ -451,15 +341,10 @@ fn a_killed_agent_leaves_its_tasks_running() {
             let adapter = ProcessContainerizer::new(options).expect("a containerizer");
             for (id, line) in [("long", "sleep 600"), ("short", "sleep 0.3; exit 5")] {
                 let mut spec = host.spec(line);
-                (spec.container_id, spec.sandbox) =
-                    (format!("{id}-{}", std::process::id()), root.clone().into());
+                (spec.container_id, spec.sandbox) = (format!("{id}-{}", std::process::id()), root.clone().into());
                 adapter.launch(spec).await.expect("starts");
             }
-            fs::write(
-                Path::new(&root).join("started"),
-                std::process::id().to_string(),
-            )
-            .expect("written");
+            fs::write(Path::new(&root).join("started"), std::process::id().to_string()).expect("written");
             std::future::pending::<()>().await;
         });
     }
@@ -489,15 +374,8 @@ fn a_killed_agent_leaves_its_tasks_running() {
         assert_eq!(found.len(), 2);
         let (long, short) = (format!("long-{number}"), format!("short-{number}"));
         assert_eq!(adapter.wait(&short).await.expect("known").code, Some(5));
-        assert!(
-            found
-                .iter()
-                .any(|found| found.container_id == long && found.running.is_some())
-        );
-        adapter
-            .kill(&long, Duration::from_secs(30))
-            .await
-            .expect("asked");
+        assert!(found.iter().any(|found| found.container_id == long && found.running.is_some()));
+        adapter.kill(&long, Duration::from_secs(30)).await.expect("asked");
         assert_eq!(adapter.wait(&long).await.expect("ends").signal, Some(15));
         for id in [long, short] {
             adapter.destroy(&id).await.expect("destroyed");
@@ -514,10 +392,7 @@ async fn a_launch_takes_milliseconds() {
     let (mut launches, mut exits, mut destroys) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..50 {
         let mut spec = host.spec("");
-        spec.command = Command {
-            value: Some("/bin/true".into()),
-            ..Command::default()
-        };
+        spec.command = Command { value: Some("/bin/true".into()), ..Command::default() };
         let id = spec.container_id.clone();
         let began = Instant::now();
         adapter.launch(spec).await.expect("starts");

@@ -478,7 +478,11 @@ impl Machine for Agent {
             RowChange::Delete(RowKey::Executor(launch)) => {
                 if let Some(executor) = self.executors.remove(&launch) {
                     self.used.take_what_is_there(&held(&executor.row));
-                    executor.row.tasks.iter().for_each(|task| self.drop_name(&executor.row.framework, &task.task, &launch));
+                    executor
+                        .row
+                        .tasks
+                        .iter()
+                        .for_each(|task| self.drop_name(&executor.row.framework, &task.task, &launch));
                 }
                 self.containers.retain(|_, (of, _)| *of != launch);
             }

@@ -474,8 +474,13 @@ impl<M: Machine> Driver<M> {
     }
 
     fn peer_entry(&mut self, entry: Changes, out: &mut Vec<Output<M::Output>>) {
-        let known = self.peer.pending.back().map_or(self.peer.reloaded.as_ref().map_or(self.peer.seq, |s| s.seq), |e| e.seq);
-        let epoch = self.peer.pending.back().map_or(self.peer.reloaded.as_ref().map_or(self.peer.epoch, |s| s.epoch), |e| e.epoch);
+        let known =
+            self.peer.pending.back().map_or(self.peer.reloaded.as_ref().map_or(self.peer.seq, |s| s.seq), |e| e.seq);
+        let epoch = self
+            .peer
+            .pending
+            .back()
+            .map_or(self.peer.reloaded.as_ref().map_or(self.peer.epoch, |s| s.epoch), |e| e.epoch);
         if self.peer.loading || entry.seq <= known {
             return;
         }
@@ -727,14 +732,15 @@ fn worth_a_key(key: &RowKey) -> bool {
 /// Spreads a seed and a counter over 128 bits (the finalizer of SplitMix64, twice).
 fn mix(seed: u128, counter: u64) -> u128 {
     let half = |salt: u64| {
-        let mut z = (seed as u64) ^ ((seed >> 64) as u64).rotate_left(32) ^ salt.wrapping_add(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut z = (seed as u64)
+            ^ ((seed >> 64) as u64).rotate_left(32)
+            ^ salt.wrapping_add(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     };
     (u128::from(half(0x5851_f42d)) << 64) | u128::from(half(0x1405_7b7e))
 }
-
 
 #[cfg(test)]
 mod tests;

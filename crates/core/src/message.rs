@@ -681,9 +681,10 @@ pub enum AgentToRegistry {
 pub fn digest<'a>(launches: impl IntoIterator<Item = &'a LaunchId>) -> u64 {
     launches.into_iter().fold(0, |sum: u64, launch| {
         // FNV-1a: the same on every machine and in every version.
-        let hash = launch.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = launch
+            .as_str()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         sum.wrapping_add(hash)
     })
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesos_model::{
-    AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, Reason, Resources, Role, TaskId, TaskState, TaskStatus,
-    Term, Time, Trace, attribute::Attribute,
+    AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, Reason, Resources, Role, TaskId, TaskState,
+    TaskStatus, Term, Time, Trace, attribute::Attribute,
 };
 use serde::{Deserialize, Serialize};
 

@@ -28,24 +28,15 @@ pub enum AttributeValue {
 /// Says which part cannot be read.
 pub fn parse(text: &str) -> Result<Vec<Attribute>, String> {
     let mut attributes = Vec::new();
-    for part in text
-        .split(';')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let (name, value) = part.split_once(':').ok_or_else(|| {
-            format!("attribute '{part}' has no ':'; expected name:value, for example rack:r2")
-        })?;
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, value) = part
+            .split_once(':')
+            .ok_or_else(|| format!("attribute '{part}' has no ':'; expected name:value, for example rack:r2"))?;
         let (name, value) = (name.trim(), value.trim());
         if name.is_empty() || value.is_empty() {
-            return Err(format!(
-                "attribute '{part}' needs a name and a value, for example rack:r2"
-            ));
+            return Err(format!("attribute '{part}' needs a name and a value, for example rack:r2"));
         }
-        attributes.push(Attribute {
-            name: name.to_owned(),
-            value: parse_value(value),
-        });
+        attributes.push(Attribute { name: name.to_owned(), value: parse_value(value) });
     }
     Ok(attributes)
 }
@@ -69,10 +60,7 @@ mod tests {
         let parsed = parse("rack:r2; cores:8.5 ;span:[1-3, 7-9]").unwrap();
         assert_eq!(parsed[0].value, AttributeValue::Text("r2".into()));
         assert_eq!(parsed[1].value, AttributeValue::Scalar(8500));
-        assert_eq!(
-            parsed[2].value,
-            AttributeValue::Ranges(vec![(1, 3), (7, 9)])
-        );
+        assert_eq!(parsed[2].value, AttributeValue::Ranges(vec![(1, 3), (7, 9)]));
         assert!(parse("rack").is_err());
         assert!(parse("rack:").is_err());
     }

@@ -53,20 +53,14 @@ pub fn seal<T: Serialize>(kind: &'static str, value: &T) -> Result<Bytes, Envelo
     seal_version(VERSION, kind, value)
 }
 
-fn seal_version<T: Serialize>(
-    version: u8,
-    kind: &'static str,
-    value: &T,
-) -> Result<Bytes, EnvelopeError> {
-    let length = u8::try_from(kind.len())
-        .map_err(|_| EnvelopeError::Encode(format!("kind {kind} is too long")))?;
+fn seal_version<T: Serialize>(version: u8, kind: &'static str, value: &T) -> Result<Bytes, EnvelopeError> {
+    let length = u8::try_from(kind.len()).map_err(|_| EnvelopeError::Encode(format!("kind {kind} is too long")))?;
     let mut buffer = Vec::with_capacity(128);
     buffer.extend_from_slice(&[MAGIC, version, length]);
     buffer.extend_from_slice(kind.as_bytes());
     let checksum_at = buffer.len();
     buffer.extend_from_slice(&[0; CHECKSUM]);
-    rmp_serde::encode::write_named(&mut buffer, value)
-        .map_err(|error| EnvelopeError::Encode(error.to_string()))?;
+    rmp_serde::encode::write_named(&mut buffer, value).map_err(|error| EnvelopeError::Encode(error.to_string()))?;
     let checksum = checksum(&buffer, checksum_at);
     buffer[checksum_at..checksum_at + CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
     Ok(Bytes::from(buffer))
@@ -79,10 +73,7 @@ fn seal_version<T: Serialize>(
 pub fn open<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, EnvelopeError> {
     let (found, body) = split(bytes)?;
     if found != kind {
-        return Err(EnvelopeError::Kind {
-            expected: kind,
-            found: found.to_owned(),
-        });
+        return Err(EnvelopeError::Kind { expected: kind, found: found.to_owned() });
     }
     rmp_serde::from_slice(body).map_err(|error| EnvelopeError::Body(error.to_string()))
 }
@@ -111,8 +102,7 @@ fn split(bytes: &[u8]) -> Result<(&str, &[u8]), EnvelopeError> {
     if stored != checksum(bytes, checksum_at).to_be_bytes() {
         return Err(EnvelopeError::Checksum);
     }
-    let kind =
-        std::str::from_utf8(&bytes[HEAD..checksum_at]).map_err(|_| EnvelopeError::Foreign)?;
+    let kind = std::str::from_utf8(&bytes[HEAD..checksum_at]).map_err(|_| EnvelopeError::Foreign)?;
     Ok((kind, &bytes[body_at..]))
 }
 
@@ -145,25 +135,12 @@ mod tests {
     #[test]
     fn a_record_of_the_version_before_is_read_by_this_one() {
         let sealed = seal_version(0, "r", &Old { name: "a".into() }).unwrap();
-        assert_eq!(
-            open::<New>("r", &sealed).unwrap(),
-            New {
-                name: "a".into(),
-                weight: 0
-            }
-        );
+        assert_eq!(open::<New>("r", &sealed).unwrap(), New { name: "a".into(), weight: 0 });
     }
 
     #[test]
     fn a_record_with_a_newer_field_is_read_without_it() {
-        let sealed = seal(
-            "r",
-            &New {
-                name: "a".into(),
-                weight: 7,
-            },
-        )
-        .unwrap();
+        let sealed = seal("r", &New { name: "a".into(), weight: 7 }).unwrap();
         assert_eq!(open::<Old>("r", &sealed).unwrap(), Old { name: "a".into() });
     }
 
@@ -172,10 +149,7 @@ mod tests {
         let sealed = seal_version(9, "r", &Old { name: "a".into() }).unwrap();
         assert_eq!(open::<Old>("r", &sealed), Err(EnvelopeError::Version(9)));
         let sealed = seal("r", &Old { name: "a".into() }).unwrap();
-        assert!(matches!(
-            open::<Old>("s", &sealed),
-            Err(EnvelopeError::Kind { .. })
-        ));
+        assert!(matches!(open::<Old>("s", &sealed), Err(EnvelopeError::Kind { .. })));
     }
 
     proptest! {

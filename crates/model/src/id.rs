@@ -41,10 +41,7 @@ pub fn validate(text: &str) -> Result<(), IdError> {
     if text == "." || text == ".." {
         return Err(IdError::Dots(text.to_owned()));
     }
-    if text
-        .chars()
-        .any(|c| c == '/' || c == '\\' || c.is_control())
-    {
+    if text.chars().any(|c| c == '/' || c == '\\' || c.is_control()) {
         return Err(IdError::Characters(text.escape_debug().to_string()));
     }
     Ok(())
@@ -147,9 +144,7 @@ id!(
 
 /// A term of a service: the higher epoch is newer, and the leader's UUID tells two apart that were
 /// never meant to share one.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Term {
     /// Rises with each term.
     pub epoch: u64,
@@ -169,14 +164,7 @@ impl Term {
 #[must_use]
 pub fn uuid_text(uuid: u128) -> String {
     let hex = format!("{uuid:032x}");
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[0..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..32]
-    )
+    format!("{}-{}-{}-{}-{}", &hex[0..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
 }
 
 /// The inverse of [`uuid_text`]; `None` for anything else.
@@ -199,16 +187,7 @@ mod tests {
 
     #[test]
     fn ids_that_mesos_refuses_are_refused() {
-        for bad in [
-            "",
-            ".",
-            "..",
-            "a/b",
-            "a\\b",
-            "a\0b",
-            "a\nb",
-            &"x".repeat(256),
-        ] {
+        for bad in ["", ".", "..", "a/b", "a\\b", "a\0b", "a\nb", &"x".repeat(256)] {
             assert!(validate(bad).is_err(), "{bad:?}");
         }
         for good in ["a", "a.b", "a b", "a*b>c", "...", &"x".repeat(255), "ü"] {

@@ -93,9 +93,7 @@ pub enum ResourceError {
     #[error("invalid resource '{0}': the amount is negative")]
     Negative(String),
     /// NaN, infinity, or more than any cluster has.
-    #[error(
-        "invalid resource '{0}': the amount is not a number that can be accounted (at most 1e12)"
-    )]
+    #[error("invalid resource '{0}': the amount is not a number that can be accounted (at most 1e12)")]
     Amount(String),
     /// Not a name.
     #[error("invalid resource: the name is empty")]
@@ -115,21 +113,13 @@ impl Resource {
     /// An ordinary scalar, in thousandths.
     #[must_use]
     pub fn scalar(name: &str, milli: i64) -> Resource {
-        Resource {
-            name: Arc::from(name),
-            value: Value::Scalar(milli),
-            qualifier: None,
-        }
+        Resource { name: Arc::from(name), value: Value::Scalar(milli), qualifier: None }
     }
 
     /// Ordinary ranges.
     #[must_use]
     pub fn ranges(name: &str, ranges: Vec<(u64, u64)>) -> Resource {
-        Resource {
-            name: Arc::from(name),
-            value: Value::Ranges(ranges),
-            qualifier: None,
-        }
+        Resource { name: Arc::from(name), value: Value::Ranges(ranges), qualifier: None }
     }
 
     /// Checks name and amount.
@@ -144,9 +134,7 @@ impl Resource {
         match &self.value {
             Value::Scalar(milli) if *milli < 0 => Err(ResourceError::Negative(name())),
             Value::Scalar(milli) if *milli > MILLI_MAX => Err(ResourceError::Amount(name())),
-            Value::Scalar(milli) if &*self.name == "gpus" && milli % 1000 != 0 => {
-                Err(ResourceError::Gpus)
-            }
+            Value::Scalar(milli) if &*self.name == "gpus" && milli % 1000 != 0 => Err(ResourceError::Gpus),
             Value::Ranges(ranges) if !ranges_valid(ranges) => Err(ResourceError::Ranges(name())),
             Value::Set(items) if has_duplicates(items) => Err(ResourceError::Set(name())),
             Value::Scalar(_) | Value::Ranges(_) | Value::Set(_) => Ok(()),
@@ -156,27 +144,19 @@ impl Resource {
     /// The role it is reserved for, if it is.
     #[must_use]
     pub fn reserved_for(&self) -> Option<&Role> {
-        self.qualifier
-            .as_ref()?
-            .reservations
-            .last()
-            .map(|reservation| &reservation.role)
+        self.qualifier.as_ref()?.reservations.last().map(|reservation| &reservation.role)
     }
 
     /// Whether it may be taken back at any time.
     #[must_use]
     pub fn is_revocable(&self) -> bool {
-        self.qualifier
-            .as_ref()
-            .is_some_and(|qualifier| qualifier.revocable)
+        self.qualifier.as_ref().is_some_and(|qualifier| qualifier.revocable)
     }
 
     /// Whether several may use it at once.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.qualifier
-            .as_ref()
-            .is_some_and(|qualifier| qualifier.shared)
+        self.qualifier.as_ref().is_some_and(|qualifier| qualifier.shared)
     }
 
     fn key(&self) -> (&str, Option<&Qualifier>) {
@@ -195,8 +175,7 @@ impl Resource {
 fn ranges_valid(ranges: &[(u64, u64)]) -> bool {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable();
-    sorted.iter().all(|(begin, end)| begin <= end)
-        && sorted.windows(2).all(|pair| pair[0].1 < pair[1].0)
+    sorted.iter().all(|(begin, end)| begin <= end) && sorted.windows(2).all(|pair| pair[0].1 < pair[1].0)
 }
 
 fn has_duplicates(items: &[String]) -> bool {
@@ -230,9 +209,7 @@ impl Resources {
     ///
     /// # Errors
     /// Says which entry is invalid and why.
-    pub fn try_from_entries(
-        entries: impl IntoIterator<Item = Resource>,
-    ) -> Result<Resources, ResourceError> {
+    pub fn try_from_entries(entries: impl IntoIterator<Item = Resource>) -> Result<Resources, ResourceError> {
         let mut resources = Resources::new();
         for mut entry in entries {
             entry.validate()?;
@@ -248,11 +225,7 @@ impl Resources {
             }
             resources.add_entry(entry);
         }
-        if resources
-            .0
-            .iter()
-            .any(|r| matches!(r.value, Value::Scalar(milli) if milli > MILLI_MAX))
-        {
+        if resources.0.iter().any(|r| matches!(r.value, Value::Scalar(milli) if milli > MILLI_MAX)) {
             return Err(ResourceError::Amount("sum".to_owned()));
         }
         Ok(resources)
@@ -319,10 +292,7 @@ impl Resources {
     /// Whether all of `other` is in here, entry by entry.
     #[must_use]
     pub fn contains(&self, other: &Resources) -> bool {
-        other.0.iter().all(|wanted| {
-            self.find(wanted)
-                .is_some_and(|have| value_contains(&have.value, &wanted.value))
-        })
+        other.0.iter().all(|wanted| self.find(wanted).is_some_and(|have| value_contains(&have.value, &wanted.value)))
     }
 
     /// Adds all of `other`.
@@ -373,13 +343,7 @@ impl Resources {
     /// Only the entries that pass.
     #[must_use]
     pub fn filter(&self, keep: impl Fn(&Resource) -> bool) -> Resources {
-        Resources(
-            self.0
-                .iter()
-                .filter(|resource| keep(resource))
-                .cloned()
-                .collect(),
-        )
+        Resources(self.0.iter().filter(|resource| keep(resource)).cloned().collect())
     }
 
     /// Adds one valid entry.
@@ -453,21 +417,17 @@ fn ranges_minus(from: &[(u64, u64)], take: &[(u64, u64)]) -> Vec<(u64, u64)> {
 fn value_contains(have: &Value, wanted: &Value) -> bool {
     match (have, wanted) {
         (Value::Scalar(have), Value::Scalar(wanted)) => have >= wanted,
-        (Value::Ranges(have), Value::Ranges(wanted)) => wanted
-            .iter()
-            .all(|(begin, end)| have.iter().any(|(b, e)| b <= begin && end <= e)),
-        (Value::Set(have), Value::Set(wanted)) => {
-            wanted.iter().all(|item| have.binary_search(item).is_ok())
+        (Value::Ranges(have), Value::Ranges(wanted)) => {
+            wanted.iter().all(|(begin, end)| have.iter().any(|(b, e)| b <= begin && end <= e))
         }
+        (Value::Set(have), Value::Set(wanted)) => wanted.iter().all(|item| have.binary_search(item).is_ok()),
         _ => false,
     }
 }
 
 fn values_overlap(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Ranges(a), Value::Ranges(b)) => {
-            a.iter().any(|x| b.iter().any(|y| x.0 <= y.1 && y.0 <= x.1))
-        }
+        (Value::Ranges(a), Value::Ranges(b)) => a.iter().any(|x| b.iter().any(|y| x.0 <= y.1 && y.0 <= x.1)),
         (Value::Set(a), Value::Set(b)) => a.iter().any(|item| b.contains(item)),
         _ => false,
     }
@@ -493,9 +453,7 @@ fn value_subtract(from: &mut Value, less: &Value) {
     match (from, less) {
         (Value::Scalar(have), Value::Scalar(less)) => *have = (*have - less).max(0),
         (Value::Ranges(have), Value::Ranges(less)) => *have = ranges_minus(have, less),
-        (Value::Set(have), Value::Set(less)) => {
-            have.retain(|item| less.binary_search(item).is_err())
-        }
+        (Value::Set(have), Value::Set(less)) => have.retain(|item| less.binary_search(item).is_err()),
         _ => {}
     }
 }
@@ -507,14 +465,9 @@ mod tests {
     use super::*;
 
     fn bundle() -> impl Strategy<Value = Resources> {
-        let scalar = (prop_oneof!["cpus", "mem", "disk"], 0i64..50_000)
-            .prop_map(|(n, v)| Resource::scalar(&n, v));
-        let ports = proptest::collection::vec((0u64..60, 0u64..8), 0..4).prop_map(|r| {
-            Resource::ranges(
-                "ports",
-                ranges_normal(r.into_iter().map(|(b, l)| (b, b + l)).collect()),
-            )
-        });
+        let scalar = (prop_oneof!["cpus", "mem", "disk"], 0i64..50_000).prop_map(|(n, v)| Resource::scalar(&n, v));
+        let ports = proptest::collection::vec((0u64..60, 0u64..8), 0..4)
+            .prop_map(|r| Resource::ranges("ports", ranges_normal(r.into_iter().map(|(b, l)| (b, b + l)).collect())));
         let reserved = (0i64..9_000).prop_map(|v| Resource {
             qualifier: Some(Arc::new(Qualifier {
                 reservations: vec![Reservation {
@@ -527,14 +480,11 @@ mod tests {
             })),
             ..Resource::scalar("cpus", v)
         });
-        proptest::collection::vec(prop_oneof![3 => scalar, 2 => ports, 1 => reserved], 0..6)
-            .prop_map(|entries| {
-                let mut resources = Resources::new();
-                entries
-                    .into_iter()
-                    .for_each(|entry| resources.add_entry(entry));
-                resources
-            })
+        proptest::collection::vec(prop_oneof![3 => scalar, 2 => ports, 1 => reserved], 0..6).prop_map(|entries| {
+            let mut resources = Resources::new();
+            entries.into_iter().for_each(|entry| resources.add_entry(entry));
+            resources
+        })
     }
 
     proptest! {
@@ -570,28 +520,16 @@ mod tests {
     #[test]
     fn f66_absurd_amounts_are_refused() {
         for amount in [f64::NAN, f64::INFINITY, 1e308] {
-            assert_eq!(
-                milli_from_f64("cpus", amount),
-                Err(ResourceError::Amount("cpus".into()))
-            );
+            assert_eq!(milli_from_f64("cpus", amount), Err(ResourceError::Amount("cpus".into())));
         }
-        assert_eq!(
-            milli_from_f64("cpus", -1.0),
-            Err(ResourceError::Negative("cpus".into()))
-        );
+        assert_eq!(milli_from_f64("cpus", -1.0), Err(ResourceError::Negative("cpus".into())));
         assert_eq!(milli_from_f64("cpus", 1e-9), Ok(0));
         assert_eq!(milli_from_f64("cpus", 0.1), Ok(100));
         let overlapping = [Resource::ranges("ports", vec![(1, 5), (5, 6)])];
         assert!(Resources::try_from_entries(overlapping).is_err());
-        let apart_but_overlapping = [
-            Resource::ranges("ports", vec![(1, 5)]),
-            Resource::ranges("ports", vec![(3, 9)]),
-        ];
+        let apart_but_overlapping = [Resource::ranges("ports", vec![(1, 5)]), Resource::ranges("ports", vec![(3, 9)])];
         assert!(Resources::try_from_entries(apart_but_overlapping).is_err());
-        assert_eq!(
-            Resources::try_from_entries([Resource::scalar("gpus", 500)]),
-            Err(ResourceError::Gpus)
-        );
+        assert_eq!(Resources::try_from_entries([Resource::scalar("gpus", 500)]), Err(ResourceError::Gpus));
     }
 
     #[test]
@@ -599,9 +537,6 @@ mod tests {
         let reserved = crate::resources_text::parse("cpus(ads):4", "*").unwrap();
         let ordinary = Resources::of(&[("cpus", 1000)]);
         assert!(!reserved.contains(&ordinary));
-        assert_eq!(
-            reserved.iter().next().and_then(Resource::reserved_for),
-            Some(&Role::new("ads"))
-        );
+        assert_eq!(reserved.iter().next().and_then(Resource::reserved_for), Some(&Role::new("ads")));
     }
 }

@@ -16,44 +16,29 @@ use crate::{Role, resources::MILLI_MAX};
 /// Says which entry cannot be read and what is expected.
 pub fn parse(text: &str, default_role: &str) -> Result<Resources, String> {
     let mut entries = Vec::new();
-    for part in text
-        .split(';')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
         entries.push(parse_entry(part, default_role)?);
     }
     Resources::try_from_entries(entries).map_err(|error| error.to_string())
 }
 
 fn parse_entry(part: &str, default_role: &str) -> Result<Resource, String> {
-    let expected =
-        "expected name:value or name(role):value, for example cpus:4;mem:4GB;ports:[31000-32000]";
-    let (head, value) = part
-        .split_once(':')
-        .ok_or_else(|| format!("resource '{part}' has no ':'; {expected}"))?;
+    let expected = "expected name:value or name(role):value, for example cpus:4;mem:4GB;ports:[31000-32000]";
+    let (head, value) = part.split_once(':').ok_or_else(|| format!("resource '{part}' has no ':'; {expected}"))?;
     let (name, role) = match head.trim().split_once('(') {
         None => (head.trim(), default_role),
         Some((name, role)) => {
-            let role = role
-                .trim()
-                .strip_suffix(')')
-                .ok_or_else(|| format!("resource '{part}' lacks a ')'; {expected}"))?;
+            let role =
+                role.trim().strip_suffix(')').ok_or_else(|| format!("resource '{part}' lacks a ')'; {expected}"))?;
             (name.trim(), role.trim())
         }
     };
     if name.is_empty() || role.is_empty() {
-        return Err(format!(
-            "resource '{part}' lacks a name or a role; {expected}"
-        ));
+        return Err(format!("resource '{part}' lacks a name or a role; {expected}"));
     }
     let value = parse_value(name, value.trim())
         .ok_or_else(|| format!("resource '{part}' has no readable value; {expected}"))?;
-    Ok(Resource {
-        name: Arc::from(name),
-        value,
-        qualifier: static_reservation(role),
-    })
+    Ok(Resource { name: Arc::from(name), value, qualifier: static_reservation(role) })
 }
 
 fn static_reservation(role: &str) -> Option<Arc<Qualifier>> {
@@ -74,16 +59,9 @@ fn parse_value(name: &str, text: &str) -> Option<Value> {
     if let Some(ranges) = parse_ranges(text) {
         return Some(Value::Ranges(ranges));
     }
-    if let Some(items) = text
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-    {
+    if let Some(items) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         return Some(Value::Set(
-            items
-                .split(',')
-                .map(|item| item.trim().to_owned())
-                .filter(|item| !item.is_empty())
-                .collect(),
+            items.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
         ));
     }
     if name == "mem" || name == "disk" {
@@ -97,11 +75,7 @@ fn parse_value(name: &str, text: &str) -> Option<Value> {
 pub fn parse_ranges(text: &str) -> Option<Vec<(u64, u64)>> {
     let inner = text.strip_prefix('[')?.strip_suffix(']')?;
     let mut ranges = Vec::new();
-    for part in inner
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
+    for part in inner.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (begin, end) = part.split_once('-').unwrap_or((part, part));
         ranges.push((begin.trim().parse().ok()?, end.trim().parse().ok()?));
     }
@@ -150,18 +124,13 @@ pub fn milli_text(milli: i64) -> String {
     if part == 0 {
         return whole.to_string();
     }
-    format!("{whole}.{part:03}")
-        .trim_end_matches('0')
-        .to_owned()
+    format!("{whole}.{part:03}").trim_end_matches('0').to_owned()
 }
 
 /// `[1-5, 7-9]`.
 #[must_use]
 pub fn ranges_text(ranges: &[(u64, u64)]) -> String {
-    let parts: Vec<String> = ranges
-        .iter()
-        .map(|(begin, end)| format!("{begin}-{end}"))
-        .collect();
+    let parts: Vec<String> = ranges.iter().map(|(begin, end)| format!("{begin}-{end}")).collect();
     format!("[{}]", parts.join(", "))
 }
 
@@ -169,10 +138,7 @@ impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, resource) in self.iter().enumerate() {
             let separator = if i == 0 { "" } else { "; " };
-            let role = resource
-                .reserved_for()
-                .map(|role| format!("({role})"))
-                .unwrap_or_default();
+            let role = resource.reserved_for().map(|role| format!("({role})")).unwrap_or_default();
             let revocable = if resource.is_revocable() { "{REV}" } else { "" };
             let value = match &resource.value {
                 Value::Scalar(milli) => milli_text(*milli),
@@ -192,10 +158,7 @@ mod tests {
     #[test]
     fn resources_are_read_with_units_roles_and_ranges() {
         let cases = [
-            (
-                "cpus:4;mem:4096;disk:10000;ports:[31000-32000]",
-                "cpus:4; disk:10000; mem:4096; ports:[31000-32000]",
-            ),
+            ("cpus:4;mem:4096;disk:10000;ports:[31000-32000]", "cpus:4; disk:10000; mem:4096; ports:[31000-32000]"),
             ("cpus:0.5;mem:4GB", "cpus:0.5; mem:4096"),
             ("mem:128MB", "mem:128"),
             ("mem:512KB", "mem:0.5"),
@@ -212,18 +175,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        for text in [
-            "cpus",
-            "cpus:",
-            "cpus:x",
-            "cpus:-1",
-            "cpus:NaN",
-            "cpus:1e999",
-            ":4",
-            "cpus(:4",
-            "ports:[5-1]",
-            "mem:4XB",
-        ] {
+        for text in
+            ["cpus", "cpus:", "cpus:x", "cpus:-1", "cpus:NaN", "cpus:1e999", ":4", "cpus(:4", "ports:[5-1]", "mem:4XB"]
+        {
             let error = parse(text, "*").unwrap_err();
             assert!(!error.is_empty(), "{text}");
         }

@@ -11,9 +11,7 @@ impl Subjects {
     /// The subjects of a cluster.
     #[must_use]
     pub fn new(cluster: &str) -> Self {
-        Subjects {
-            prefix: format!("mesos.{}", token(cluster)),
-        }
+        Subjects { prefix: format!("mesos.{}", token(cluster)) }
     }
 
     /// Calls and messages for the leader of a service (`allocator`, `registry`, `launcher`).
@@ -70,9 +68,7 @@ impl Subjects {
 pub fn token(id: &str) -> String {
     let plain = !id.is_empty()
         && !id.starts_with('x')
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if plain {
         return id.to_owned();
     }
@@ -94,12 +90,7 @@ mod tests {
         for id in ["a.b", "*", ">", "a b", "a\0b", "", "x41", "ü"] {
             let subject = subjects.agent(id);
             assert_eq!(subject.split('.').count(), 4, "{subject}");
-            assert!(
-                subject
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>'),
-                "{subject}"
-            );
+            assert!(subject.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>'), "{subject}");
         }
     }
 

@@ -83,9 +83,7 @@ impl TaskState {
     /// The state of a number of Mesos.
     #[must_use]
     pub fn from_number(number: i32) -> Option<TaskState> {
-        TaskState::ALL
-            .into_iter()
-            .find(|state| state.number() == number)
+        TaskState::ALL.into_iter().find(|state| state.number() == number)
     }
 
     /// `TASK_RUNNING` and so on.

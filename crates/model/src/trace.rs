@@ -18,14 +18,8 @@ impl Trace {
     #[must_use]
     pub fn parse(text: &str) -> Option<Trace> {
         let mut parts = text.split('-');
-        let (version, trace, span, flags) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        if version.len() != 2
-            || version == "ff"
-            || trace.len() != 32
-            || span.len() != 16
-            || flags.len() != 2
-        {
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        if version.len() != 2 || version == "ff" || trace.len() != 32 || span.len() != 16 || flags.len() != 2 {
             return None;
         }
         let flags = u8::from_str_radix(flags, 16).ok()?;
@@ -49,10 +43,7 @@ mod tests {
     #[test]
     fn a_trace_parent_survives_its_text_form() {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(
-            Trace::parse(text).map(|t| t.to_string()).as_deref(),
-            Some(text)
-        );
+        assert_eq!(Trace::parse(text).map(|t| t.to_string()).as_deref(), Some(text));
     }
 
     #[test]

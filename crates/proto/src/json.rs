@@ -54,8 +54,7 @@ pub fn decode<T: Message + Name + Default>(text: &[u8]) -> Result<T, JsonError> 
 /// Reads the message of this full name (`mesos.v1.scheduler.Call`) from JSON text into its protobuf
 /// form.
 pub fn decode_to_bytes(full_name: &str, text: &[u8]) -> Result<Bytes, JsonError> {
-    let value =
-        serde_json::from_slice(text).map_err(|error| JsonError::Syntax(error.to_string()))?;
+    let value = serde_json::from_slice(text).map_err(|error| JsonError::Syntax(error.to_string()))?;
     value_to_bytes(full_name, &value)
 }
 
@@ -75,19 +74,14 @@ pub fn encode<T: Message + Name>(message: &T) -> String {
 pub fn encode_with<T: Message + Name>(message: &T, defaults: Defaults) -> String {
     // A generated type is part of the contract and decodes as itself, so this cannot fail; an empty
     // object is still JSON.
-    encode_bytes(&T::full_name(), &message.encode_to_vec(), defaults)
-        .unwrap_or_else(|_| "{}".to_owned())
+    encode_bytes(&T::full_name(), &message.encode_to_vec(), defaults).unwrap_or_else(|_| "{}".to_owned())
 }
 
 /// Writes the protobuf form of the message of this full name as one line of JSON. Unknown fields are
 /// left out.
-pub fn encode_bytes(
-    full_name: &str,
-    message: &[u8],
-    defaults: Defaults,
-) -> Result<String, JsonError> {
-    let dynamic = DynamicMessage::decode(find(full_name)?, message)
-        .map_err(|error| JsonError::Convert(error.to_string()))?;
+pub fn encode_bytes(full_name: &str, message: &[u8], defaults: Defaults) -> Result<String, JsonError> {
+    let dynamic =
+        DynamicMessage::decode(find(full_name)?, message).map_err(|error| JsonError::Convert(error.to_string()))?;
     let mut out = String::with_capacity(message.len() * 3);
     encode::message(&dynamic, defaults, &mut out);
     Ok(out)

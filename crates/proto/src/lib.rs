@@ -39,9 +39,8 @@ pub const STREAM_ID_HEADER: &str = "mesos-stream-id";
 /// The descriptors of [`FILE_DESCRIPTOR_SET`], decoded once.
 #[allow(clippy::expect_used)] // The bytes are made by this crate's build script.
 pub fn descriptors() -> &'static DescriptorPool {
-    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-        DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("embedded descriptors are well formed")
-    });
+    static POOL: LazyLock<DescriptorPool> =
+        LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("embedded descriptors are well formed"));
     &POOL
 }
 

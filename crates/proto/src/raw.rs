@@ -20,10 +20,7 @@ pub struct Raw<T> {
 impl<T> Raw<T> {
     /// Wraps a message that was made here: there are no undecoded bytes.
     pub fn new(message: T) -> Self {
-        Raw {
-            message,
-            raw: Bytes::new(),
-        }
+        Raw { message, raw: Bytes::new() }
     }
 
     /// The bytes as they were received; empty for a message that was made here.
@@ -45,11 +42,7 @@ impl<T> Raw<T> {
 impl<T: Message> Raw<T> {
     /// The protobuf form: the received bytes, or else the encoded message.
     pub fn to_bytes(&self) -> Bytes {
-        if self.raw.is_empty() {
-            self.message.encode_to_vec().into()
-        } else {
-            self.raw.clone()
-        }
+        if self.raw.is_empty() { self.message.encode_to_vec().into() } else { self.raw.clone() }
     }
 }
 
@@ -89,11 +82,7 @@ impl<T: Message + Default> Message for Raw<T> {
     }
 
     fn encoded_len(&self) -> usize {
-        if self.raw.is_empty() {
-            self.message.encoded_len()
-        } else {
-            self.raw.len()
-        }
+        if self.raw.is_empty() { self.message.encoded_len() } else { self.raw.len() }
     }
 
     fn decode(mut buf: impl Buf) -> Result<Self, DecodeError>

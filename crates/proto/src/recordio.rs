@@ -46,12 +46,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder for records of at most `max_bytes` each.
     pub fn new(max_bytes: usize) -> Self {
-        Decoder {
-            buffer: BytesMut::new(),
-            length: None,
-            max_bytes,
-            failed: None,
-        }
+        Decoder { buffer: BytesMut::new(), length: None, max_bytes, failed: None }
     }
 
     /// Adds what has arrived.
@@ -102,11 +97,7 @@ impl Decoder {
         let head = &self.buffer[..self.buffer.len().min(HEADER_MAX_BYTES + 1)];
         let Some(end) = head.iter().position(|&byte| byte == b'\n') else {
             let hopeless = head.len() > HEADER_MAX_BYTES || !head.iter().all(u8::is_ascii_digit);
-            return if hopeless {
-                Err(bad_length(head))
-            } else {
-                Ok(None)
-            };
+            return if hopeless { Err(bad_length(head)) } else { Ok(None) };
         };
         let digits = &head[..end];
         let length: u64 = std::str::from_utf8(digits)
@@ -117,10 +108,7 @@ impl Decoder {
         let length = usize::try_from(length)
             .ok()
             .filter(|&length| length <= self.max_bytes)
-            .ok_or(RecordIoError::TooLarge {
-                length,
-                max: self.max_bytes,
-            })?;
+            .ok_or(RecordIoError::TooLarge { length, max: self.max_bytes })?;
         self.buffer.advance(end + 1);
         Ok(Some(length))
     }

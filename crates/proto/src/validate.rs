@@ -42,11 +42,7 @@ pub fn required_fields(full_name: &str, message: &[u8]) -> Result<(), RequiredEr
     }
     let mut missing = Vec::new();
     plan.check(message, &mut String::new(), &mut missing, 0)?;
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(RequiredError::Missing(missing))
-    }
+    if missing.is_empty() { Ok(()) } else { Err(RequiredError::Missing(missing)) }
 }
 
 /// What to look at in the messages of one type.
@@ -81,25 +77,14 @@ static PLANS: LazyLock<Plans> = LazyLock::new(Plans::new);
 impl Plans {
     fn new() -> Self {
         let messages: Vec<MessageDescriptor> = crate::descriptors().all_messages().collect();
-        let by_name: HashMap<String, usize> = messages
-            .iter()
-            .enumerate()
-            .map(|(index, message)| (message.full_name().to_owned(), index))
-            .collect();
-        let mut all: Vec<Plan> = messages
-            .iter()
-            .map(|message| Plan::new(message, &by_name))
-            .collect();
+        let by_name: HashMap<String, usize> =
+            messages.iter().enumerate().map(|(index, message)| (message.full_name().to_owned(), index)).collect();
+        let mut all: Vec<Plan> = messages.iter().map(|message| Plan::new(message, &by_name)).collect();
         // A message is worth a look if one of its children is; repeat until nothing new is found.
         loop {
             let found: Vec<usize> = (0..all.len())
                 .filter(|&index| !all[index].needed)
-                .filter(|&index| {
-                    all[index]
-                        .children
-                        .iter()
-                        .any(|child| all[child.plan].needed)
-                })
+                .filter(|&index| all[index].children.iter().any(|child| all[child.plan].needed))
                 .collect();
             if found.is_empty() {
                 break;
@@ -141,11 +126,7 @@ impl Plan {
             }
         }
         children.sort_by_key(|child| child.number);
-        Plan {
-            needed: !required.is_empty(),
-            required,
-            children,
-        }
+        Plan { needed: !required.is_empty(), required, children }
     }
 
     fn check(
@@ -162,17 +143,10 @@ impl Plan {
         let mut parts: Vec<(usize, &[u8])> = Vec::new();
         for field in Fields::new(message) {
             let (number, value) = field?;
-            if let Some(at) = self
-                .required
-                .iter()
-                .position(|required| required.number == number)
-            {
+            if let Some(at) = self.required.iter().position(|required| required.number == number) {
                 seen[at] |= self.required[at].accepts(value);
             }
-            if let Ok(at) = self
-                .children
-                .binary_search_by_key(&number, |child| child.number)
-            {
+            if let Ok(at) = self.children.binary_search_by_key(&number, |child| child.number) {
                 let Value::Bytes(inner) = value else {
                     return Err(WireError::NotLengthDelimited(number));
                 };
@@ -232,11 +206,7 @@ impl Child {
             // Written twice, a message that is not repeated is the merge of both.
             _ => {
                 path.push('.');
-                let joined: Vec<u8> = occurrences
-                    .iter()
-                    .flat_map(|(_, inner)| *inner)
-                    .copied()
-                    .collect();
+                let joined: Vec<u8> = occurrences.iter().flat_map(|(_, inner)| *inner).copied().collect();
                 plan.check(&joined, path, missing, depth + 1)?;
             }
         }
@@ -276,10 +246,7 @@ pub fn validate_id(id: &str) -> Result<(), IdError> {
     if id == "." || id == ".." {
         return Err(IdError::Disallowed(id.to_owned()));
     }
-    if id
-        .bytes()
-        .any(|byte| byte.is_ascii_control() || byte == b'/' || byte == b'\\')
-    {
+    if id.bytes().any(|byte| byte.is_ascii_control() || byte == b'/' || byte == b'\\') {
         return Err(IdError::InvalidCharacters(id.to_owned()));
     }
     Ok(())
@@ -309,57 +276,35 @@ pub fn scheduler_call(call: &scheduler::Call, principal: Option<&str>) -> Result
         return Err(expecting("framework_id"));
     };
     let part = |present: bool, field: &str| {
-        if present {
-            Ok(())
-        } else {
-            Err(expecting(field))
-        }
+        if present { Ok(()) } else { Err(expecting(field)) }
     };
     match kind {
         Type::Subscribe | Type::Unknown | Type::Teardown | Type::Revive | Type::Suppress => Ok(()),
         Type::Accept => part(call.accept.is_some(), "accept"),
         Type::Decline => part(call.decline.is_some(), "decline"),
-        Type::AcceptInverseOffers => part(
-            call.accept_inverse_offers.is_some(),
-            "accept_inverse_offers",
-        ),
-        Type::DeclineInverseOffers => part(
-            call.decline_inverse_offers.is_some(),
-            "decline_inverse_offers",
-        ),
+        Type::AcceptInverseOffers => part(call.accept_inverse_offers.is_some(), "accept_inverse_offers"),
+        Type::DeclineInverseOffers => part(call.decline_inverse_offers.is_some(), "decline_inverse_offers"),
         Type::Kill => part(call.kill.is_some(), "kill"),
         Type::Shutdown => part(call.shutdown.is_some(), "shutdown"),
         Type::Acknowledge => {
-            let acknowledge = call
-                .acknowledge
-                .as_ref()
-                .ok_or_else(|| expecting("acknowledge"))?;
+            let acknowledge = call.acknowledge.as_ref().ok_or_else(|| expecting("acknowledge"))?;
             uuid(&acknowledge.uuid)
         }
         Type::AcknowledgeOperationStatus => {
-            let acknowledge = call
-                .acknowledge_operation_status
-                .as_ref()
-                .ok_or_else(|| expecting("acknowledge_operation_status"))?;
+            let acknowledge =
+                call.acknowledge_operation_status.as_ref().ok_or_else(|| expecting("acknowledge_operation_status"))?;
             uuid(&acknowledge.uuid)?;
             part(acknowledge.agent_id.is_some(), "agent_id")
         }
         Type::Reconcile => part(call.reconcile.is_some(), "reconcile"),
-        Type::ReconcileOperations => {
-            part(call.reconcile_operations.is_some(), "reconcile_operations")
-        }
+        Type::ReconcileOperations => part(call.reconcile_operations.is_some(), "reconcile_operations"),
         Type::Message => part(call.message.is_some(), "message"),
         Type::Request => part(call.request.is_some(), "request"),
         Type::UpdateFramework => {
-            let update = call
-                .update_framework
-                .as_ref()
-                .ok_or_else(|| expecting("update_framework"))?;
+            let update = call.update_framework.as_ref().ok_or_else(|| expecting("update_framework"))?;
             let id = update.framework_info.id.as_ref().map_or("", |id| &id.value);
             if framework_id.value != id {
-                return Err(CallError(
-                    "'framework_id' differs from 'update_framework.framework_info.id'".to_owned(),
-                ));
+                return Err(CallError("'framework_id' differs from 'update_framework.framework_info.id'".to_owned()));
             }
             Ok(())
         }
@@ -367,35 +312,24 @@ pub fn scheduler_call(call: &scheduler::Call, principal: Option<&str>) -> Result
 }
 
 fn subscribe_call(call: &scheduler::Call, principal: Option<&str>) -> Result<(), CallError> {
-    let subscribe = call
-        .subscribe
-        .as_ref()
-        .ok_or_else(|| expecting("subscribe"))?;
+    let subscribe = call.subscribe.as_ref().ok_or_else(|| expecting("subscribe"))?;
     let info = &subscribe.framework_info;
     let own = info.id.as_ref().map_or("", |id| &id.value);
     let outer = call.framework_id.as_ref().map_or("", |id| &id.value);
     if own != outer {
-        return Err(CallError(
-            "'framework_id' differs from 'subscribe.framework_info.id'".to_owned(),
-        ));
+        return Err(CallError("'framework_id' differs from 'subscribe.framework_info.id'".to_owned()));
     }
     match (principal, &info.principal) {
-        (Some(authenticated), Some(claimed)) if authenticated != claimed => {
-            Err(CallError(format!(
-                "Authenticated principal '{authenticated}' does not match principal '{claimed}' set in \
+        (Some(authenticated), Some(claimed)) if authenticated != claimed => Err(CallError(format!(
+            "Authenticated principal '{authenticated}' does not match principal '{claimed}' set in \
              `FrameworkInfo`"
-            )))
-        }
+        ))),
         _ => Ok(()),
     }
 }
 
 fn uuid(bytes: &[u8]) -> Result<(), CallError> {
-    if bytes.len() == 16 {
-        Ok(())
-    } else {
-        Err(CallError("Not a valid UUID".to_owned()))
-    }
+    if bytes.len() == 16 { Ok(()) } else { Err(CallError("Not a valid UUID".to_owned())) }
 }
 
 /// The parts that the type of an operator's call asks for; the words that follow
@@ -435,10 +369,7 @@ pub fn master_call(call: &master::Call) -> Result<(), CallError> {
         Type::DestroyVolumes => (call.destroy_volumes.is_some(), "destroy_volumes"),
         Type::GrowVolume => (call.grow_volume.is_some(), "grow_volume"),
         Type::ShrinkVolume => (call.shrink_volume.is_some(), "shrink_volume"),
-        Type::UpdateMaintenanceSchedule => (
-            call.update_maintenance_schedule.is_some(),
-            "update_maintenance_schedule",
-        ),
+        Type::UpdateMaintenanceSchedule => (call.update_maintenance_schedule.is_some(), "update_maintenance_schedule"),
         Type::StartMaintenance => (call.start_maintenance.is_some(), "start_maintenance"),
         Type::StopMaintenance => (call.stop_maintenance.is_some(), "stop_maintenance"),
         Type::DrainAgent => (call.drain_agent.is_some(), "drain_agent"),
@@ -450,9 +381,5 @@ pub fn master_call(call: &master::Call) -> Result<(), CallError> {
         Type::Teardown => (call.teardown.is_some(), "teardown"),
         Type::MarkAgentGone => (call.mark_agent_gone.is_some(), "mark_agent_gone"),
     };
-    if present {
-        Ok(())
-    } else {
-        Err(expecting(field))
-    }
+    if present { Ok(()) } else { Err(expecting(field)) }
 }

@@ -77,10 +77,7 @@ impl<'a> Fields<'a> {
             }
             5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
             wire_type => {
-                return Err(WireError::WireType {
-                    field: number,
-                    wire_type,
-                });
+                return Err(WireError::WireType { field: number, wire_type });
             }
         };
         Ok((number, value))
@@ -99,18 +96,11 @@ impl<'a> Fields<'a> {
                 return Ok(value);
             }
         }
-        Err(if self.rest.len() < 10 {
-            WireError::Truncated
-        } else {
-            WireError::Varint
-        })
+        Err(if self.rest.len() < 10 { WireError::Truncated } else { WireError::Varint })
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(WireError::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(WireError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -148,19 +138,10 @@ pub fn slices(raw: &Bytes, path: &[u32]) -> Result<Vec<Bytes>, WireError> {
     Ok(found)
 }
 
-fn descend(
-    whole: &Bytes,
-    message: &[u8],
-    path: &[u32],
-    found: &mut Vec<Bytes>,
-) -> Result<(), WireError> {
+fn descend(whole: &Bytes, message: &[u8], path: &[u32], found: &mut Vec<Bytes>) -> Result<(), WireError> {
     let Some((&number, deeper)) = path.split_first() else {
         // An empty slice points nowhere, so it cannot be found again in the whole.
-        found.push(if message.is_empty() {
-            Bytes::new()
-        } else {
-            whole.slice_ref(message)
-        });
+        found.push(if message.is_empty() { Bytes::new() } else { whole.slice_ref(message) });
         return Ok(());
     };
     for field in Fields::new(message) {
@@ -219,24 +200,14 @@ pub struct OperationSlices {
 /// The undecoded operations of an encoded `scheduler.Call` that is an ACCEPT, one entry for each
 /// operation, in order.
 pub fn accept_operations(call: &Bytes) -> Result<Vec<OperationSlices>, WireError> {
-    slices(call, &[number::call::ACCEPT, number::ACCEPT_OPERATIONS])?
-        .into_iter()
-        .map(operation_slices)
-        .collect()
+    slices(call, &[number::call::ACCEPT, number::ACCEPT_OPERATIONS])?.into_iter().map(operation_slices).collect()
 }
 
 /// The undecoded parts of one encoded `Offer.Operation`.
 pub fn operation_slices(operation: Bytes) -> Result<OperationSlices, WireError> {
     let launch = [number::OPERATION_LAUNCH, number::LAUNCH_TASK_INFOS];
-    let group = [
-        number::OPERATION_LAUNCH_GROUP,
-        number::LAUNCH_GROUP_TASK_GROUP,
-        number::TASK_GROUP_TASKS,
-    ];
-    let executor = [
-        number::OPERATION_LAUNCH_GROUP,
-        number::LAUNCH_GROUP_EXECUTOR,
-    ];
+    let group = [number::OPERATION_LAUNCH_GROUP, number::LAUNCH_GROUP_TASK_GROUP, number::TASK_GROUP_TASKS];
+    let executor = [number::OPERATION_LAUNCH_GROUP, number::LAUNCH_GROUP_EXECUTOR];
     Ok(OperationSlices {
         launch_task_infos: slices(&operation, &launch)?,
         group_task_infos: slices(&operation, &group)?,
@@ -247,21 +218,10 @@ pub fn operation_slices(operation: Bytes) -> Result<OperationSlices, WireError> 
 
 /// The undecoded `subscribe.framework_info` of an encoded `scheduler.Call`.
 pub fn subscribe_framework_info(call: &Bytes) -> Result<Option<Bytes>, WireError> {
-    slices(
-        call,
-        &[number::call::SUBSCRIBE, number::SUBSCRIBE_FRAMEWORK_INFO],
-    )
-    .map(merged)
+    slices(call, &[number::call::SUBSCRIBE, number::SUBSCRIBE_FRAMEWORK_INFO]).map(merged)
 }
 
 /// The undecoded `update_framework.framework_info` of an encoded `scheduler.Call`.
 pub fn update_framework_info(call: &Bytes) -> Result<Option<Bytes>, WireError> {
-    slices(
-        call,
-        &[
-            number::call::UPDATE_FRAMEWORK,
-            number::UPDATE_FRAMEWORK_FRAMEWORK_INFO,
-        ],
-    )
-    .map(merged)
+    slices(call, &[number::call::UPDATE_FRAMEWORK, number::UPDATE_FRAMEWORK_FRAMEWORK_INFO]).map(merged)
 }

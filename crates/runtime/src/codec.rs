@@ -203,7 +203,10 @@ mod tests {
 
     #[test]
     fn an_announced_entry_is_the_stored_one() {
-        let changes = vec![encode_row(&RowChange::Put(Row::Task(task()))).unwrap(), Change { key: "agent/x".into(), value: None }];
+        let changes = vec![
+            encode_row(&RowChange::Put(Row::Task(task()))).unwrap(),
+            Change { key: "agent/x".into(), value: None },
+        ];
         let bytes = encode_entry(7, 2, &changes).unwrap();
         assert_eq!(decode_announced(&bytes).unwrap(), Entry { seq: 7, epoch: 2, changes });
     }
@@ -211,7 +214,8 @@ mod tests {
     #[test]
     fn f16_a_poison_row_is_set_aside_and_the_others_are_read() {
         let good = encode_row(&RowChange::Put(Row::Task(task()))).unwrap();
-        let rows = [("task/f/u", Some(&b"garbage"[..])), ("novelty/x", None), (good.key.as_str(), good.value.as_deref())];
+        let rows =
+            [("task/f/u", Some(&b"garbage"[..])), ("novelty/x", None), (good.key.as_str(), good.value.as_deref())];
         assert_eq!(decode_rows(rows).len(), 1);
     }
 }

@@ -291,7 +291,10 @@ impl<S: Service> Shell<S> {
     fn pulse(&mut self, events: &mut Vec<EventOf<S>>) {
         self.beats_missed += 1;
         if self.beats_missed == BEATS_MISSED_MAX + 1 {
-            tracing::warn!(service = S::NAME, "the own beat does not come back over the bus: silence proves nothing now");
+            tracing::warn!(
+                service = S::NAME,
+                "the own beat does not come back over the bus: silence proves nothing now"
+            );
             events.extend(S::deaf(true));
         }
         self.trim_peer();
@@ -445,7 +448,8 @@ impl<S: Service> Shell<S> {
         self.metrics.epoch.set(i64::try_from(term.epoch).unwrap_or(i64::MAX));
         self.beats_missed = 0;
         let bus = self.ports.bus.clone();
-        let calls = tokio::spawn(read_inbox::<S>(bus.clone(), self.ports.subjects.service(S::NAME), self.calls.clone()));
+        let calls =
+            tokio::spawn(read_inbox::<S>(bus.clone(), self.ports.subjects.service(S::NAME), self.calls.clone()));
         let beat = self.ports.subjects.beat(&format!("{}-{}", S::NAME, term.leader_text()));
         let beats = tokio::spawn(beat_to_oneself::<S>(bus, beat, self.inputs.clone()));
         self.leading = Some(vec![calls.abort_handle(), beats.abort_handle()]);
@@ -456,10 +460,10 @@ impl<S: Service> Shell<S> {
             tracing::info!(service = S::NAME, why, "no longer leading");
         } else {
             if self.driver.is_stopping() {
-            tracing::info!(service = S::NAME, "handing over");
-        } else {
-            tracing::warn!(service = S::NAME, why, "no longer leading");
-        }
+                tracing::info!(service = S::NAME, "handing over");
+            } else {
+                tracing::warn!(service = S::NAME, why, "no longer leading");
+            }
         }
         self.metrics.leading.set(0);
         for task in self.leading.take().into_iter().flatten() {
@@ -469,7 +473,8 @@ impl<S: Service> Shell<S> {
         self.spans.clear();
         self.committing.clear();
         for (_, batch) in self.batches.drain() {
-            let answers = batch.answers.into_iter().map(|answer| answer.unwrap_or_else(|| not_leading(S::NAME))).collect();
+            let answers =
+                batch.answers.into_iter().map(|answer| answer.unwrap_or_else(|| not_leading(S::NAME))).collect();
             let _ = self.outbox.send(Post::Answers { reply: batch.reply, answers });
         }
     }
@@ -478,7 +483,9 @@ impl<S: Service> Shell<S> {
         let (mut events, inputs) = (self.ports.bus.events(), self.inputs.clone());
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
-                if event == BusEvent::Reconnected && inputs.send(Work::Input(Input::Events(vec![S::bus_back()]))).is_err() {
+                if event == BusEvent::Reconnected
+                    && inputs.send(Work::Input(Input::Events(vec![S::bus_back()]))).is_err()
+                {
                     return;
                 }
             }

@@ -41,8 +41,17 @@ pub async fn run<M>(
     let (inputs, mut results) = mpsc::unbounded_channel();
     let side = StoreSide { store, service: config.service, lease: config.lease };
     let driver = Driver::new(config, make);
-    let mut solo =
-        Solo { driver, side, clock: Clock::default(), inputs, act, following: None, service: config.service, spans: Vec::new(), stopped: false };
+    let mut solo = Solo {
+        driver,
+        side,
+        clock: Clock::default(),
+        inputs,
+        act,
+        following: None,
+        service: config.service,
+        spans: Vec::new(),
+        stopped: false,
+    };
     solo.handle(Input::Tick);
     while !solo.stopped {
         let deadline = solo.driver.deadline().map(|time| solo.clock.instant(time));

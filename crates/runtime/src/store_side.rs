@@ -30,7 +30,12 @@ impl StoreSide {
         Ok(Snapshot { rows, seq: loaded.seq, epoch: loaded.epoch })
     }
 
-    pub(crate) async fn acquire(&self, leader: u128, previous: Option<u128>, epoch_min: u64) -> Result<Granted, Failure> {
+    pub(crate) async fn acquire(
+        &self,
+        leader: u128,
+        previous: Option<u128>,
+        epoch_min: u64,
+    ) -> Result<Granted, Failure> {
         let previous = previous.map(Uuid::from_u128);
         let acquired = self.store.acquire(self.service, Uuid::from_u128(leader), previous, epoch_min, self.lease).await;
         let acquired = acquired.map_err(failure)?;

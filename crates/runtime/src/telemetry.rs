@@ -70,8 +70,9 @@ pub struct Telemetry {
 /// Says which option cannot be used.
 pub fn start(options: &TelemetryOptions) -> Result<Telemetry, String> {
     let level = if options.log_level.is_empty() { "info" } else { &options.log_level };
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| format!("--log-level {level}: {error}; for example info, debug or mesos_gateway=debug,info"))?;
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        format!("--log-level {level}: {error}; for example info, debug or mesos_gateway=debug,info")
+    })?;
     let mut lines = vec![layer(options.log_format, std::io::stderr, std::io::stderr().is_terminal())];
     if let Some(dir) = &options.log_dir {
         match log_files(dir, &options.role) {
@@ -121,11 +122,10 @@ fn log_files(dir: &Path, role: &str) -> std::io::Result<(File, File)> {
 static SAMPLED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 fn exporter(endpoint: &str, service: &str) -> Result<SdkTracerProvider, String> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .build()
-        .map_err(|error| format!("--otlp-endpoint {endpoint}: {error}; expected for example http://127.0.0.1:4317"))?;
+    let exporter =
+        opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(|error| {
+            format!("--otlp-endpoint {endpoint}: {error}; expected for example http://127.0.0.1:4317")
+        })?;
     let resource = Resource::builder().with_service_name(service.to_owned()).build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
@@ -256,7 +256,8 @@ impl ServiceMetrics {
     /// The metrics of one service.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &'static str) -> ServiceMetrics {
-        let (leading, epoch, events, rows) = (Gauge::default(), Gauge::default(), Counter::default(), Counter::default());
+        let (leading, epoch, events, rows) =
+            (Gauge::default(), Gauge::default(), Counter::default(), Counter::default());
         let commit_seconds = Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0]);
         metrics.register(service, |registry| {
             registry.register("leading", "1 while this process leads the service", leading.clone());

@@ -46,15 +46,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "memory" => Arc::new(EmbeddedStore::in_memory()),
         other => return Err(format!("{other}: redis, embedded, embedded-each or memory").into()),
     };
-    let mut fence = store
-        .acquire("allocator", Uuid::new_v4(), None, 0, LEASE)
-        .await?
-        .fence;
+    let mut fence = store.acquire("allocator", Uuid::new_v4(), None, 0, LEASE).await?.fence;
     for first in (0..ROWS).step_by(1000) {
-        fence.seq = store
-            .commit(commit(fence, (first..first + 1000).collect()))
-            .await?
-            .seq;
+        fence.seq = store.commit(commit(fence, (first..first + 1000).collect())).await?.seq;
     }
     let start = Instant::now();
     let rows = store.load("allocator").await?.rows.len();
@@ -65,11 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     wake_up(&*store, &mut fence).await
 }
 
-async fn measure(
-    store: &dyn Store,
-    fence: &mut Fence,
-    changes: usize,
-) -> Result<(), Box<dyn std::error::Error>> {
+async fn measure(store: &dyn Store, fence: &mut Fence, changes: usize) -> Result<(), Box<dyn std::error::Error>> {
     let (mut times, start, mut at) = (Vec::new(), Instant::now(), 0usize);
     while start.elapsed() < SPAN {
         let rows = (0..changes).map(|n| (at + n) * 7919 % ROWS).collect();
@@ -106,45 +96,21 @@ async fn wake_up(store: &dyn Store, fence: &mut Fence) -> Result<(), Box<dyn std
         times.push(asked.elapsed());
     }
     times.sort();
-    println!(
-        "commit to follower: p50 {:?}, p99 {:?}",
-        times[250], times[495]
-    );
+    println!("commit to follower: p50 {:?}, p99 {:?}", times[250], times[495]);
     Ok(())
 }
 
 fn commit(fence: Fence, rows: Vec<usize>) -> Commit {
-    let change = |row| Change {
-        key: format!("task/framework-1/task-{row:06}"),
-        value: Some(Bytes::from(vec![7; 200])),
-    };
+    let change =
+        |row| Change { key: format!("task/framework-1/task-{row:06}"), value: Some(Bytes::from(vec![7; 200])) };
     let changes = rows.into_iter().map(change).collect();
-    Commit {
-        service: "allocator",
-        fence,
-        batch: Uuid::new_v4(),
-        changes,
-        peer_cursor: 0,
-        lease: LEASE,
-    }
+    Commit { service: "allocator", fence, batch: Uuid::new_v4(), changes, peer_cursor: 0, lease: LEASE }
 }
 
 fn start(folder: &std::path::Path, server: &mut Option<Server>) -> std::io::Result<String> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let child = Command::new("redis-server")
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--dir",
-        ])
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir"])
         .arg(folder)
         .stdout(Stdio::null())
         .spawn()?;

@@ -11,9 +11,7 @@ const PUT: u8 = 1;
 
 /// How many bytes [`put_changes`] will write.
 pub(crate) fn encoded_len(changes: &[Change]) -> usize {
-    changes.iter().fold(4, |sum, change| {
-        sum + 9 + change.key.len() + change.value.as_ref().map_or(0, Bytes::len)
-    })
+    changes.iter().fold(4, |sum, change| sum + 9 + change.key.len() + change.value.as_ref().map_or(0, Bytes::len))
 }
 
 /// Appends the changes to `out`.
@@ -70,18 +68,9 @@ mod tests {
 
     fn sample() -> Vec<Change> {
         vec![
-            Change {
-                key: "a".into(),
-                value: Some(Bytes::from_static(b"\0one\0")),
-            },
-            Change {
-                key: "b/ü".into(),
-                value: None,
-            },
-            Change {
-                key: String::new(),
-                value: Some(Bytes::new()),
-            },
+            Change { key: "a".into(), value: Some(Bytes::from_static(b"\0one\0")) },
+            Change { key: "b/ü".into(), value: None },
+            Change { key: String::new(), value: Some(Bytes::new()) },
         ]
     }
 
@@ -100,11 +89,7 @@ mod tests {
         let mut out = Vec::new();
         put_changes(&mut out, &sample());
         for cut in 0..out.len() {
-            assert_eq!(
-                take_changes(&mut Bytes::copy_from_slice(&out[..cut])),
-                None,
-                "cut at {cut}"
-            );
+            assert_eq!(take_changes(&mut Bytes::copy_from_slice(&out[..cut])), None, "cut at {cut}");
         }
         assert_eq!(take_changes(&mut Bytes::from(vec![0xff; 64])), None);
     }

@@ -25,9 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use mesos_ports::store::{
-    Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError,
-};
+use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -77,19 +75,13 @@ impl EmbeddedStore {
     /// A store without a file, for tests and throw-away clusters.
     pub fn in_memory() -> Self {
         let shared = Arc::new(Shared::new(State::default()));
-        EmbeddedStore {
-            writer: Arc::new(Writer::in_memory(shared.clone())),
-            shared,
-        }
+        EmbeddedStore { writer: Arc::new(Writer::in_memory(shared.clone())), shared }
     }
 
     fn start(state: State, file: Option<LogFile>, sync: Sync) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared::new(state));
         let writer = Writer::start(shared.clone(), file, sync)?;
-        Ok(EmbeddedStore {
-            shared,
-            writer: Arc::new(writer),
-        })
+        Ok(EmbeddedStore { shared, writer: Arc::new(writer) })
     }
 }
 
@@ -103,27 +95,14 @@ impl Store for EmbeddedStore {
         epoch_min: u64,
         lease: Duration,
     ) -> Result<Acquired, StoreError> {
-        match self
-            .writer
-            .ask(Request::Acquire {
-                service,
-                leader,
-                previous,
-                epoch_min,
-                lease,
-            })
-            .await?
-        {
+        match self.writer.ask(Request::Acquire { service, leader, previous, epoch_min, lease }).await? {
             Done::Acquired(acquired) => Ok(acquired),
             _ => Err(writer::gone()),
         }
     }
 
     async fn release(&self, service: &'static str, fence: Fence) -> Result<(), StoreError> {
-        self.writer
-            .ask(Request::Release { service, fence })
-            .await
-            .map(|_| ())
+        self.writer.ask(Request::Release { service, fence }).await.map(|_| ())
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
@@ -137,12 +116,7 @@ impl Store for EmbeddedStore {
         Ok(self.shared.read().load(service))
     }
 
-    async fn read(
-        &self,
-        service: &'static str,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.shared.read().entries(service, after, limit)
     }
 
@@ -176,10 +150,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn trim(&self, service: &'static str, up_to: u64) -> Result<(), StoreError> {
-        self.writer
-            .ask(Request::Trim { service, up_to })
-            .await
-            .map(|_| ())
+        self.writer.ask(Request::Trim { service, up_to }).await.map(|_| ())
     }
 }
 

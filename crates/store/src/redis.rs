@@ -18,9 +18,7 @@ use ::redis::{Cmd, Value};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use mesos_ports::store::{
-    Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError,
-};
+use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError};
 use uuid::Uuid;
 
 use crate::codec;
@@ -43,10 +41,7 @@ pub struct RedisOptions {
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        RedisOptions {
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(2),
-        }
+        RedisOptions { connect_timeout: Duration::from_secs(1), response_timeout: Duration::from_secs(2) }
     }
 }
 
@@ -76,11 +71,7 @@ impl RedisStore {
     /// `redis+sentinel://[user:password@]host:port[,host:port…]/<primary's name>` to ask Sentinels for the
     /// primary at every connect. Fails with [`StoreError::Unusable`] when the URL, the version, the
     /// password or the eviction policy is wrong, and with [`StoreError::Unavailable`] when nobody answers.
-    pub async fn connect(
-        url: &str,
-        cluster: &str,
-        options: RedisOptions,
-    ) -> Result<Self, StoreError> {
+    pub async fn connect(url: &str, cluster: &str, options: RedisOptions) -> Result<Self, StoreError> {
         let store = RedisStore {
             connector: Arc::new(Connector::new(url, options)?),
             scripts: Arc::new(Scripts::new()),
@@ -92,11 +83,7 @@ impl RedisStore {
 
     fn keys(&self, service: &str) -> Keys {
         let key = |what: &str| format!("{}:{service}:{what}", self.tag);
-        Keys {
-            record: key("record"),
-            rows: key("rows"),
-            entries: key("entries"),
-        }
+        Keys { record: key("record"), rows: key("rows"), entries: key("entries") }
     }
 
     /// Runs a script on the shared connection, loading it first on a server that does not know it.
@@ -135,18 +122,12 @@ impl Store for RedisStore {
         let answer = self.run(&self.scripts.acquire, &cmd).await?;
         match answer.tag() {
             "acquired" => Ok(Acquired {
-                fence: Fence {
-                    epoch: answer.number(1)?,
-                    leader,
-                    seq: answer.number(2)?,
-                },
+                fence: Fence { epoch: answer.number(1)?, leader, seq: answer.number(2)? },
                 store_time_ms: answer.number(3)?,
                 peer_cursor: answer.number(4)?,
                 last_epoch: answer.number(5)?,
             }),
-            "held" => Err(StoreError::Held {
-                left_ms: answer.number(1)?,
-            }),
+            "held" => Err(StoreError::Held { left_ms: answer.number(1)? }),
             _ => Err(malformed("acquire")),
         }
     }
@@ -154,9 +135,7 @@ impl Store for RedisStore {
     async fn release(&self, service: &'static str, fence: Fence) -> Result<(), StoreError> {
         let keys = self.keys(service);
         let mut cmd = scripts::call(&self.scripts.release, &[&keys.record]);
-        cmd.arg(fence.epoch)
-            .arg(fence.leader.to_string())
-            .arg(fence.seq);
+        cmd.arg(fence.epoch).arg(fence.leader.to_string()).arg(fence.seq);
         let answer = self.run(&self.scripts.release, &cmd).await?;
         answer.refused(fence.seq)?;
         Ok(())
@@ -166,13 +145,9 @@ impl Store for RedisStore {
         let keys = self.keys(commit.service);
         let mut entry = Vec::new();
         codec::put_changes(&mut entry, &commit.changes);
-        let mut cmd = scripts::call(
-            &self.scripts.commit,
-            &[&keys.record, &keys.rows, &keys.entries],
-        );
-        let (puts, deletes): (Vec<_>, Vec<_>) = scripts::last_changes(&commit.changes)
-            .into_iter()
-            .partition(|change| change.value.is_some());
+        let mut cmd = scripts::call(&self.scripts.commit, &[&keys.record, &keys.rows, &keys.entries]);
+        let (puts, deletes): (Vec<_>, Vec<_>) =
+            scripts::last_changes(&commit.changes).into_iter().partition(|change| change.value.is_some());
         cmd.arg(commit.fence.epoch)
             .arg(commit.fence.leader.to_string())
             .arg(commit.fence.seq)
@@ -183,31 +158,21 @@ impl Store for RedisStore {
             .arg(&entry[..])
             .arg(puts.len());
         for change in puts {
-            cmd.arg(&change.key)
-                .arg(change.value.as_deref().unwrap_or_default());
+            cmd.arg(&change.key).arg(change.value.as_deref().unwrap_or_default());
         }
         for change in deletes {
             cmd.arg(&change.key);
         }
-        let answer = self
-            .run(&self.scripts.commit, &cmd)
-            .await
-            .map_err(|error| match error {
-                // The stream was put back or moved on without its record: a state that this leader did not
-                // make, and that the next acquire repairs.
-                StoreError::Unusable(text) if error::is_stream_ahead(&text) => {
-                    StoreError::RolledBack {
-                        stored: commit.fence.seq,
-                        ours: commit.fence.seq,
-                    }
-                }
-                other => other,
-            })?;
+        let answer = self.run(&self.scripts.commit, &cmd).await.map_err(|error| match error {
+            // The stream was put back or moved on without its record: a state that this leader did not
+            // make, and that the next acquire repairs.
+            StoreError::Unusable(text) if error::is_stream_ahead(&text) => {
+                StoreError::RolledBack { stored: commit.fence.seq, ours: commit.fence.seq }
+            }
+            other => other,
+        })?;
         answer.refused(commit.fence.seq)?;
-        Ok(Committed {
-            seq: answer.number(1)?,
-            store_time_ms: answer.number(2)?,
-        })
+        Ok(Committed { seq: answer.number(1)?, store_time_ms: answer.number(2)? })
     }
 
     async fn load(&self, service: &'static str) -> Result<Loaded, StoreError> {
@@ -247,19 +212,10 @@ impl Store for RedisStore {
             }
             same
         });
-        Ok(Loaded {
-            rows,
-            seq: seq.unwrap_or(0),
-            epoch: epoch.unwrap_or(0),
-        })
+        Ok(Loaded { rows, seq: seq.unwrap_or(0), epoch: epoch.unwrap_or(0) })
     }
 
-    async fn read(
-        &self,
-        service: &'static str,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         if limit == 0 {
             return Ok(Vec::new());
         }

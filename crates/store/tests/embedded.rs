@@ -27,15 +27,8 @@ impl Rig {
     fn fixture(sync: Sync) -> Fixture {
         let folder = tempfile::tempdir().expect("a folder");
         let store = EmbeddedStore::open(folder.path().join("store"), sync).expect("open");
-        let faults = Arc::new(Rig {
-            folder,
-            sync,
-            store: Mutex::new(Some(store.clone())),
-        });
-        Fixture {
-            store: Arc::new(store),
-            faults,
-        }
+        let faults = Arc::new(Rig { folder, sync, store: Mutex::new(Some(store.clone())) });
+        Fixture { store: Arc::new(store), faults }
     }
 
     fn path(&self) -> PathBuf {
@@ -86,21 +79,11 @@ async fn a_file_synced_with_each_commit_keeps_every_promise_of_the_store_port() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_without_a_file_keeps_every_promise_of_the_store_port() {
-    run(|| async {
-        Fixture {
-            store: Arc::new(EmbeddedStore::in_memory()),
-            faults: Arc::new(NoFaults),
-        }
-    })
-    .await;
+    run(|| async { Fixture { store: Arc::new(EmbeddedStore::in_memory()), faults: Arc::new(NoFaults) } }).await;
 }
 
 async fn leader(store: &EmbeddedStore) -> Fence {
-    store
-        .acquire("agent", Uuid::new_v4(), None, 0, LONG)
-        .await
-        .expect("acquire")
-        .fence
+    store.acquire("agent", Uuid::new_v4(), None, 0, LONG).await.expect("acquire").fence
 }
 
 async fn commit(store: &EmbeddedStore, fence: &mut Fence, key: &str, value: impl Into<Bytes>) {
@@ -113,18 +96,8 @@ async fn try_commit(
     key: &str,
     value: impl Into<Bytes>,
 ) -> Result<u64, StoreError> {
-    let changes = vec![Change {
-        key: key.to_owned(),
-        value: Some(value.into()),
-    }];
-    let commit = Commit {
-        service: "agent",
-        fence,
-        batch: Uuid::new_v4(),
-        changes,
-        peer_cursor: 0,
-        lease: LONG,
-    };
+    let changes = vec![Change { key: key.to_owned(), value: Some(value.into()) }];
+    let commit = Commit { service: "agent", fence, batch: Uuid::new_v4(), changes, peer_cursor: 0, lease: LONG };
     store.commit(commit).await.map(|done| done.seq)
 }
 
@@ -154,10 +127,7 @@ async fn a_second_opener_is_told_who_has_the_file() {
     let path = folder.path().join("deep/down/store");
     let store = EmbeddedStore::open(&path, Sync::Each).expect("open");
     let text = unusable(&path);
-    assert!(
-        text.contains("deep/down/store") && text.contains("another process"),
-        "{text}"
-    );
+    assert!(text.contains("deep/down/store") && text.contains("another process"), "{text}");
     let clone = store.clone();
     drop(store);
     unusable(&path);
@@ -179,15 +149,7 @@ async fn what_was_answered_is_in_the_file_when_the_process_is_killed() {
             let found = EmbeddedStore::open(&found, sync).expect("open");
             let loaded = found.load("agent").await.expect("load");
             assert_eq!((loaded.seq, loaded.rows.len() as u64), (n, n));
-            assert_eq!(
-                found
-                    .head("agent")
-                    .await
-                    .expect("head")
-                    .expect("a record")
-                    .lease_left_ms,
-                0
-            );
+            assert_eq!(found.head("agent").await.expect("head").expect("a record").lease_left_ms, 0);
         }
     }
 }
@@ -202,19 +164,12 @@ async fn f38_a_tail_torn_at_any_byte_loses_only_the_torn_commit() {
         let torn = folder.path().join("torn");
         std::fs::write(&torn, &whole[..cut as usize]).expect("written");
         let store = EmbeddedStore::open(&torn, Sync::Each).expect("a torn tail is no obstacle");
-        assert_eq!(
-            store.load("agent").await.expect("load").seq,
-            9,
-            "cut at {cut}"
-        );
+        assert_eq!(store.load("agent").await.expect("load").seq, 9, "cut at {cut}");
         let mut fence = leader(&store).await;
         commit(&store, &mut fence, "row", "after").await;
         drop(store);
         let store = EmbeddedStore::open(&torn, Sync::Each).expect("open");
-        assert_eq!(
-            store.load("agent").await.expect("load").rows,
-            [("row".to_owned(), Bytes::from("after"))]
-        );
+        assert_eq!(store.load("agent").await.expect("load").rows, [("row".to_owned(), Bytes::from("after"))]);
     }
 }
 
@@ -224,19 +179,12 @@ async fn f38_damage_to_what_the_disk_had_taken_is_refused_with_its_place() {
     let path = folder.path().join("store");
     let ends = ten_commits(&path).await;
     for at in [ends[3] + 2, ends[3] + 6, ends[3] + 25, ends[8] - 1] {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .expect("a file");
+        let file = OpenOptions::new().read(true).write(true).open(&path).expect("a file");
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).expect("read");
         file.write_all_at(&[byte[0] ^ 0x40], at).expect("written");
         let text = unusable(&path);
-        assert!(
-            text.contains("damaged at byte") && text.contains("move it away"),
-            "{text}"
-        );
+        assert!(text.contains("damaged at byte") && text.contains("move it away"), "{text}");
         file.write_all_at(&byte, at).expect("written back");
     }
     EmbeddedStore::open(&path, Sync::Each).expect("as it was");
@@ -246,18 +194,14 @@ async fn f38_damage_to_what_the_disk_had_taken_is_refused_with_its_place() {
 async fn a_foreign_file_is_not_touched() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("notes.txt");
-    for text in [
-        "short",
-        "this is a longer text, which is certainly not a store of ours\n",
-    ] {
+    for text in ["short", "this is a longer text, which is certainly not a store of ours\n"] {
         std::fs::write(&path, text).expect("written");
         let refused = unusable(&path);
         assert!(refused.contains("not a store"), "{refused}");
         assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
     }
     std::fs::write(&path, "MESOS").expect("written");
-    EmbeddedStore::open(&path, Sync::Each)
-        .expect("a header that a crash cut short is written anew");
+    EmbeddedStore::open(&path, Sync::Each).expect("a header that a crash cut short is written anew");
 }
 
 #[tokio::test]
@@ -272,30 +216,16 @@ async fn a_file_that_grew_is_written_anew_without_losing_or_unlocking_anything()
         store.trim("agent", fence.seq - 1).await.expect("trim");
     }
     let len = std::fs::metadata(&path).expect("a file").len();
-    assert!(
-        len < 20 << 20,
-        "60 MiB were written, the file has {len} bytes"
-    );
+    assert!(len < 20 << 20, "60 MiB were written, the file has {len} bytes");
     unusable(&path);
     drop(store);
     let store = EmbeddedStore::open(&path, Sync::Each).expect("open");
     let loaded = store.load("agent").await.expect("load");
     assert_eq!(loaded.seq, 61);
-    assert_eq!(
-        loaded.rows,
-        [
-            ("kept".into(), Bytes::from("small")),
-            ("large".into(), Bytes::from(vec![59; 1 << 20]))
-        ]
-    );
+    assert_eq!(loaded.rows, [("kept".into(), Bytes::from("small")), ("large".into(), Bytes::from(vec![59; 1 << 20]))]);
     assert_eq!(store.read("agent", 60, 9).await.expect("read").len(), 1);
-    assert!(matches!(
-        store.read("agent", 59, 9).await,
-        Err(StoreError::Trimmed { first: 61 })
-    ));
-    try_commit(&store, fence, "kept", "more")
-        .await
-        .expect("the fence outlives both");
+    assert!(matches!(store.read("agent", 59, 9).await, Err(StoreError::Trimmed { first: 61 })));
+    try_commit(&store, fence, "kept", "more").await.expect("the fence outlives both");
 }
 
 #[tokio::test]
@@ -308,10 +238,7 @@ async fn followers_end_when_the_store_is_closed() {
     let waiting = tokio::spawn(async move { stream.next().await });
     drop(store);
     let ended = waiting.await.expect("the follower");
-    assert!(
-        matches!(ended, Some(Err(StoreError::Unavailable(_)))),
-        "{ended:?}"
-    );
+    assert!(matches!(ended, Some(Err(StoreError::Unavailable(_)))), "{ended:?}");
 }
 
 /// A file system of one mebibyte, unmounted with its owner.
@@ -324,17 +251,13 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
             .arg(folder.path())
             .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then(|| SmallDisk(folder))
+        mounted.is_ok_and(|status| status.success()).then(|| SmallDisk(folder))
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .arg(self.0.path())
-            .status();
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
     }
 }
 
@@ -352,10 +275,7 @@ async fn f39_a_full_disk_refuses_and_recovers_by_itself() {
         commit(&store, &mut fence, "a", "1").await;
         std::fs::write(disk.0.path().join("ballast"), vec![0; 700 << 10]).expect("written");
         let refused = try_commit(&store, fence, "large", vec![1; 512 << 10]).await;
-        assert!(
-            matches!(refused, Err(StoreError::ReadOnly(_))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
         assert_eq!(store.load("agent").await.expect("load").seq, before + 1);
         std::fs::remove_file(disk.0.path().join("ballast")).expect("removed");
         commit(&store, &mut fence, "large", vec![2; 200 << 10]).await;

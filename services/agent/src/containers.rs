@@ -85,7 +85,8 @@ impl Containers {
                 }
             };
             for container in recovered {
-                let check = bodies.get(&container.container_id).and_then(|body| task::check_of(body, self.shared.options.ip));
+                let check =
+                    bodies.get(&container.container_id).and_then(|body| task::check_of(body, self.shared.options.ip));
                 let known = Known { containerizer: containerizer.clone(), check, preparing: None };
                 self.known().insert(container.container_id.clone(), known);
                 found.push((container.container_id, container.running.is_some()));
@@ -154,13 +155,15 @@ impl Containers {
         let wanted = if docker { "docker" } else { "process" };
         let fits = |containerizer: &&Arc<dyn Containerizer>| matches!(containerizer.name(), name if name == wanted || name == "mock");
         self.shared.containerizers.iter().find(fits).cloned().ok_or_else(|| {
-            let names: Vec<&str> = self.shared.containerizers.iter().map(|containerizer| containerizer.name()).collect();
+            let names: Vec<&str> =
+                self.shared.containerizers.iter().map(|containerizer| containerizer.name()).collect();
             format!("the task needs the {wanted} containerizer; this agent has --containerizers={}", names.join(","))
         })
     }
 
     fn status_body(&self, order: &ContainerOrder, running: &Running) -> Bytes {
-        let addresses = if running.addresses.is_empty() { vec![self.shared.options.ip] } else { running.addresses.clone() };
+        let addresses =
+            if running.addresses.is_empty() { vec![self.shared.options.ip] } else { running.addresses.clone() };
         let ip_addresses = addresses
             .iter()
             .map(|address| v1::network_info::IpAddress { ip_address: Some(address.to_string()), ..Default::default() })
@@ -231,7 +234,8 @@ impl Containers {
 
     pub(crate) fn check(&self, container: String) {
         let this = self.clone();
-        let checked = self.known().get(&container).and_then(|known| Some((known.containerizer.clone(), known.check.clone()?)));
+        let checked =
+            self.known().get(&container).and_then(|known| Some((known.containerizer.clone(), known.check.clone()?)));
         tokio::spawn(async move {
             let outcome = match checked {
                 Some((containerizer, (check, timeout))) => {

@@ -77,7 +77,9 @@ impl Files {
 
     fn look(&self, request: &FilesRequest) -> FilesAnswer {
         let answer = match request {
-            FilesRequest::List { framework, task, path } => self.sandbox(framework, task).and_then(|dir| list(&dir, path)),
+            FilesRequest::List { framework, task, path } => {
+                self.sandbox(framework, task).and_then(|dir| list(&dir, path))
+            }
             FilesRequest::Read { framework, task, path, offset, length } => {
                 self.sandbox(framework, task).and_then(|dir| read(&dir, path, *offset, *length))
             }
@@ -86,7 +88,11 @@ impl Files {
     }
 
     /// The latest sandbox of a task; of a command task the executor is called as the task.
-    fn sandbox(&self, framework: &mesos_model::FrameworkId, task: &mesos_model::TaskId) -> Result<OwnedFd, FilesAnswer> {
+    fn sandbox(
+        &self,
+        framework: &mesos_model::FrameworkId,
+        task: &mesos_model::TaskId,
+    ) -> Result<OwnedFd, FilesAnswer> {
         let unsafe_id = [framework.as_str(), task.as_str()].iter().any(|id| mesos_model::id::validate(id).is_err());
         if unsafe_id {
             return Err(refused(400, "not a valid id".to_owned()));
@@ -144,7 +150,8 @@ fn list(dir: &OwnedFd, path: &str) -> Result<FilesAnswer, FilesAnswer> {
         return Err(refused(400, format!("{path} is not a directory")));
     }
     // The descriptor, not the path: the task may swap the path meanwhile.
-    let listing = std::fs::read_dir(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&opened))).map_err(failed)?;
+    let listing =
+        std::fs::read_dir(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&opened))).map_err(failed)?;
     let mut entries = Vec::new();
     for entry in listing.take(ENTRIES_MAX).flatten() {
         let Ok(metadata) = entry.metadata() else { continue };

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use mesos_core::{agent::Event, message::{Order, ToAgent}};
+use mesos_core::{
+    agent::Event,
+    message::{Order, ToAgent},
+};
 use mesos_model::envelope;
 use mesos_ports::bus::{Bus, BusEvent};
 use mesos_runtime::shell::kind;

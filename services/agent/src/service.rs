@@ -100,12 +100,14 @@ pub fn containerizers(options: &AgentOptions) -> Result<Vec<Arc<dyn Containerize
                 process.cgroup_parent = options.cgroups_root.clone();
                 Arc::new(ProcessContainerizer::new(process).map_err(|error| AgentError::Option(error.to_string()))?)
             }
-            "docker" => {
-                Arc::new(DockerContainerizer::new(DockerOptions { host: options.docker_host.clone(), ..DockerOptions::default() }))
-            }
+            "docker" => Arc::new(DockerContainerizer::new(DockerOptions {
+                host: options.docker_host.clone(),
+                ..DockerOptions::default()
+            })),
             "mock" => Arc::new(MockContainerizer::new()),
             other => {
-                let text = format!("--containerizers: '{other}' is unknown; known are process (or mesos), docker, mock");
+                let text =
+                    format!("--containerizers: '{other}' is unknown; known are process (or mesos), docker, mock");
                 return Err(AgentError::Option(text));
             }
         });
@@ -122,7 +124,8 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     // The same as before, or the fresh one that the link was opened under.
     checkpoint.own.instance = ports.identity.instance;
     let (events, received) = mpsc::unbounded_channel();
-    let containers = Containers::new(options.clone(), ports.containerizers.clone(), events.clone()).map_err(AgentError::Option)?;
+    let containers =
+        Containers::new(options.clone(), ports.containerizers.clone(), events.clone()).map_err(AgentError::Option)?;
     let recovered = checkpoint.recover(&containers).await;
     let host = Host {
         containers,
@@ -153,7 +156,15 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
         seed: Uuid::new_v4().as_u128(),
     };
     let (actor, store) = (host.clone(), host.ports.store.clone());
-    solo::run(config, store, move || Agent::new(machine.clone()), received, move |happening| actor.act(happening), cancel).await;
+    solo::run(
+        config,
+        store,
+        move || Agent::new(machine.clone()),
+        received,
+        move |happening| actor.act(happening),
+        cancel,
+    )
+    .await;
     let refused = host.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
     refused.map_or(Ok(()), |reason| Err(AgentError::Refused(reason)))
 }
@@ -166,10 +177,10 @@ struct Checkpoint {
 
 impl Checkpoint {
     async fn load(options: &AgentOptions, store: &dyn Store) -> Result<Checkpoint, AgentError> {
-        let loaded = store.load(service::AGENT).await.map_err(|source| AgentError::Checkpoint {
-            work_dir: options.work_dir.display().to_string(),
-            source,
-        })?;
+        let loaded = store
+            .load(service::AGENT)
+            .await
+            .map_err(|source| AgentError::Checkpoint { work_dir: options.work_dir.display().to_string(), source })?;
         let rows = codec::decode_rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
         let mut checkpoint = Checkpoint { own: AgentSelfRow::default(), executors: Vec::new() };
         for row in rows {
@@ -250,7 +261,8 @@ impl Host {
             Happening::Following(why) => {
                 // Without its checkpoint an agent must not act; its tasks go on, and its next start finds them.
                 tracing::error!(why, "the checkpoint cannot be written; the agent stops");
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("its checkpoint cannot be written: {why}"));
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(format!("its checkpoint cannot be written: {why}"));
                 self.cancel.cancel();
             }
             Happening::Do(outputs) => self.outputs(outputs),
@@ -268,7 +280,9 @@ impl Host {
                     self.containers.launch(agent, order);
                 }
                 Output::Wait { container } => self.containers.watch(container),
-                Output::Kill { container, grace_ms } => self.containers.kill(container, Duration::from_millis(grace_ms)),
+                Output::Kill { container, grace_ms } => {
+                    self.containers.kill(container, Duration::from_millis(grace_ms))
+                }
                 Output::Destroy { container } => self.containers.destroy(container),
                 Output::Check { container } => self.containers.check(container),
                 Output::ToExecutor { framework, executor, .. } => {
@@ -298,6 +312,12 @@ impl Host {
         (self.ports.admitted)(&agent);
         let subjects = &self.ports.subjects;
         inbox::listen(self.ports.bus.clone(), subjects.agent(agent.as_str()), self.events.clone());
-        files::serve(self.ports.bus.clone(), subjects.agent_files(agent.as_str()), self.options.work_dir.clone(), agent, self.cancel.clone());
+        files::serve(
+            self.ports.bus.clone(),
+            subjects.agent_files(agent.as_str()),
+            self.options.work_dir.clone(),
+            agent,
+            self.cancel.clone(),
+        );
     }
 }

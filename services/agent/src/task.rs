@@ -25,7 +25,10 @@ pub(crate) fn facts(body: &[u8]) -> TaskFacts {
     let info = match v1::TaskInfo::decode(body) {
         Ok(info) => info,
         Err(error) => {
-            return TaskFacts { invalid: Some(format!("the TaskInfo cannot be read: {error}")), ..TaskFacts::default() };
+            return TaskFacts {
+                invalid: Some(format!("the TaskInfo cannot be read: {error}")),
+                ..TaskFacts::default()
+            };
         }
     };
     let default_grace = if wants_docker(&info) { GRACE_DOCKER } else { GRACE_PROCESS };
@@ -97,8 +100,15 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// Says what of the task cannot be done.
-pub(crate) fn plan(options: &AgentOptions, agent: &AgentId, sandbox: PathBuf, order: &ContainerOrder, root: bool) -> Result<Plan, String> {
-    let info = v1::TaskInfo::decode(&order.body[..]).map_err(|error| format!("the TaskInfo cannot be read: {error}"))?;
+pub(crate) fn plan(
+    options: &AgentOptions,
+    agent: &AgentId,
+    sandbox: PathBuf,
+    order: &ContainerOrder,
+    root: bool,
+) -> Result<Plan, String> {
+    let info =
+        v1::TaskInfo::decode(&order.body[..]).map_err(|error| format!("the TaskInfo cannot be read: {error}"))?;
     let docker = wants_docker(&info);
     let given = info.command.clone().unwrap_or_default();
     let user = user(options, &given, order, root, docker);
@@ -127,7 +137,13 @@ pub(crate) fn plan(options: &AgentOptions, agent: &AgentId, sandbox: PathBuf, or
 }
 
 /// The user that the task's process runs as: its own, else its framework's, as far as the agent may.
-fn user(options: &AgentOptions, command: &v1::CommandInfo, order: &ContainerOrder, root: bool, docker: bool) -> Option<String> {
+fn user(
+    options: &AgentOptions,
+    command: &v1::CommandInfo,
+    order: &ContainerOrder,
+    root: bool,
+    docker: bool,
+) -> Option<String> {
     if let Some(user) = &command.user {
         return Some(user.clone());
     }
@@ -164,7 +180,10 @@ fn environment(
             (Some(value), _) => value.clone(),
             (None, Some(secret)) => {
                 let value = secret.value.as_ref().ok_or_else(|| {
-                    format!("environment variable {} refers to a secret, and this agent has no secret resolver", variable.name)
+                    format!(
+                        "environment variable {} refers to a secret, and this agent has no secret resolver",
+                        variable.name
+                    )
                 })?;
                 String::from_utf8_lossy(&value.data).into_owned()
             }
@@ -220,7 +239,8 @@ fn container(info: &v1::TaskInfo) -> Result<(Option<DockerSpec>, Vec<Volume>), S
         }
         return Err("volumes need an image: a plain process sees the host's own file system".to_owned());
     };
-    let mut spec = DockerSpec { image, network: "host".to_owned(), sandbox_mount: MOUNT.to_owned(), ..DockerSpec::default() };
+    let mut spec =
+        DockerSpec { image, network: "host".to_owned(), sandbox_mount: MOUNT.to_owned(), ..DockerSpec::default() };
     if let Some(docker) = &container.docker {
         spec.network = network(docker, container)?;
         spec.privileged = docker.privileged();
@@ -260,7 +280,9 @@ fn port_mapping(mapping: &v1::container_info::docker_info::PortMapping) -> Resul
 fn volume(volume: &v1::Volume) -> Result<Volume, String> {
     let source = volume.source.as_ref().and_then(|source| source.host_path.as_ref()).map(|host| host.path.clone());
     let host = volume.host_path.clone().or(source);
-    let host = host.ok_or_else(|| format!("volume {} has no host_path; other sources are not known here", volume.container_path))?;
+    let host = host.ok_or_else(|| {
+        format!("volume {} has no host_path; other sources are not known here", volume.container_path)
+    })?;
     Ok(Volume {
         host_path: host.into(),
         container_path: volume.container_path.clone().into(),

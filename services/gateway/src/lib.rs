@@ -16,6 +16,7 @@
 pub mod calls;
 pub mod errors;
 pub mod files;
+mod gauges;
 pub mod grpc;
 pub mod health;
 pub mod launcher;
@@ -31,7 +32,6 @@ pub mod streams;
 pub mod translate;
 pub mod view;
 pub mod web;
-mod gauges;
 
 pub use options::GatewayOptions;
 pub use server::{Bound, Gateway, StartError};

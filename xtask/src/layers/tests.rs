@@ -9,10 +9,8 @@ fn graph(members: &[(&str, &str, &[&str])], outside: &[(&str, &[&str])]) -> Grap
     let mut packages = Vec::new();
     let mut nodes = Vec::new();
     let mut add = |name: &str, directory: &str, dependencies: &[&str]| {
-        packages.push(
-            json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT",
-            "manifest_path": format!("/repo/{directory}/Cargo.toml")}),
-        );
+        packages.push(json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT",
+            "manifest_path": format!("/repo/{directory}/Cargo.toml")}));
         let deps: Vec<Value> = dependencies
             .iter()
             .map(|dependency| match dependency.strip_prefix("dev:") {
@@ -35,10 +33,7 @@ fn graph(members: &[(&str, &str, &[&str])], outside: &[(&str, &[&str])]) -> Grap
         "resolve": {"nodes": nodes},
     });
     Graph::parse(&metadata, &|_| {
-        Ok(
-            "[dependencies]\nmesos-agent.workspace = true\nasync-nats.workspace = true\n"
-                .to_owned(),
-        )
+        Ok("[dependencies]\nmesos-agent.workspace = true\nasync-nats.workspace = true\n".to_owned())
     })
     .unwrap()
 }
@@ -53,11 +48,7 @@ fn edges_that_point_down_are_fine() {
         &[
             ("mesos", "crates/mesos", &["mesos-agent", "mesos-sim"]),
             ("mesos-sim", "crates/sim", &["mesos-core"]),
-            (
-                "mesos-agent",
-                "services/agent",
-                &["mesos-core", "mesos-bus"],
-            ),
+            ("mesos-agent", "services/agent", &["mesos-core", "mesos-bus"]),
             ("mesos-bus", "crates/bus", &["mesos-model", "async-nats"]),
             ("mesos-core", "crates/core", &["mesos-model", "dev:tokio"]),
             ("mesos-model", "crates/model", &["serde"]),
@@ -69,36 +60,20 @@ fn edges_that_point_down_are_fine() {
 
 #[test]
 fn services_do_not_depend_on_each_other() {
-    let graph = graph(
-        &[
-            ("mesos-gateway", "services/gateway", &["mesos-agent"]),
-            ("mesos-agent", "services/agent", &[]),
-        ],
-        &[],
-    );
+    let graph =
+        graph(&[("mesos-gateway", "services/gateway", &["mesos-agent"]), ("mesos-agent", "services/agent", &[])], &[]);
     let found = messages(&graph);
     assert_eq!(found.len(), 1);
     assert!(
-        found[0].starts_with(
-            "services/gateway/Cargo.toml:2: mesos-gateway (layer 3) depends on mesos-agent"
-        ),
+        found[0].starts_with("services/gateway/Cargo.toml:2: mesos-gateway (layer 3) depends on mesos-agent"),
         "{found:?}"
     );
-    assert!(
-        found[0].contains("services meet only over the bus"),
-        "{found:?}"
-    );
+    assert!(found[0].contains("services meet only over the bus"), "{found:?}");
 }
 
 #[test]
 fn an_edge_that_points_up_is_found_even_when_only_tests_use_it() {
-    let graph = graph(
-        &[
-            ("mesos-model", "crates/model", &["dev:mesos-core"]),
-            ("mesos-core", "crates/core", &[]),
-        ],
-        &[],
-    );
+    let graph = graph(&[("mesos-model", "crates/model", &["dev:mesos-core"]), ("mesos-core", "crates/core", &[])], &[]);
     assert_eq!(messages(&graph).len(), 1);
 }
 
@@ -110,43 +85,28 @@ fn a_crate_without_a_layer_is_found() {
 
 #[test]
 fn only_the_adapter_names_its_library() {
-    let graph = graph(
-        &[("mesos-registry", "services/registry", &["async-nats"])],
-        &[("async-nats", &[])],
-    );
+    let graph = graph(&[("mesos-registry", "services/registry", &["async-nats"])], &[("async-nats", &[])]);
     let found = messages(&graph);
     assert_eq!(found.len(), 1);
-    assert!(
-        found[0].starts_with("services/registry/Cargo.toml:3: "),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("services/registry/Cargo.toml:3: "), "{found:?}");
     assert!(found[0].contains("use the Bus port"), "{found:?}");
 }
 
 #[test]
 fn tokio_far_down_in_the_tree_of_the_core_is_found_with_its_way() {
-    let graph = graph(
-        &[("mesos-core", "crates/core", &["helper"])],
-        &[("helper", &["tokio"]), ("tokio", &[])],
-    );
+    let graph = graph(&[("mesos-core", "crates/core", &["helper"])], &[("helper", &["tokio"]), ("tokio", &[])]);
     assert!(messages(&graph)[0].contains("mesos-core → helper → tokio"));
 }
 
 #[test]
 fn a_banned_crate_is_told_once_where_it_enters() {
     let graph = graph(
-        &[
-            ("mesos", "crates/mesos", &["mesos-bus"]),
-            ("mesos-bus", "crates/bus", &["async-nats"]),
-        ],
+        &[("mesos", "crates/mesos", &["mesos-bus"]), ("mesos-bus", "crates/bus", &["async-nats"])],
         &[("async-nats", &["aws-lc-rs"]), ("aws-lc-rs", &[])],
     );
     let found = messages(&graph);
     assert_eq!(found.len(), 1);
-    assert!(
-        found[0].starts_with("crates/bus/Cargo.toml:3: aws-lc-rs is banned"),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("crates/bus/Cargo.toml:3: aws-lc-rs is banned"), "{found:?}");
 }
 
 #[test]
@@ -164,14 +124,6 @@ fn the_sdk_sees_only_the_contract_and_adapters_do_not_see_the_core() {
     );
     let found = messages(&graph);
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(
-        found
-            .iter()
-            .any(|found| found.contains("mesos-sdk depends on mesos-model"))
-    );
-    assert!(
-        found
-            .iter()
-            .any(|found| found.contains("mesos-store depends on mesos-core"))
-    );
+    assert!(found.iter().any(|found| found.contains("mesos-sdk depends on mesos-model")));
+    assert!(found.iter().any(|found| found.contains("mesos-store depends on mesos-core")));
 }

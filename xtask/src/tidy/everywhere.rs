@@ -8,9 +8,7 @@ const LINES_MAX: usize = 1000;
 
 /// Files of these kinds are ours to split, so their length counts (which message is in which .proto is
 /// given by the API that they describe).
-const COUNTED: [&str; 11] = [
-    "rs", "ts", "tsx", "js", "mjs", "css", "py", "go", "sh", "md", "yaml",
-];
+const COUNTED: [&str; 11] = ["rs", "ts", "tsx", "js", "mjs", "css", "py", "go", "sh", "md", "yaml"];
 
 /// Words are cut in two here, so that this file does not find itself.
 const HOSTS: [&str; 9] = [
@@ -35,11 +33,7 @@ const WORKPLACES: [&str; 6] = [
     concat!("/Use", "rs/"),
 ];
 
-const LATER: [&str; 3] = [
-    concat!("FIX", "ME"),
-    concat!("TO", "DO"),
-    concat!("XX", "X:"),
-];
+const LATER: [&str; 3] = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X:")];
 
 /// Checks one file.
 pub(super) fn check(source: &Source) -> Vec<Finding> {
@@ -74,11 +68,7 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
 
 fn length(source: &Source) -> Option<Finding> {
     let lines = source.text.lines().count();
-    let generated = source
-        .text
-        .lines()
-        .take(5)
-        .any(|line| line.contains("@generated"));
+    let generated = source.text.lines().take(5).any(|line| line.contains("@generated"));
     (COUNTED.contains(&source.extension()) && lines > LINES_MAX && !generated).then(|| {
         source.finding(
             LINES_MAX + 1,
@@ -90,39 +80,22 @@ fn length(source: &Source) -> Option<Finding> {
 
 /// A bash script that goes on after a failed command hides it.
 fn strictness(source: &Source) -> Option<Finding> {
-    let is_bash = source
-        .text
-        .lines()
-        .next()
-        .is_some_and(|line| line.starts_with("#!") && line.ends_with("bash"));
-    let strict = source
-        .text
-        .lines()
-        .any(|line| line.starts_with("set -euo pipefail"));
-    (is_bash && !strict).then(|| {
-        source.finding(
-            1,
-            "is a bash script that goes on after errors",
-            "add `set -euo pipefail`",
-        )
-    })
+    let is_bash = source.text.lines().next().is_some_and(|line| line.starts_with("#!") && line.ends_with("bash"));
+    let strict = source.text.lines().any(|line| line.starts_with("set -euo pipefail"));
+    (is_bash && !strict)
+        .then(|| source.finding(1, "is a bash script that goes on after errors", "add `set -euo pipefail`"))
 }
 
 /// Whether `path` is in `line` as the beginning of a path, not as a part of a longer one.
 fn starts_a_path(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
-        line[..at]
-            .chars()
-            .next_back()
-            .is_none_or(|before| !before.is_alphanumeric() && !"._-/}>*".contains(before))
+        line[..at].chars().next_back().is_none_or(|before| !before.is_alphanumeric() && !"._-/}>*".contains(before))
     })
 }
 
 fn has_word(line: &str, word: &str) -> bool {
-    let part_of_word =
-        |neighbour: Option<char>| neighbour.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let part_of_word = |neighbour: Option<char>| neighbour.is_some_and(|c| c.is_alphanumeric() || c == '_');
     line.match_indices(word).any(|(at, _)| {
-        !part_of_word(line[..at].chars().next_back())
-            && !part_of_word(line[at + word.len()..].chars().next())
+        !part_of_word(line[..at].chars().next_back()) && !part_of_word(line[at + word.len()..].chars().next())
     })
 }

@@ -8,15 +8,7 @@ use anyhow::{Context, Result};
 use super::Source;
 
 /// Directories that hold nothing of ours, wherever they are.
-const SKIPPED: [&str; 7] = [
-    ".git",
-    "target",
-    "node_modules",
-    "dist",
-    ".cache",
-    "__pycache__",
-    "proptest-regressions",
-];
+const SKIPPED: [&str; 7] = [".git", "target", "node_modules", "dist", ".cache", "__pycache__", "proptest-regressions"];
 
 /// Lock files are written by tools, for tools.
 const LOCKS: [&str; 2] = ["Cargo.lock", "go.sum"];
@@ -30,8 +22,7 @@ pub(super) fn load(root: &Path) -> Result<Vec<Source>> {
 }
 
 fn walk(root: &Path, directory: &Path, sources: &mut Vec<Source>) -> Result<()> {
-    let entries = fs::read_dir(directory)
-        .with_context(|| format!("{} is not readable", directory.display()))?;
+    let entries = fs::read_dir(directory).with_context(|| format!("{} is not readable", directory.display()))?;
     for entry in entries {
         let entry = entry?;
         let (name, kind) = (entry.file_name(), entry.file_type()?);
@@ -39,15 +30,12 @@ fn walk(root: &Path, directory: &Path, sources: &mut Vec<Source>) -> Result<()> 
         if kind.is_dir() && !listed(&SKIPPED) {
             walk(root, &entry.path(), sources)?;
         } else if kind.is_file() && !listed(&LOCKS) {
-            let bytes = fs::read(entry.path())
-                .with_context(|| format!("{} is not readable", entry.path().display()))?;
+            let bytes =
+                fs::read(entry.path()).with_context(|| format!("{} is not readable", entry.path().display()))?;
             // What is not UTF-8 is an image or the like, and no rule is about it.
             if let Ok(text) = String::from_utf8(bytes) {
                 let path = entry.path();
-                sources.push(Source {
-                    path: path.strip_prefix(root).unwrap_or(&path).to_path_buf(),
-                    text,
-                });
+                sources.push(Source { path: path.strip_prefix(root).unwrap_or(&path).to_path_buf(), text });
             }
         }
     }

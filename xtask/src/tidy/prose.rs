@@ -36,9 +36,7 @@ pub(super) fn check(source: &Source, exists: &dyn Fn(&Path) -> bool) -> Vec<Find
 fn links(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| {
         // A title may follow the target: [text](target "title").
-        rest.split([')', ' '])
-            .next()
-            .filter(|target| !target.is_empty())
+        rest.split([')', ' ']).next().filter(|target| !target.is_empty())
     })
 }
 

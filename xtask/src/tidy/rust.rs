@@ -6,26 +6,10 @@ use crate::finding::Finding;
 /// What a line of Rust must not have; words are cut in two so that this file does not find itself.
 /// (text, what is wrong, what to do)
 const REFUSED: [(&str, &str, &str); 4] = [
-    (
-        concat!("to", "do!("),
-        "is not finished",
-        "write what is missing, or leave the whole feature out",
-    ),
-    (
-        concat!("unimple", "mented!("),
-        "is not finished",
-        "write what is missing, or answer with an error",
-    ),
-    (
-        concat!("#[ign", "ore"),
-        "has a test that nobody runs",
-        "make it reliable and quick enough, or delete it",
-    ),
-    (
-        concat!("#[should_", "panic"),
-        "has a test that passes for any panic",
-        "return an error and assert on it",
-    ),
+    (concat!("to", "do!("), "is not finished", "write what is missing, or leave the whole feature out"),
+    (concat!("unimple", "mented!("), "is not finished", "write what is missing, or answer with an error"),
+    (concat!("#[ign", "ore"), "has a test that nobody runs", "make it reliable and quick enough, or delete it"),
+    (concat!("#[should_", "panic"), "has a test that passes for any panic", "return an error and assert on it"),
 ];
 
 /// Checks one Rust source file.
@@ -83,9 +67,7 @@ fn test_names(source: &Source) -> Vec<Finding> {
 
 fn function_name(line: &str) -> Option<&str> {
     let (before, after) = line.split_once("fn ")?;
-    let is_item = before
-        .split_whitespace()
-        .all(|word| ["pub", "async", "const", "unsafe"].contains(&word));
+    let is_item = before.split_whitespace().all(|word| ["pub", "async", "const", "unsafe"].contains(&word));
     is_item.then(|| after.split(['(', '<']).next().unwrap_or("").trim())
 }
 
@@ -94,9 +76,7 @@ pub(super) fn manifest(source: &Source) -> Vec<Finding> {
     let text: Vec<&str> = source.text.lines().map(str::trim).collect();
     let mut findings = Vec::new();
     let is_package = text.contains(&"[package]");
-    let lints = text
-        .windows(2)
-        .any(|pair| pair[0] == "[lints]" && pair[1] == "workspace = true");
+    let lints = text.windows(2).any(|pair| pair[0] == "[lints]" && pair[1] == "workspace = true");
     if is_package && !lints {
         findings.push(source.finding(
             1,
@@ -120,8 +100,7 @@ fn pinned_in_one_place(source: &Source) -> Vec<Finding> {
             in_dependencies = line.ends_with("dependencies]");
             continue;
         }
-        let is_entry =
-            in_dependencies && !line.is_empty() && !line.starts_with('#') && line.contains('=');
+        let is_entry = in_dependencies && !line.is_empty() && !line.starts_with('#') && line.contains('=');
         if is_entry && !line.contains("workspace = true") {
             findings.push(source.finding(
                 number,

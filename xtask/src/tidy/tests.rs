@@ -3,16 +3,11 @@ use std::path::{Path, PathBuf};
 use super::{Source, check_one};
 
 fn findings(path: &str, text: &str) -> Vec<String> {
-    let source = Source {
-        path: PathBuf::from(path),
-        text: text.to_owned(),
-    };
-    check_one(&source, &|path| {
-        path == Path::new("docs/there.md") || path == Path::new("README.md")
-    })
-    .iter()
-    .map(ToString::to_string)
-    .collect()
+    let source = Source { path: PathBuf::from(path), text: text.to_owned() };
+    check_one(&source, &|path| path == Path::new("docs/there.md") || path == Path::new("README.md"))
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[track_caller]
@@ -31,10 +26,8 @@ fn none(path: &str, text: &str) {
 fn a_finding_says_where_what_and_what_to_do() {
     assert_eq!(
         findings("crates/x/src/lib.rs", "use std::fs;\n"),
-        [
-            "crates/x/src/lib.rs:1: does not open with `//!`; say in one sentence what the crate is for, \
-             then its `# Layout`"
-        ]
+        ["crates/x/src/lib.rs:1: does not open with `//!`; say in one sentence what the crate is for, \
+             then its `# Layout`"]
     );
 }
 
@@ -48,15 +41,8 @@ fn unfinished_code_is_found() {
 
 #[test]
 fn a_test_has_no_prefix_but_a_helper_may() {
-    one(
-        "src/a.rs",
-        "#[tokio::test(start_paused = true)]\nasync fn test_it() {}\n",
-        "a.rs:2: has a test named test_it",
-    );
-    none(
-        "src/a.rs",
-        "fn test_cluster() {}\n#[test]\nfn it_works() {}\nfn test_data() {}\n",
-    );
+    one("src/a.rs", "#[tokio::test(start_paused = true)]\nasync fn test_it() {}\n", "a.rs:2: has a test named test_it");
+    none("src/a.rs", "fn test_cluster() {}\n#[test]\nfn it_works() {}\nfn test_data() {}\n");
 }
 
 #[test]
@@ -69,29 +55,16 @@ fn long_files_are_found_unless_generated() {
 
 #[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
-    one(
-        "crates/a/Cargo.toml",
-        "[package]\nname = \"a\"\n",
-        "workspace's lints",
-    );
-    none(
-        "crates/a/Cargo.toml",
-        "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n",
-    );
-    none(
-        "Cargo.toml",
-        "[workspace]\nmembers = []\n[workspace.dependencies]\na = \"1\"\n",
-    );
+    one("crates/a/Cargo.toml", "[package]\nname = \"a\"\n", "workspace's lints");
+    none("crates/a/Cargo.toml", "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n");
+    none("Cargo.toml", "[workspace]\nmembers = []\n[workspace.dependencies]\na = \"1\"\n");
 }
 
 #[test]
 fn versions_are_pinned_in_the_root_only() {
-    let manifest = "[package]\nname = \"a\"\n[lints]\nworkspace = true\n[dev-dependencies]\nb.workspace = true\nc = \"1\"\n";
-    one(
-        "crates/a/Cargo.toml",
-        manifest,
-        "Cargo.toml:7: has a dependency with a version of its own",
-    );
+    let manifest =
+        "[package]\nname = \"a\"\n[lints]\nworkspace = true\n[dev-dependencies]\nb.workspace = true\nc = \"1\"\n";
+    one("crates/a/Cargo.toml", manifest, "Cargo.toml:7: has a dependency with a version of its own");
 }
 
 #[test]
@@ -103,35 +76,14 @@ fn links_into_the_repository_lead_somewhere() {
 
 #[test]
 fn package_hosts_and_paths_of_one_machine_are_found() {
-    one(
-        "web/package-lock.json",
-        concat!("\"https://registry.npmjs", ".org/x\"\n"),
-        "package host",
-    );
-    one(
-        "docs/a.md",
-        concat!("run it in /ho", "me/me/mesos\n"),
-        "a path of one machine",
-    );
-    none(
-        "src/a.rs",
-        concat!("let file = format!(\"{dir}/ho", "me/x\");\n"),
-    );
-    none(
-        "src/a.rs",
-        concat!(
-            "let path = \"/ho",
-            "me/x\"; // tidy-ok: a path inside a container\n"
-        ),
-    );
+    one("web/package-lock.json", concat!("\"https://registry.npmjs", ".org/x\"\n"), "package host");
+    one("docs/a.md", concat!("run it in /ho", "me/me/mesos\n"), "a path of one machine");
+    none("src/a.rs", concat!("let file = format!(\"{dir}/ho", "me/x\");\n"));
+    none("src/a.rs", concat!("let path = \"/ho", "me/x\"; // tidy-ok: a path inside a container\n"));
 }
 
 #[test]
 fn bash_scripts_stop_at_errors() {
-    one(
-        "scripts/a",
-        "#!/usr/bin/env bash\necho\n",
-        "goes on after errors",
-    );
+    one("scripts/a", "#!/usr/bin/env bash\necho\n", "goes on after errors");
     none("scripts/a", "#!/usr/bin/env bash\nset -euo pipefail\n");
 }

@@ -101,14 +101,9 @@ impl LinkBus {
     ///
     /// Fails with `Refused` if a gateway does not admit this agent, and with `Unavailable` if none
     /// answers (with [`LinkOptions::wait`] it goes on trying instead).
-    pub async fn connect(
-        endpoints: Vec<String>,
-        options: LinkOptions,
-    ) -> Result<LinkBus, BusError> {
+    pub async fn connect(endpoints: Vec<String>, options: LinkOptions) -> Result<LinkBus, BusError> {
         if endpoints.is_empty() {
-            return Err(BusError::Refused(
-                "there is no address to link to".to_owned(),
-            ));
+            return Err(BusError::Refused("there is no address to link to".to_owned()));
         }
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -130,9 +125,7 @@ impl LinkBus {
         let (told, outcome) = oneshot::channel();
         let task = tokio::spawn(connection::keep_open(shared.clone(), told));
         let bus = LinkBus { shared, task };
-        outcome
-            .await
-            .unwrap_or_else(|_| Err(unavailable("the link was given up")))?;
+        outcome.await.unwrap_or_else(|_| Err(unavailable("the link was given up")))?;
         Ok(bus)
     }
 
@@ -160,9 +153,7 @@ impl Drop for LinkBus {
         self.task.abort();
         self.shared.set_link(None, false);
         let subscriptions = std::mem::take(&mut self.shared.lock().subscriptions);
-        subscriptions
-            .into_values()
-            .for_each(|subscribed| subscribed.writer.close());
+        subscriptions.into_values().for_each(|subscribed| subscribed.writer.close());
     }
 }
 
@@ -176,11 +167,7 @@ impl Shared {
     pub(super) fn set_link(&self, out: Option<mpsc::Sender<wire::Frame>>, bus_is_connected: bool) {
         let (event, failed) = {
             let mut state = self.lock();
-            let failed = if out.is_none() {
-                std::mem::take(&mut state.waiting)
-            } else {
-                HashMap::new()
-            };
+            let failed = if out.is_none() { std::mem::take(&mut state.waiting) } else { HashMap::new() };
             state.out = out;
             state.bus_is_connected = bus_is_connected;
             let is_up = state.out.is_some() && bus_is_connected;
@@ -251,17 +238,12 @@ impl Shared {
                 Ok(Answer::Message(message)) => Ok(Some(message)),
                 Ok(Answer::Done) => Ok(None),
                 Ok(Answer::Failed(failure)) => Err(error(failure, subject, wait)),
-                Ok(Answer::ConnectionLost) | Err(_) => {
-                    Err(unavailable("the link was lost before the answer came"))
-                }
+                Ok(Answer::ConnectionLost) | Err(_) => Err(unavailable("the link was lost before the answer came")),
             }
         };
-        timeout(wait, asking).await.unwrap_or_else(|_| {
-            Err(BusError::Timeout {
-                subject: subject.to_owned(),
-                after: wait,
-            })
-        })
+        timeout(wait, asking)
+            .await
+            .unwrap_or_else(|_| Err(BusError::Timeout { subject: subject.to_owned(), after: wait }))
     }
 
     /// Ends a subscription here and at the gateway.
@@ -301,25 +283,12 @@ fn without_subject(error: BusError) -> BusError {
 
 #[async_trait]
 impl Bus for LinkBus {
-    async fn publish(
-        &self,
-        subject: &str,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
+    async fn publish(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<(), BusError> {
         check_message(subject, &headers, &payload)?;
         self.shared.check_size(&payload)?;
-        let message = wire::BusMessage {
-            subject: subject.to_owned(),
-            reply: None,
-            headers: headers_to_wire(headers),
-            payload,
-        };
-        self.shared
-            .send(Body::Publish(wire::Publish {
-                message: Some(message),
-            }))
-            .await
+        let message =
+            wire::BusMessage { subject: subject.to_owned(), reply: None, headers: headers_to_wire(headers), payload };
+        self.shared.send(Body::Publish(wire::Publish { message: Some(message) })).await
     }
 
     async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
@@ -328,27 +297,15 @@ impl Bus for LinkBus {
         let id = shared.next_id();
         let (writer, reader) = queue::queue(pattern, shared.options.limits, shared.lost.clone());
         // There before the gateway is asked, because a message may come right behind its answer.
-        shared.lock().subscriptions.insert(
-            id,
-            Subscribed {
-                pattern: pattern.to_owned(),
-                writer,
-            },
-        );
+        shared.lock().subscriptions.insert(id, Subscribed { pattern: pattern.to_owned(), writer });
         let weak = Arc::downgrade(shared);
         let reader = reader.on_drop(move || {
             if let Some(shared) = weak.upgrade() {
                 shared.unsubscribe(id);
             }
         });
-        let body = Body::Subscribe(wire::Subscribe {
-            id,
-            pattern: pattern.to_owned(),
-        });
-        shared
-            .ask(id, body, ANSWER_WAIT, pattern)
-            .await
-            .map_err(without_subject)?;
+        let body = Body::Subscribe(wire::Subscribe { id, pattern: pattern.to_owned() });
+        shared.ask(id, body, ANSWER_WAIT, pattern).await.map_err(without_subject)?;
         Ok(reader.boxed())
     }
 
@@ -370,9 +327,7 @@ impl Bus for LinkBus {
             timeout_ms: u32::try_from(after.as_millis()).unwrap_or(u32::MAX).max(1),
         });
         let answer = self.shared.ask(id, body, after, subject).await?;
-        answer
-            .map(message_from_wire)
-            .ok_or_else(|| unavailable("the gateway sent no answer"))
+        answer.map(message_from_wire).ok_or_else(|| unavailable("the gateway sent no answer"))
     }
 
     fn events(&self) -> BoxStream<'static, BusEvent> {
@@ -382,10 +337,6 @@ impl Bus for LinkBus {
     async fn flush(&self) -> Result<(), BusError> {
         let id = self.shared.next_id();
         let body = Body::Flush(wire::Flush { id });
-        self.shared
-            .ask(id, body, ANSWER_WAIT, "flush")
-            .await
-            .map(drop)
-            .map_err(without_subject)
+        self.shared.ask(id, body, ANSWER_WAIT, "flush").await.map(drop).map_err(without_subject)
     }
 }

@@ -63,10 +63,7 @@ pub(super) async fn keep_open(shared: Arc<Shared>, first: FirstOutcome) {
             Err(status) => {
                 failures += 1;
                 if Instant::now() >= next_log {
-                    warn!(
-                        "{endpoint} is not reachable: {}; retrying",
-                        status.message()
-                    );
+                    warn!("{endpoint} is not reachable: {}; retrying", status.message());
                     next_log = Instant::now() + LOG_INTERVAL;
                 }
                 let all_were_tried = failures >= shared.endpoints.len() && !shared.options.wait;
@@ -95,19 +92,16 @@ fn pause(failures: usize) -> Duration {
 fn as_bus_error(endpoint: &str, status: &Status) -> BusError {
     let text = format!("{endpoint}: {}", status.message());
     match status.code() {
-        Code::PermissionDenied
-        | Code::Unauthenticated
-        | Code::InvalidArgument
-        | Code::FailedPrecondition => BusError::Refused(text),
+        Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument | Code::FailedPrecondition => {
+            BusError::Refused(text)
+        }
         _ => BusError::Unavailable(text),
     }
 }
 
 async fn open(shared: &Arc<Shared>, endpoint: &str) -> Result<Link, Status> {
     let late = |_| Status::unavailable("it does not answer");
-    let channel = timeout(OPEN_WAIT, dial(shared, endpoint))
-        .await
-        .map_err(late)??;
+    let channel = timeout(OPEN_WAIT, dial(shared, endpoint)).await.map_err(late)??;
     let mut client = AgentLinkClient::new(channel)
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);
@@ -116,31 +110,17 @@ async fn open(shared: &Arc<Shared>, endpoint: &str) -> Result<Link, Status> {
     let mut request = Request::new(ReceiverStream::new(waiting));
     if let Some(token) = &shared.options.token {
         let value = format!("Bearer {token}").parse();
-        let value = value.map_err(|_| {
-            Status::invalid_argument("the token has characters that no header takes")
-        })?;
+        let value = value.map_err(|_| Status::invalid_argument("the token has characters that no header takes"))?;
         request.metadata_mut().insert("authorization", value);
     }
-    let frames = timeout(OPEN_WAIT, client.open(request))
-        .await
-        .map_err(late)??
-        .into_inner();
-    let mut link = Link {
-        out,
-        frames,
-        welcome: wire::Welcome::default(),
-    };
-    match timeout(OPEN_WAIT, next_body(&mut link.frames))
-        .await
-        .map_err(late)??
-    {
+    let frames = timeout(OPEN_WAIT, client.open(request)).await.map_err(late)??.into_inner();
+    let mut link = Link { out, frames, welcome: wire::Welcome::default() };
+    match timeout(OPEN_WAIT, next_body(&mut link.frames)).await.map_err(late)?? {
         Body::Welcome(welcome) => link.welcome = welcome,
         Body::Goodbye(goodbye) => return Err(Status::unavailable(goodbye.reason)),
         _ => return Err(Status::unavailable("it does not greet first")),
     }
-    timeout(OPEN_WAIT, subscribe_again(shared, &mut link))
-        .await
-        .map_err(late)??;
+    timeout(OPEN_WAIT, subscribe_again(shared, &mut link)).await.map_err(late)??;
     Ok(link)
 }
 
@@ -148,11 +128,7 @@ async fn dial(shared: &Shared, endpoint: &str) -> Result<Channel, Status> {
     if let Some(dial) = &shared.options.dial {
         return dial(endpoint.to_owned()).await.map_err(Status::unavailable);
     }
-    let address = if endpoint.contains("://") {
-        endpoint.to_owned()
-    } else {
-        format!("http://{endpoint}")
-    };
+    let address = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
     let endpoint = Endpoint::from_shared(address)
         .map_err(|error| Status::invalid_argument(format!("not an address: {error}")))?
         .connect_timeout(OPEN_WAIT)
@@ -162,8 +138,7 @@ async fn dial(shared: &Shared, endpoint: &str) -> Result<Channel, Status> {
         .keep_alive_while_idle(true);
     endpoint.connect().await.map_err(|error| {
         // The transport's own text says only that there was an error; the reason is its source.
-        let reason = std::error::Error::source(&error)
-            .map_or_else(|| error.to_string(), ToString::to_string);
+        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         Status::unavailable(reason)
     })
 }
@@ -178,9 +153,7 @@ fn hello(shared: &Shared) -> wire::Hello {
 }
 
 async fn send(out: &mpsc::Sender<wire::Frame>, body: Body) -> Result<(), Status> {
-    out.send(frame(body))
-        .await
-        .map_err(|_| Status::unavailable("the stream is closed"))
+    out.send(frame(body)).await.map_err(|_| Status::unavailable("the stream is closed"))
 }
 
 /// The next frame that this version understands.
@@ -199,11 +172,7 @@ async fn subscribe_again(shared: &Arc<Shared>, link: &mut Link) -> Result<(), St
     let all: Vec<wire::Subscribe> = {
         let state = shared.lock();
         let all = state.subscriptions.iter();
-        all.map(|(id, one)| wire::Subscribe {
-            id: *id,
-            pattern: one.pattern.clone(),
-        })
-        .collect()
+        all.map(|(id, one)| wire::Subscribe { id: *id, pattern: one.pattern.clone() }).collect()
     };
     for window in all.chunks(SUBSCRIBE_WINDOW) {
         for subscribe in window {
@@ -245,9 +214,7 @@ async fn read(shared: &Arc<Shared>, mut link: Link) -> String {
             Err(_) => return "the gateway is silent".to_owned(),
             Ok(Err(status)) => return status.message().to_owned(),
             Ok(Ok(Body::Goodbye(goodbye))) => return goodbye.reason,
-            Ok(Ok(Body::BusState(state))) => {
-                shared.set_link(Some(link.out.clone()), state.connected)
-            }
+            Ok(Ok(Body::BusState(state))) => shared.set_link(Some(link.out.clone()), state.connected),
             Ok(Ok(other)) => take(shared, &link.out, other),
         }
     }
@@ -257,20 +224,11 @@ async fn read(shared: &Arc<Shared>, mut link: Link) -> String {
 /// full queue holds up the others.
 fn take(shared: &Arc<Shared>, out: &mpsc::Sender<wire::Frame>, body: Body) {
     match body {
-        Body::Delivery(wire::Delivery {
-            subscription_id,
-            message: Some(message),
-        }) => {
-            let writer = shared
-                .lock()
-                .subscriptions
-                .get(&subscription_id)
-                .map(|one| one.writer.clone());
+        Body::Delivery(wire::Delivery { subscription_id, message: Some(message) }) => {
+            let writer = shared.lock().subscriptions.get(&subscription_id).map(|one| one.writer.clone());
             let pushed = writer.map(|writer| writer.push(message_from_wire(message)));
             if matches!(pushed, None | Some(Pushed::ReaderGone)) {
-                let _ = out.try_send(frame(Body::Unsubscribe(wire::Unsubscribe {
-                    id: subscription_id,
-                })));
+                let _ = out.try_send(frame(Body::Unsubscribe(wire::Unsubscribe { id: subscription_id })));
             }
         }
         Body::Response(wire::BusResponse { id, outcome }) => {
@@ -282,8 +240,7 @@ fn take(shared: &Arc<Shared>, out: &mpsc::Sender<wire::Frame>, body: Body) {
             };
             settle(shared, id, answer);
         }
-        Body::Subscribed(wire::Subscribed { id, failure })
-        | Body::Flushed(wire::Flushed { id, failure }) => {
+        Body::Subscribed(wire::Subscribed { id, failure }) | Body::Flushed(wire::Flushed { id, failure }) => {
             settle(shared, id, failure.map_or(Answer::Done, Answer::Failed));
         }
         Body::Ping(wire::Ping { nonce }) => {

@@ -81,18 +81,10 @@ impl LinkServerOptions {
 }
 
 /// Makes the service for a gateway's gRPC server, and the handle that ends its links.
-pub fn serve(
-    bus: Arc<dyn Bus>,
-    options: LinkServerOptions,
-) -> (AgentLinkServer<LinkService>, LinkHandle) {
+pub fn serve(bus: Arc<dyn Bus>, options: LinkServerOptions) -> (AgentLinkServer<LinkService>, LinkHandle) {
     let (stop, stopped) = watch::channel(None);
     let links = Arc::new(watch::channel(0).0);
-    let service = LinkService {
-        bus,
-        options: Arc::new(options),
-        stopped,
-        links: links.clone(),
-    };
+    let service = LinkService { bus, options: Arc::new(options), stopped, links: links.clone() };
     let server = AgentLinkServer::new(service)
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);
@@ -148,10 +140,7 @@ impl Drop for OpenLink {
 impl AgentLink for LinkService {
     type OpenStream = Pin<Box<dyn Stream<Item = Result<wire::Frame, Status>> + Send>>;
 
-    async fn open(
-        &self,
-        request: Request<Streaming<wire::Frame>>,
-    ) -> Result<Response<Self::OpenStream>, Status> {
+    async fn open(&self, request: Request<Streaming<wire::Frame>>) -> Result<Response<Self::OpenStream>, Status> {
         if self.stopped.borrow().is_some() {
             return Err(Status::unavailable("this gateway is stopping"));
         }

@@ -82,12 +82,7 @@ impl Replies {
 }
 
 impl Session {
-    pub(super) async fn run(
-        self,
-        metadata: MetadataMap,
-        mut frames: Streaming<wire::Frame>,
-        out: Out,
-    ) {
+    pub(super) async fn run(self, metadata: MetadataMap, mut frames: Streaming<wire::Frame>, out: Out) {
         let peer = match self.greet(&metadata, &mut frames).await {
             Ok(peer) => peer,
             Err(status) => {
@@ -116,33 +111,17 @@ impl Session {
         drop(self.open);
     }
 
-    async fn greet(
-        &self,
-        metadata: &MetadataMap,
-        frames: &mut Streaming<wire::Frame>,
-    ) -> Result<LinkPeer, Status> {
+    async fn greet(&self, metadata: &MetadataMap, frames: &mut Streaming<wire::Frame>) -> Result<LinkPeer, Status> {
         let first = timeout(HELLO_WAIT, frames.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello in time"))??;
-        let Some(wire::Frame {
-            body: Some(Body::Hello(hello)),
-        }) = first
-        else {
+        let Some(wire::Frame { body: Some(Body::Hello(hello)) }) = first else {
             return Err(Status::invalid_argument("the first frame is not a hello"));
         };
-        let peer = LinkPeer {
-            agent_id: hello.agent_id,
-            instance: hello.instance,
-            cluster: hello.cluster,
-        };
+        let peer = LinkPeer { agent_id: hello.agent_id, instance: hello.instance, cluster: hello.cluster };
         if peer.agent_id.is_empty() && peer.instance.is_empty() {
-            return Err(Status::invalid_argument(
-                "the hello names neither an agent nor an instance",
-            ));
+            return Err(Status::invalid_argument("the hello names neither an agent nor an instance"));
         }
-        if [&peer.agent_id, &peer.instance, &peer.cluster]
-            .into_iter()
-            .any(|name| name.len() > NAME_BYTES_MAX)
-        {
+        if [&peer.agent_id, &peer.instance, &peer.cluster].into_iter().any(|name| name.len() > NAME_BYTES_MAX) {
             return Err(Status::invalid_argument("a name in the hello is too long"));
         }
         match &self.options.admit {
@@ -212,12 +191,7 @@ impl Link {
 
     /// Sends a frame. An agent that takes none for as long as silence may last has lost its link.
     async fn send(&self, body: Body) -> Result<(), Over> {
-        match timeout(
-            self.options.ping_interval * 3,
-            self.out.send(Ok(frame(body))),
-        )
-        .await
-        {
+        match timeout(self.options.ping_interval * 3, self.out.send(Ok(frame(body)))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Over("the stream is closed".to_owned())),
             Err(_) => Err(Over("the agent does not read".to_owned())),
@@ -226,9 +200,7 @@ impl Link {
 
     async fn take(&mut self, frame: wire::Frame) -> Result<(), Over> {
         match frame.body {
-            Some(Body::Publish(wire::Publish {
-                message: Some(message),
-            })) => self.publish(message).await,
+            Some(Body::Publish(wire::Publish { message: Some(message) })) => self.publish(message).await,
             Some(Body::Subscribe(subscribe)) => return self.subscribe(subscribe).await,
             Some(Body::Unsubscribe(wire::Unsubscribe { id })) => {
                 if let Some(task) = self.subscriptions.remove(&id) {
@@ -239,9 +211,7 @@ impl Link {
             Some(Body::Flush(wire::Flush { id })) => {
                 let flushed = self.bus.flush().await.err().map(|error| failure(&error));
                 let failure = self.failed.take().or(flushed);
-                return self
-                    .send(Body::Flushed(wire::Flushed { id, failure }))
-                    .await;
+                return self.send(Body::Flushed(wire::Flushed { id, failure })).await;
             }
             Some(Body::Ping(wire::Ping { nonce })) => {
                 return self.send(Body::Pong(wire::Pong { nonce })).await;
@@ -265,28 +235,16 @@ impl Link {
         if !std::mem::replace(&mut self.was_refused, true) {
             warn!(agent_id = %self.peer.agent_id, ?op, subject, "an agent asks for what is not its own");
         }
-        Err(BusError::Refused(format!(
-            "{subject} is not for this agent"
-        )))
+        Err(BusError::Refused(format!("{subject} is not for this agent")))
     }
 
     async fn publish(&mut self, message: wire::BusMessage) {
-        let is_answer = self
-            .replies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(&message.subject);
-        let allowed = if is_answer {
-            Ok(())
-        } else {
-            self.check(LinkOp::Publish, &message.subject)
-        };
+        let is_answer = self.replies.lock().unwrap_or_else(PoisonError::into_inner).take(&message.subject);
+        let allowed = if is_answer { Ok(()) } else { self.check(LinkOp::Publish, &message.subject) };
         let published = match allowed {
             Ok(()) => {
                 let headers = headers_from_wire(message.headers);
-                self.bus
-                    .publish(&message.subject, headers, message.payload)
-                    .await
+                self.bus.publish(&message.subject, headers, message.payload).await
             }
             Err(error) => Err(error),
         };
@@ -300,9 +258,9 @@ impl Link {
         let wire::Subscribe { id, pattern } = subscribe;
         let subscribed = match self.check(LinkOp::Subscribe, &pattern) {
             Err(error) => Err(error),
-            Ok(()) if self.subscriptions.contains_key(&id) => Err(BusError::Refused(format!(
-                "there is a subscription {id} already"
-            ))),
+            Ok(()) if self.subscriptions.contains_key(&id) => {
+                Err(BusError::Refused(format!("there is a subscription {id} already")))
+            }
             Ok(()) if self.subscriptions.len() >= self.options.subscriptions_max => {
                 Err(BusError::Refused("too many subscriptions".to_owned()))
             }
@@ -310,15 +268,9 @@ impl Link {
         };
         // The answer goes out before the first message does.
         let failure = subscribed.as_ref().err().map(failure);
-        self.send(Body::Subscribed(wire::Subscribed { id, failure }))
-            .await?;
+        self.send(Body::Subscribed(wire::Subscribed { id, failure })).await?;
         if let Ok(messages) = subscribed {
-            let task = self.tasks.spawn(deliver(
-                id,
-                messages,
-                self.out.clone(),
-                self.replies.clone(),
-            ));
+            let task = self.tasks.spawn(deliver(id, messages, self.out.clone(), self.replies.clone()));
             self.subscriptions.insert(id, task);
         }
         Ok(())
@@ -329,8 +281,7 @@ impl Link {
         let allowed = self.check(LinkOp::Request, &request.subject);
         let permit = allowed.and_then(|()| {
             let permit = self.requests.clone().try_acquire_owned();
-            permit
-                .map_err(|_| BusError::Unavailable("too many requests at the same time".to_owned()))
+            permit.map_err(|_| BusError::Unavailable("too many requests at the same time".to_owned()))
         });
         let permit = match permit {
             Ok(permit) => permit,
@@ -339,17 +290,9 @@ impl Link {
         let bus = self.bus.clone();
         let out = self.out.clone();
         let mut asking = Box::pin(async move {
-            let wire::BusRequest {
-                subject,
-                headers,
-                payload,
-                timeout_ms,
-                ..
-            } = request;
+            let wire::BusRequest { subject, headers, payload, timeout_ms, .. } = request;
             let after = Duration::from_millis(timeout_ms.into());
-            let answer = bus
-                .request(&subject, headers_from_wire(headers), payload, after)
-                .await;
+            let answer = bus.request(&subject, headers_from_wire(headers), payload, after).await;
             let _ = out.send(Ok(frame(response(id, answer)))).await;
             drop(permit);
         });
@@ -366,16 +309,10 @@ impl Link {
 async fn deliver(id: u64, mut messages: Subscription, out: Out, replies: Arc<Mutex<Replies>>) {
     while let Some(message) = messages.next().await {
         if let Some(reply) = &message.reply {
-            replies
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .add(reply);
+            replies.lock().unwrap_or_else(PoisonError::into_inner).add(reply);
         }
         let message = Some(message_to_wire(message));
-        let delivery = wire::Delivery {
-            subscription_id: id,
-            message,
-        };
+        let delivery = wire::Delivery { subscription_id: id, message };
         if out.send(Ok(frame(Body::Delivery(delivery)))).await.is_err() {
             return;
         }
@@ -388,10 +325,7 @@ fn response(id: u64, answer: Result<mesos_ports::bus::Message, BusError>) -> Bod
         Ok(message) => Outcome::Message(message_to_wire(message)),
         Err(error) => Outcome::Failure(failure(&error)),
     };
-    Body::Response(wire::BusResponse {
-        id,
-        outcome: Some(outcome),
-    })
+    Body::Response(wire::BusResponse { id, outcome: Some(outcome) })
 }
 
 async fn until(deadline: Option<Instant>) {

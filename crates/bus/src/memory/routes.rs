@@ -20,21 +20,13 @@ struct Node<T> {
 
 impl<T> Default for Routes<T> {
     fn default() -> Self {
-        Routes {
-            exact: HashMap::new(),
-            patterns: Node::default(),
-        }
+        Routes { exact: HashMap::new(), patterns: Node::default() }
     }
 }
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Node {
-            literal: HashMap::new(),
-            any: None,
-            here: Vec::new(),
-            rest: Vec::new(),
-        }
+        Node { literal: HashMap::new(), any: None, here: Vec::new(), rest: Vec::new() }
     }
 }
 
@@ -44,10 +36,7 @@ impl<T> Routes<T> {
         if has_wildcard(pattern) {
             self.patterns.insert(pattern.split('.'), id, value);
         } else {
-            self.exact
-                .entry(pattern.into())
-                .or_default()
-                .push((id, value));
+            self.exact.entry(pattern.into()).or_default().push((id, value));
         }
     }
 
@@ -75,20 +64,14 @@ impl<T> Routes<T> {
 
     /// Calls `action` for every entry.
     pub(super) fn for_all(&self, mut action: impl FnMut(&T)) {
-        self.exact
-            .values()
-            .flatten()
-            .for_each(|(_, value)| action(value));
+        self.exact.values().flatten().for_each(|(_, value)| action(value));
         self.patterns.for_all(&mut action);
     }
 }
 
 impl<T> Node<T> {
     fn is_empty(&self) -> bool {
-        self.literal.is_empty()
-            && self.any.is_none()
-            && self.here.is_empty()
-            && self.rest.is_empty()
+        self.literal.is_empty() && self.any.is_none() && self.here.is_empty() && self.rest.is_empty()
     }
 
     fn insert<'p>(&mut self, mut tokens: impl Iterator<Item = &'p str>, id: u64, value: T) {
@@ -126,11 +109,7 @@ impl<T> Node<T> {
         }
     }
 
-    fn for_each<'a>(
-        &'a self,
-        mut tokens: std::str::Split<'_, char>,
-        action: &mut impl FnMut(&'a T),
-    ) {
+    fn for_each<'a>(&'a self, mut tokens: std::str::Split<'_, char>, action: &mut impl FnMut(&'a T)) {
         let Some(token) = tokens.next() else {
             return self.here.iter().for_each(|(_, value)| action(value));
         };
@@ -144,10 +123,7 @@ impl<T> Node<T> {
     }
 
     fn for_all(&self, action: &mut impl FnMut(&T)) {
-        self.here
-            .iter()
-            .chain(&self.rest)
-            .for_each(|(_, value)| action(value));
+        self.here.iter().chain(&self.rest).for_each(|(_, value)| action(value));
         self.literal.values().for_each(|node| node.for_all(action));
         self.any.iter().for_each(|node| node.for_all(action));
     }
@@ -167,9 +143,7 @@ mod tests {
     #[test]
     fn a_subject_finds_every_pattern_that_covers_it_and_no_other() {
         let mut routes = Routes::default();
-        let patterns = [
-            "a.b", "a.*", "a.>", "*.b", ">", "a.b.c", "a.*.c", "*.*.*", "b.>",
-        ];
+        let patterns = ["a.b", "a.*", "a.>", "*.b", ">", "a.b.c", "a.*.c", "*.*.*", "b.>"];
         for (id, pattern) in patterns.into_iter().enumerate() {
             routes.insert(pattern, id as u64, pattern);
         }
@@ -182,10 +156,7 @@ mod tests {
     #[test]
     fn removing_the_last_entry_leaves_nothing_behind() {
         let mut routes = Routes::default();
-        for (id, pattern) in ["a.b", "a.*.c", "a.>", "*", "a.*.c"]
-            .into_iter()
-            .enumerate()
-        {
+        for (id, pattern) in ["a.b", "a.*.c", "a.>", "*", "a.*.c"].into_iter().enumerate() {
             routes.insert(pattern, id as u64, pattern);
         }
         for (id, pattern) in ["a.b", "a.*.c", "a.>", "*"].into_iter().enumerate() {

@@ -31,34 +31,21 @@ const CHUNK_BYTES_MIN: usize = 1024;
 /// How much payload goes into one NATS message with these headers.
 pub(super) fn payload_limit(max_payload: usize, headers: &Headers) -> Result<usize, BusError> {
     // Each name stands a second time in the header that keeps the order.
-    let header_bytes: usize = headers
-        .iter()
-        .map(|(name, value)| 2 * name.len() + value.len() + 8)
-        .sum();
+    let header_bytes: usize = headers.iter().map(|(name, value)| 2 * name.len() + value.len() + 8).sum();
     let limit = max_payload.saturating_sub(HEADROOM_BYTES + header_bytes);
     if limit < CHUNK_BYTES_MIN {
-        return Err(BusError::Refused(format!(
-            "the server takes {max_payload} bytes a message, which is too few"
-        )));
+        return Err(BusError::Refused(format!("the server takes {max_payload} bytes a message, which is too few")));
     }
     Ok(limit)
 }
 
 /// Cuts a payload. The inbox is unique for a connection and the number within it, so both make an id.
-pub(super) fn cut(
-    inbox: &str,
-    number: u64,
-    limit: usize,
-    payload: &Bytes,
-) -> impl Iterator<Item = (String, Bytes)> {
+pub(super) fn cut(inbox: &str, number: u64, limit: usize, payload: &Bytes) -> impl Iterator<Item = (String, Bytes)> {
     let count = payload.len().div_ceil(limit);
     (0..count).map(move |index| {
         let start = index * limit;
         let end = payload.len().min(start + limit);
-        (
-            format!("{inbox}{number} {index} {count}"),
-            payload.slice(start..end),
-        )
+        (format!("{inbox}{number} {index} {count}"), payload.slice(start..end))
     })
 }
 
@@ -68,12 +55,9 @@ pub(super) struct Budget(AtomicUsize);
 
 impl Budget {
     fn take(&self, bytes: usize) -> bool {
-        let taken = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes)
-                    .filter(|sum| *sum <= PAYLOAD_BYTES_MAX)
-            });
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|sum| *sum <= PAYLOAD_BYTES_MAX)
+        });
         taken.is_ok()
     }
 
@@ -97,10 +81,7 @@ struct Partial {
 
 impl Assembler {
     pub(super) fn new(budget: Arc<Budget>) -> Self {
-        Assembler {
-            partials: HashMap::new(),
-            budget,
-        }
+        Assembler { partials: HashMap::new(), budget }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -109,10 +90,7 @@ impl Assembler {
 
     /// The message, if this was all of it or the last of its chunks.
     pub(super) fn take(&mut self, message: async_nats::Message) -> Option<Message> {
-        let mark = message
-            .headers
-            .as_ref()
-            .and_then(|map| map.get(CHUNK_HEADER));
+        let mark = message.headers.as_ref().and_then(|map| map.get(CHUNK_HEADER));
         let payload = match mark {
             None => message.payload,
             Some(mark) => self.take_chunk(mark.as_str(), &message.payload)?,
@@ -120,11 +98,7 @@ impl Assembler {
         Some(Message {
             subject: message.subject.to_string(),
             reply: message.reply.map(|reply| reply.to_string()),
-            headers: message
-                .headers
-                .as_ref()
-                .map(headers::decode)
-                .unwrap_or_default(),
+            headers: message.headers.as_ref().map(headers::decode).unwrap_or_default(),
             payload,
         })
     }
@@ -159,19 +133,12 @@ impl Assembler {
         self.drop_old();
         self.forget(id);
         if self.partials.len() >= PARTIALS_MAX {
-            let oldest = self
-                .partials
-                .iter()
-                .min_by_key(|(_, partial)| partial.touched);
+            let oldest = self.partials.iter().min_by_key(|(_, partial)| partial.touched);
             if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
                 self.forget(&oldest);
             }
         }
-        let partial = Partial {
-            payload: BytesMut::new(),
-            next_index: 0,
-            touched: Instant::now(),
-        };
+        let partial = Partial { payload: BytesMut::new(), next_index: 0, touched: Instant::now() };
         self.partials.insert(id.to_owned(), partial);
     }
 
@@ -196,11 +163,7 @@ impl Assembler {
 
 impl Drop for Assembler {
     fn drop(&mut self) {
-        let held = self
-            .partials
-            .values()
-            .map(|partial| partial.payload.len())
-            .sum();
+        let held = self.partials.values().map(|partial| partial.payload.len()).sum();
         self.budget.give_back(held);
     }
 }
@@ -271,21 +234,8 @@ mod tests {
     #[test]
     fn marks_that_make_no_sense_are_ignored() {
         let mut assembler = Assembler::new(Arc::default());
-        for mark in [
-            "",
-            "x",
-            "x 0",
-            "x a 2",
-            "x 0 0",
-            "x -1 2",
-            "x 5 2",
-            "x 0 99999999999",
-        ] {
-            assert_eq!(
-                assembler.take_chunk(mark, &Bytes::from_static(b"a")),
-                None,
-                "{mark}"
-            );
+        for mark in ["", "x", "x 0", "x a 2", "x 0 0", "x -1 2", "x 5 2", "x 0 99999999999"] {
+            assert_eq!(assembler.take_chunk(mark, &Bytes::from_static(b"a")), None, "{mark}");
         }
         assert!(assembler.is_empty());
     }
@@ -295,9 +245,6 @@ mod tests {
         let headers = vec![("a".repeat(100), "b".repeat(1000))];
         let limit = payload_limit(1 << 20, &headers).unwrap();
         assert!(limit < (1 << 20) - 1100 && limit > (1 << 20) - 2500);
-        assert!(matches!(
-            payload_limit(1024, &Headers::new()),
-            Err(BusError::Refused(_))
-        ));
+        assert!(matches!(payload_limit(1024, &Headers::new()), Err(BusError::Refused(_))));
     }
 }

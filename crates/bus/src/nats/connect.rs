@@ -51,19 +51,12 @@ impl Default for NatsOptions {
 }
 
 /// Connects, with the patience that the options ask for. `changed` is told of each change of state.
-pub(super) async fn connect(
-    url: &str,
-    options: &NatsOptions,
-    changed: Arc<Notify>,
-) -> Result<Client, BusError> {
+pub(super) async fn connect(url: &str, options: &NatsOptions, changed: Arc<Notify>) -> Result<Client, BusError> {
     let servers = parse(url)?;
     let shown = without_credentials(&servers);
     let mut next_log = Instant::now();
     loop {
-        let error = match library_options(options, &servers, changed.clone())?
-            .connect(&servers[..])
-            .await
-        {
+        let error = match library_options(options, &servers, changed.clone())?.connect(&servers[..]).await {
             Ok(client) => {
                 let version = client.server_info().version;
                 check_version(&shown, &version)?;
@@ -74,19 +67,13 @@ pub(super) async fn connect(
         };
         match error.kind() {
             ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                return Err(BusError::Refused(format!(
-                    "{shown} does not accept the credentials: {error}"
-                )));
+                return Err(BusError::Refused(format!("{shown} does not accept the credentials: {error}")));
             }
             ConnectErrorKind::ServerParse | ConnectErrorKind::Tls => {
-                return Err(BusError::Refused(format!(
-                    "{shown} cannot be used: {error}"
-                )));
+                return Err(BusError::Refused(format!("{shown} cannot be used: {error}")));
             }
             _ if !options.wait => {
-                return Err(BusError::Unavailable(format!(
-                    "{shown} is not reachable: {error}"
-                )));
+                return Err(BusError::Unavailable(format!("{shown} is not reachable: {error}")));
             }
             _ => {}
         }
@@ -119,9 +106,7 @@ fn library_options(
             }
         });
     // The library does not look at the credentials in the URL.
-    let with_user = servers
-        .iter()
-        .find_map(|server| Some((server.username()?, server.password())));
+    let with_user = servers.iter().find_map(|server| Some((server.username()?, server.password())));
     library = match (with_user, &options.token) {
         (Some((user, Some(password))), _) => {
             library.user_and_password(percent_decoded(user)?, percent_decoded(password)?)
@@ -145,35 +130,24 @@ fn reconnect_pause(attempt: usize) -> Duration {
 }
 
 fn parse(url: &str) -> Result<Vec<ServerAddr>, BusError> {
-    let servers: Result<Vec<ServerAddr>, _> = url
-        .split(',')
-        .map(str::trim)
-        .filter(|one| !one.is_empty())
-        .map(str::parse)
-        .collect();
+    let servers: Result<Vec<ServerAddr>, _> =
+        url.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::parse).collect();
     match servers {
         // What was given is not repeated: it may hold a password.
-        Err(error) => Err(BusError::Refused(format!(
-            "the NATS URL is not one: {error}"
-        ))),
-        Ok(servers) if servers.is_empty() => {
-            Err(BusError::Refused("the NATS URL is empty".to_owned()))
-        }
+        Err(error) => Err(BusError::Refused(format!("the NATS URL is not one: {error}"))),
+        Ok(servers) if servers.is_empty() => Err(BusError::Refused("the NATS URL is empty".to_owned())),
         Ok(servers) => Ok(servers),
     }
 }
 
 fn without_credentials(servers: &[ServerAddr]) -> String {
-    let shown: Vec<String> = servers
-        .iter()
-        .map(|server| format!("{}://{}:{}", server.scheme(), server.host(), server.port()))
-        .collect();
+    let shown: Vec<String> =
+        servers.iter().map(|server| format!("{}://{}:{}", server.scheme(), server.host(), server.port())).collect();
     shown.join(",")
 }
 
 fn percent_decoded(text: &str) -> Result<String, BusError> {
-    let refused =
-        || BusError::Refused("the credentials in the NATS URL are not well encoded".to_owned());
+    let refused = || BusError::Refused("the credentials in the NATS URL are not well encoded".to_owned());
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -191,9 +165,7 @@ fn percent_decoded(text: &str) -> Result<String, BusError> {
 }
 
 fn check_version(server: &str, version: &str) -> Result<(), BusError> {
-    let mut numbers = version
-        .split(['.', '-'])
-        .map(|number| number.parse::<u64>().ok());
+    let mut numbers = version.split(['.', '-']).map(|number| number.parse::<u64>().ok());
     let found = (numbers.next().flatten(), numbers.next().flatten());
     let (major, minor) = SERVER_VERSION_MIN;
     match found {
@@ -215,24 +187,16 @@ mod tests {
         }
         for bad in ["2.9.10", "1.4.1", "", "x"] {
             let error = check_version("nats://h:1", bad).unwrap_err().to_string();
-            assert!(
-                error.contains("2.10 or newer is needed") && error.contains("nats://h:1"),
-                "{error}"
-            );
+            assert!(error.contains("2.10 or newer is needed") && error.contains("nats://h:1"), "{error}");
         }
     }
 
     #[test]
     fn several_servers_are_shown_without_their_credentials() {
         let servers = parse("nats://u:p%40ss@one:4000, two").unwrap();
-        assert_eq!(
-            without_credentials(&servers),
-            "nats://one:4000,nats://two:4222"
-        );
+        assert_eq!(without_credentials(&servers), "nats://one:4000,nats://two:4222");
         assert!(parse(" , ").is_err());
-        assert!(
-            parse("http://u:secret@x").is_err_and(|error| !error.to_string().contains("secret"))
-        );
+        assert!(parse("http://u:secret@x").is_err_and(|error| !error.to_string().contains("secret")));
     }
 
     #[test]

@@ -27,12 +27,7 @@ pub(super) fn decode(map: &HeaderMap) -> Headers {
     let mut rest: Vec<(String, std::collections::VecDeque<String>)> = map
         .iter()
         .filter(|(name, _)| !name.to_string().starts_with(RESERVED_HEADER))
-        .map(|(name, values)| {
-            (
-                name.to_string(),
-                values.iter().map(ToString::to_string).collect(),
-            )
-        })
+        .map(|(name, values)| (name.to_string(), values.iter().map(ToString::to_string).collect()))
         .collect();
     let mut headers = Headers::new();
     if let Some(order) = map.get(ORDER_HEADER) {

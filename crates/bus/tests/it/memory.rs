@@ -25,16 +25,9 @@ impl Outage for CutAll {
 async fn the_memory_bus_conforms() {
     run(|| async {
         let first = MemoryBus::new();
-        let clients = vec![
-            Arc::new(first.client()),
-            Arc::new(first.client()),
-            Arc::new(first),
-        ];
+        let clients = vec![Arc::new(first.client()), Arc::new(first.client()), Arc::new(first)];
         Fixture {
-            clients: clients
-                .iter()
-                .map(|client| client.clone() as Arc<dyn Bus>)
-                .collect(),
+            clients: clients.iter().map(|client| client.clone() as Arc<dyn Bus>).collect(),
             outage: Box::new(CutAll(clients)),
             keep: Box::new(()),
         }
@@ -69,19 +62,13 @@ async fn the_payload_is_shared_and_not_copied() {
     let payload = Bytes::from(vec![1; 100_000]);
     bus.publish("x", Vec::new(), payload.clone()).await.unwrap();
     for subscription in [&mut exact, &mut wild] {
-        assert_eq!(
-            subscription.next().await.unwrap().payload.as_ptr(),
-            payload.as_ptr()
-        );
+        assert_eq!(subscription.next().await.unwrap().payload.as_ptr(), payload.as_ptr());
     }
 }
 
 #[tokio::test]
 async fn lost_messages_are_counted() {
-    let bus = MemoryBus::with_limits(Limits {
-        messages: 10,
-        ..Limits::default()
-    });
+    let bus = MemoryBus::with_limits(Limits { messages: 10, ..Limits::default() });
     let subscription = bus.subscribe("x").await.unwrap();
     for _ in 0..15 {
         bus.publish("x", Vec::new(), Bytes::new()).await.unwrap();

@@ -21,21 +21,12 @@ impl Outage for Kill {
 
     async fn end(&self) {
         let server = self.0.clone();
-        tokio::task::spawn_blocking(move || server.run())
-            .await
-            .unwrap();
+        tokio::task::spawn_blocking(move || server.run()).await.unwrap();
     }
 }
 
 async fn connect(url: &str) -> Result<NatsBus, BusError> {
-    NatsBus::connect(
-        url,
-        NatsOptions {
-            name: "test".to_owned(),
-            ..NatsOptions::default()
-        },
-    )
-    .await
+    NatsBus::connect(url, NatsOptions { name: "test".to_owned(), ..NatsOptions::default() }).await
 }
 
 async fn fixture(arguments: &[&str]) -> Fixture {
@@ -45,11 +36,7 @@ async fn fixture(arguments: &[&str]) -> Fixture {
     for _ in 0..2 {
         clients.push(Arc::new(connect(&server.url()).await.unwrap()));
     }
-    Fixture {
-        clients,
-        outage: Box::new(Kill(server.clone())),
-        keep: Box::new(server),
-    }
+    Fixture { clients, outage: Box::new(Kill(server.clone())), keep: Box::new(server) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,20 +53,12 @@ async fn a_server_that_takes_only_small_messages_gets_many_chunks() {
     std::fs::write(&config, "max_payload: 8192\n").unwrap();
     let server = NatsServer::start(program, &["-c", config.to_str().unwrap()]);
     std::fs::remove_file(&config).unwrap();
-    let (a, b) = (
-        connect(&server.url()).await.unwrap(),
-        connect(&server.url()).await.unwrap(),
-    );
+    let (a, b) = (connect(&server.url()).await.unwrap(), connect(&server.url()).await.unwrap());
     let mut subscription = b.subscribe("x").await.unwrap();
     let payload: Bytes = (0..1_000_000_u32).map(|at| (at / 7 % 256) as u8).collect();
-    let headers = vec![
-        ("name".to_owned(), "v".repeat(2000)),
-        ("b".to_owned(), "2".to_owned()),
-    ];
+    let headers = vec![("name".to_owned(), "v".repeat(2000)), ("b".to_owned(), "2".to_owned())];
     for _ in 0..5 {
-        a.publish("x", headers.clone(), payload.clone())
-            .await
-            .unwrap();
+        a.publish("x", headers.clone(), payload.clone()).await.unwrap();
         let message = subscription.next().await.unwrap();
         assert!(message.payload == payload && message.headers == headers);
     }
@@ -89,29 +68,17 @@ async fn a_server_that_takes_only_small_messages_gets_many_chunks() {
 async fn credentials_in_the_url_are_used_and_wrong_ones_refused() {
     let Some(program) = program() else { return };
     let by_user = NatsServer::start(program.clone(), &["--user", "agent", "--pass", "p@ss:w/rd"]);
-    connect(&by_user.url_as("agent:p%40ss%3Aw%2Frd"))
-        .await
-        .unwrap();
+    connect(&by_user.url_as("agent:p%40ss%3Aw%2Frd")).await.unwrap();
     for wrong in [by_user.url(), by_user.url_as("agent:no-secret")] {
         // A wrong password does not become right by waiting.
-        let outcome = NatsBus::connect(
-            &wrong,
-            NatsOptions {
-                wait: true,
-                ..NatsOptions::default()
-            },
-        )
-        .await;
+        let outcome = NatsBus::connect(&wrong, NatsOptions { wait: true, ..NatsOptions::default() }).await;
         let error = outcome.err().expect("refused");
         assert!(matches!(error, BusError::Refused(_)), "{error:?}");
         assert!(!error.to_string().contains("no-secret"), "{error}");
     }
     let by_token = NatsServer::start(program, &["--auth", "t0ken"]);
     connect(&by_token.url_as("t0ken")).await.unwrap();
-    let options = NatsOptions {
-        token: Some("t0ken".to_owned()),
-        ..NatsOptions::default()
-    };
+    let options = NatsOptions { token: Some("t0ken".to_owned()), ..NatsOptions::default() };
     NatsBus::connect(&by_token.url(), options).await.unwrap();
 }
 
@@ -119,32 +86,17 @@ async fn credentials_in_the_url_are_used_and_wrong_ones_refused() {
 async fn without_a_server_connect_fails_or_waits_as_it_is_told() {
     let nobody = format!("nats://{}", free_address());
     let error = connect(&nobody).await.err().expect("nobody listens");
-    assert!(
-        matches!(&error, BusError::Unavailable(text) if text.contains(&nobody)),
-        "{error:?}"
-    );
+    assert!(matches!(&error, BusError::Unavailable(text) if text.contains(&nobody)), "{error:?}");
 
     let Some(program) = program() else { return };
     let server = Arc::new(NatsServer::start(program, &[]));
     server.kill();
     let url = server.url();
-    let waiting = tokio::spawn(async move {
-        NatsBus::connect(
-            &url,
-            NatsOptions {
-                wait: true,
-                ..NatsOptions::default()
-            },
-        )
-        .await
-    });
+    let waiting =
+        tokio::spawn(async move { NatsBus::connect(&url, NatsOptions { wait: true, ..NatsOptions::default() }).await });
     tokio::task::yield_now().await;
     server.run();
-    let bus = tokio::time::timeout(Duration::from_secs(20), waiting)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    let bus = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap().unwrap();
     bus.flush().await.unwrap();
 }
 
@@ -156,9 +108,7 @@ async fn an_old_server_is_refused_with_its_version() {
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let info = r#"{"server_id":"x","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576}"#;
-        stream
-            .write_all(format!("INFO {info}\r\n").as_bytes())
-            .unwrap();
+        stream.write_all(format!("INFO {info}\r\n").as_bytes()).unwrap();
         let mut bytes = [0; 4096];
         while let Ok(1..) = stream.read(&mut bytes) {
             let _ = stream.write_all(b"PONG\r\n");
@@ -166,41 +116,25 @@ async fn an_old_server_is_refused_with_its_version() {
     });
     let error = connect(&url).await.err().expect("too old");
     assert!(matches!(error, BusError::Refused(_)), "{error:?}");
-    assert!(
-        error.to_string().contains("2.9.10") && error.to_string().contains("2.10 or newer"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("2.9.10") && error.to_string().contains("2.10 or newer"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_noticed_and_nothing_waits_for_ever() {
     let Some(program) = program() else { return };
     let server = NatsServer::start(program, &[]);
-    let options = NatsOptions {
-        ping_interval: Duration::from_millis(500),
-        ..NatsOptions::default()
-    };
+    let options = NatsOptions { ping_interval: Duration::from_millis(500), ..NatsOptions::default() };
     let bus = NatsBus::connect(&server.url(), options).await.unwrap();
     let mut events = bus.events();
     let _subscription = bus.subscribe("x").await.unwrap();
     server.pause();
     let started = Instant::now();
-    let event = tokio::time::timeout(Duration::from_secs(20), events.next())
-        .await
-        .expect("noticed");
+    let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await.expect("noticed");
     assert_eq!(event, Some(mesos_ports::bus::BusEvent::Disconnected));
-    let outcome = bus
-        .request("x", Vec::new(), Bytes::new(), Duration::from_secs(60))
-        .await;
-    assert!(
-        matches!(outcome, Err(BusError::Unavailable(_))),
-        "{outcome:?} after {:?}",
-        started.elapsed()
-    );
+    let outcome = bus.request("x", Vec::new(), Bytes::new(), Duration::from_secs(60)).await;
+    assert!(matches!(outcome, Err(BusError::Unavailable(_))), "{outcome:?} after {:?}", started.elapsed());
     server.resume();
-    let event = tokio::time::timeout(Duration::from_secs(30), events.next())
-        .await
-        .expect("it is back");
+    let event = tokio::time::timeout(Duration::from_secs(30), events.next()).await.expect("it is back");
     assert_eq!(event, Some(mesos_ports::bus::BusEvent::Reconnected));
 }
 
@@ -209,10 +143,7 @@ async fn a_server_that_hangs_is_noticed_and_nothing_waits_for_ever() {
 async fn a_hundred_restarts_leave_every_subscription_alive() {
     let Some(program) = program() else { return };
     let server = NatsServer::start(program, &[]);
-    let (a, b) = (
-        connect(&server.url()).await.unwrap(),
-        connect(&server.url()).await.unwrap(),
-    );
+    let (a, b) = (connect(&server.url()).await.unwrap(), connect(&server.url()).await.unwrap());
     let mut subscriptions = Vec::new();
     for number in 0..20 {
         subscriptions.push(b.subscribe(&format!("s{number}.*")).await.unwrap());
@@ -222,26 +153,13 @@ async fn a_hundred_restarts_leave_every_subscription_alive() {
         server.kill();
         server.run();
         for events in &mut events {
-            let back = async {
-                while events.next().await != Some(mesos_ports::bus::BusEvent::Reconnected) {}
-            };
-            tokio::time::timeout(Duration::from_secs(30), back)
-                .await
-                .expect("it comes back");
+            let back = async { while events.next().await != Some(mesos_ports::bus::BusEvent::Reconnected) {} };
+            tokio::time::timeout(Duration::from_secs(30), back).await.expect("it comes back");
         }
         for (number, subscription) in subscriptions.iter_mut().enumerate() {
-            a.publish(
-                &format!("s{number}.x"),
-                Vec::new(),
-                format!("{round}").into(),
-            )
-            .await
-            .unwrap();
+            a.publish(&format!("s{number}.x"), Vec::new(), format!("{round}").into()).await.unwrap();
             let message = tokio::time::timeout(Duration::from_secs(30), subscription.next()).await;
-            assert_eq!(
-                message.expect("it lives").unwrap().payload,
-                format!("{round}")
-            );
+            assert_eq!(message.expect("it lives").unwrap().payload, format!("{round}"));
         }
     }
 }

@@ -12,16 +12,10 @@ const INSTALLED: &str = "/var/cache/mesos-e2e/venv/bin/nats-server";
 /// The server's program, or `None` if it is missing and that was allowed.
 pub(crate) fn program() -> Option<PathBuf> {
     let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
-    let in_path = std::env::var_os("PATH").into_iter().flat_map(|path| {
-        std::env::split_paths(&path)
-            .map(|folder| folder.join("nats-server"))
-            .collect::<Vec<_>>()
-    });
-    let found = named
+    let in_path = std::env::var_os("PATH")
         .into_iter()
-        .chain([PathBuf::from(INSTALLED)])
-        .chain(in_path)
-        .find(|path| path.is_file());
+        .flat_map(|path| std::env::split_paths(&path).map(|folder| folder.join("nats-server")).collect::<Vec<_>>());
+    let found = named.into_iter().chain([PathBuf::from(INSTALLED)]).chain(in_path).find(|path| path.is_file());
     if found.is_none() && std::env::var_os("MESOS_SKIP_MISSING").is_none_or(|value| value != "1") {
         panic!(
             "nats-server 2.10 or newer is needed: set NATS_SERVER to its path, put it into PATH, or run \
@@ -45,10 +39,7 @@ impl NatsServer {
         let server = NatsServer {
             program,
             address: free_address(),
-            arguments: arguments
-                .iter()
-                .map(|argument| (*argument).to_owned())
-                .collect(),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             child: Mutex::new(None),
         };
         server.run();
@@ -76,10 +67,7 @@ impl NatsServer {
         *self.child.lock().unwrap() = Some(child);
         let started = Instant::now();
         while TcpStream::connect(self.address).is_err() {
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "nats-server does not listen"
-            );
+            assert!(started.elapsed() < Duration::from_secs(20), "nats-server does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -96,10 +84,7 @@ impl NatsServer {
     fn signal(&self, name: &str) {
         let child = self.child.lock().unwrap();
         let id = child.as_ref().expect("the server runs").id();
-        let sent = Command::new("kill")
-            .args(["-s", name, &id.to_string()])
-            .status()
-            .expect("kill runs");
+        let sent = Command::new("kill").args(["-s", name, &id.to_string()]).status().expect("kill runs");
         assert!(sent.success());
     }
 
@@ -120,7 +105,5 @@ impl Drop for NatsServer {
 
 /// An address where nobody listens at the moment.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|it| it.local_addr())
-        .expect("a free port")
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr()).expect("a free port")
 }

@@ -34,10 +34,7 @@ impl Output {
         let of = |key: &str| labels.and_then(|labels| labels.get(key));
         let base = of(LABEL_LOG_BASE).and_then(|text| text.split_once(','));
         let base = base.and_then(|(out, err)| Some((out.parse().ok()?, err.parse().ok()?)));
-        Output {
-            sandbox: of(LABEL_SANDBOX).map(PathBuf::from),
-            base: base.unwrap_or_default(),
-        }
+        Output { sandbox: of(LABEL_SANDBOX).map(PathBuf::from), base: base.unwrap_or_default() }
     }
 
     /// Copies what the container writes until it ends. Docker keeps all of it, and the files hold a
@@ -49,18 +46,12 @@ impl Output {
         };
         let mut stdout = Sink::open(sandbox.join("stdout"), self.base.0).await?;
         let mut stderr = Sink::open(sandbox.join("stderr"), self.base.1).await?;
-        let options = LogsOptionsBuilder::new()
-            .follow(true)
-            .stdout(true)
-            .stderr(true)
-            .build();
+        let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
         let mut logs = client.logs(name, Some(options));
         while let Some(part) = logs.next().await {
             match part? {
                 LogOutput::StdErr { message } => stderr.write(&message).await?,
-                LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                    stdout.write(&message).await?
-                }
+                LogOutput::StdOut { message } | LogOutput::Console { message } => stdout.write(&message).await?,
                 LogOutput::StdIn { .. } => {}
             }
         }
@@ -76,20 +67,13 @@ struct Sink {
 impl Sink {
     async fn open(path: PathBuf, base: u64) -> std::io::Result<Sink> {
         let flags = nix::libc::O_NOFOLLOW;
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .custom_flags(flags)
-            .open(path)
-            .await?;
+        let file = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path).await?;
         let skip = file.metadata().await?.len().saturating_sub(base);
         Ok(Sink { file, skip })
     }
 
     async fn write(&mut self, part: &[u8]) -> std::io::Result<()> {
-        let skipped = usize::try_from(self.skip)
-            .unwrap_or(usize::MAX)
-            .min(part.len());
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(part.len());
         self.skip -= skipped as u64;
         if skipped < part.len() {
             self.file.write_all(&part[skipped..]).await?;
@@ -133,10 +117,7 @@ impl Shared {
     }
 
     async fn end(&self, client: &Docker, name: &str) -> Exit {
-        let gone = || Exit {
-            message: Some("somebody removed the container".into()),
-            ..Exit::default()
-        };
+        let gone = || Exit { message: Some("somebody removed the container".into()), ..Exit::default() };
         loop {
             let mut waiting = Box::pin(client.wait_container(name, None::<WaitContainerOptions>));
             match waiting.next().await {
@@ -149,12 +130,7 @@ impl Shared {
                 }
             }
             // The daemon answers `wait` also when it shuts down, so the container's own state decides.
-            match timeout(
-                self.options.call_timeout,
-                client.inspect_container(name, None),
-            )
-            .await
-            {
+            match timeout(self.options.call_timeout, client.inspect_container(name, None)).await {
                 Ok(Ok(found)) => {
                     let state = found.state.unwrap_or_default();
                     if state.running == Some(true) {
@@ -167,8 +143,7 @@ impl Shared {
                         code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
                         signal: None,
                         out_of_memory,
-                        message: told
-                            .or_else(|| out_of_memory.then(|| "memory limit exceeded".to_string())),
+                        message: told.or_else(|| out_of_memory.then(|| "memory limit exceeded".to_string())),
                     };
                 }
                 Ok(Err(error)) if is_absent(&error) => return gone(),

@@ -84,9 +84,7 @@ const TABLE: &[(&str, Setter)] = &[
         if key.starts_with("mesos.") {
             return Err("labels that begin with `mesos.` are the agent's");
         }
-        body.labels
-            .get_or_insert_default()
-            .insert(key.into(), value.into());
+        body.labels.get_or_insert_default().insert(key.into(), value.into());
         Ok(())
     }),
     ("log-driver", |value, _, host| {
@@ -96,10 +94,7 @@ const TABLE: &[(&str, Setter)] = &[
     ("log-opt", |value, _, host| {
         let (key, value) = pair(value, "expected name=value")?;
         let config = host.log_config.get_or_insert_default();
-        config
-            .config
-            .get_or_insert_default()
-            .insert(key.into(), value.into());
+        config.config.get_or_insert_default().insert(key.into(), value.into());
         Ok(())
     }),
     ("net", |value, _, host| {
@@ -136,16 +131,12 @@ const TABLE: &[(&str, Setter)] = &[
     }),
     ("sysctl", |value, _, host| {
         let (key, value) = pair(value, "expected name=value")?;
-        host.sysctls
-            .get_or_insert_default()
-            .insert(key.into(), value.into());
+        host.sysctls.get_or_insert_default().insert(key.into(), value.into());
         Ok(())
     }),
     ("tmpfs", |value, _, host| {
         let (path, options) = value.split_once(':').unwrap_or((value, ""));
-        host.tmpfs
-            .get_or_insert_default()
-            .insert(path.into(), options.into());
+        host.tmpfs.get_or_insert_default().insert(path.into(), options.into());
         Ok(())
     }),
     ("ulimit", |value, _, host| {
@@ -153,11 +144,7 @@ const TABLE: &[(&str, Setter)] = &[
         let (name, limits) = pair(value, EXPECTED)?;
         let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
         let number = |text: &str| text.parse::<i64>().map_err(|_| EXPECTED);
-        let limit = ResourcesUlimits {
-            name: Some(name.into()),
-            soft: Some(number(soft)?),
-            hard: Some(number(hard)?),
-        };
+        let limit = ResourcesUlimits { name: Some(name.into()), soft: Some(number(soft)?), hard: Some(number(hard)?) };
         host.ulimits.get_or_insert_default().push(limit);
         Ok(())
     }),
@@ -180,11 +167,7 @@ const TABLE: &[(&str, Setter)] = &[
 ];
 
 /// Applies one parameter; an unknown one is an error that names the known ones.
-pub(super) fn apply(
-    key: &str,
-    value: &str,
-    body: &mut ContainerCreateBody,
-) -> Result<(), ContainerError> {
+pub(super) fn apply(key: &str, value: &str, body: &mut ContainerCreateBody) -> Result<(), ContainerError> {
     let name = key.trim_start_matches('-');
     let name = match name {
         "e" => "env",
@@ -197,10 +180,7 @@ pub(super) fn apply(
     };
     let Some((_, set)) = TABLE.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = TABLE.iter().map(|(known, _)| *known).collect();
-        return Err(ContainerError::Invalid(format!(
-            "unknown Docker parameter {key}; known are {}",
-            known.join(", ")
-        )));
+        return Err(ContainerError::Invalid(format!("unknown Docker parameter {key}; known are {}", known.join(", "))));
     };
     let mut host = body.host_config.take().unwrap_or_default();
     let set = set(value, body, &mut host);
@@ -215,13 +195,9 @@ mod tests {
     #[test]
     fn known_parameters_are_set() {
         let mut body = ContainerCreateBody::default();
-        for (key, value) in [
-            ("--env", "A=1"),
-            ("label", "x=y"),
-            ("ulimit", "nofile=10:20"),
-            ("w", "/tmp"),
-            ("init", "true"),
-        ] {
+        for (key, value) in
+            [("--env", "A=1"), ("label", "x=y"), ("ulimit", "nofile=10:20"), ("w", "/tmp"), ("init", "true")]
+        {
             apply(key, value, &mut body).expect("known");
         }
         assert_eq!(body.env, Some(vec!["A=1".to_string()]));
@@ -235,16 +211,9 @@ mod tests {
     #[test]
     fn an_unknown_parameter_names_the_known_ones_and_a_bad_value_the_expected_one() {
         let mut body = ContainerCreateBody::default();
-        let text = |key, value| {
-            apply(key, value, &mut ContainerCreateBody::default())
-                .expect_err("wrong")
-                .to_string()
-        };
+        let text = |key, value| apply(key, value, &mut ContainerCreateBody::default()).expect_err("wrong").to_string();
         let error = text("rm", "true");
-        assert!(
-            error.contains("unknown Docker parameter rm") && error.contains("cap-add, cap-drop"),
-            "{error}"
-        );
+        assert!(error.contains("unknown Docker parameter rm") && error.contains("cap-add, cap-drop"), "{error}");
         assert!(text("ulimit", "many").contains("name=soft[:hard]"));
         assert!(text("label", "mesos.task_id=x").contains("the agent's"));
         assert!(apply("shm-size", "1", &mut body).is_ok());

@@ -5,10 +5,7 @@ use std::{collections::HashMap, fs, path::Path};
 use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
 use mesos_ports::containerizer::{Command, ContainerError, ContainerSpec, DockerSpec, Limits};
 
-use super::{
-    LABEL_AGENT, LABEL_CONTAINER, LABEL_FRAMEWORK, LABEL_LOG_BASE, LABEL_SANDBOX, LABEL_TASK,
-    parameters,
-};
+use super::{LABEL_AGENT, LABEL_CONTAINER, LABEL_FRAMEWORK, LABEL_LOG_BASE, LABEL_SANDBOX, LABEL_TASK, parameters};
 use crate::cgroup::MIN_MEMORY;
 
 fn invalid(text: String) -> ContainerError {
@@ -16,10 +13,7 @@ fn invalid(text: String) -> ContainerError {
 }
 
 /// The whole create call but the name.
-pub(super) fn body(
-    spec: &ContainerSpec,
-    docker: &DockerSpec,
-) -> Result<ContainerCreateBody, ContainerError> {
+pub(super) fn body(spec: &ContainerSpec, docker: &DockerSpec) -> Result<ContainerCreateBody, ContainerError> {
     if docker.image.is_empty() {
         return Err(invalid("the task names no Docker image".into()));
     }
@@ -32,11 +26,7 @@ pub(super) fn body(
         labels: Some(labels(spec)),
         host_config: Some(HostConfig {
             binds: Some(binds(spec, docker)?),
-            network_mode: Some(if docker.network.is_empty() {
-                "host".into()
-            } else {
-                docker.network.clone()
-            }),
+            network_mode: Some(if docker.network.is_empty() { "host".into() } else { docker.network.clone() }),
             privileged: Some(docker.privileged),
             ..limits(&spec.limits)
         }),
@@ -52,10 +42,7 @@ pub(super) fn body(
 /// As in Mesos: a shell takes the place of the image's entry point, arguments are given to it.
 fn words(command: &Command) -> (Option<Vec<String>>, Option<Vec<String>>) {
     match &command.value {
-        Some(line) if command.shell => (
-            Some(vec!["/bin/sh".into()]),
-            Some(vec!["-c".into(), line.clone()]),
-        ),
+        Some(line) if command.shell => (Some(vec!["/bin/sh".into()]), Some(vec!["-c".into(), line.clone()])),
         value => {
             let words: Vec<String> = value.iter().chain(&command.arguments).cloned().collect();
             (None, (!words.is_empty()).then_some(words))
@@ -67,21 +54,13 @@ fn words(command: &Command) -> (Option<Vec<String>>, Option<Vec<String>>) {
 pub(super) fn exec_words(command: &Command) -> Vec<String> {
     match &command.value {
         Some(line) if command.shell => vec!["/bin/sh".into(), "-c".into(), line.clone()],
-        value => value
-            .iter()
-            .chain(command.arguments.iter().skip(usize::from(value.is_some())))
-            .cloned()
-            .collect(),
+        value => value.iter().chain(command.arguments.iter().skip(usize::from(value.is_some()))).cloned().collect(),
     }
 }
 
 /// `NAME=value` lines.
 pub(super) fn environment(command: &Command) -> Vec<String> {
-    command
-        .environment
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect()
+    command.environment.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
@@ -92,27 +71,18 @@ fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
         (LABEL_TASK.into(), spec.task_id.clone()),
         (LABEL_CONTAINER.into(), spec.container_id.clone()),
         (LABEL_SANDBOX.into(), spec.sandbox.display().to_string()),
-        (
-            LABEL_LOG_BASE.into(),
-            format!("{},{}", size("stdout"), size("stderr")),
-        ),
+        (LABEL_LOG_BASE.into(), format!("{},{}", size("stdout"), size("stderr"))),
     ])
 }
 
 /// What is enforced, in Docker's units.
 pub(super) fn limits(limits: &Limits) -> HostConfig {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let memory = limits
-        .memory_bytes
-        .map(|bytes| number(bytes.max(MIN_MEMORY)));
+    let memory = limits.memory_bytes.map(|bytes| number(bytes.max(MIN_MEMORY)));
     HostConfig {
-        cpu_shares: Some(number(
-            (limits.cpu_shares_milli.saturating_mul(1024) / 1000).clamp(2, 262_144),
-        )),
+        cpu_shares: Some(number((limits.cpu_shares_milli.saturating_mul(1024) / 1000).clamp(2, 262_144))),
         // A quota that nobody asked for would throttle a container that could use idle cores.
-        nano_cpus: limits
-            .cpu_quota_milli
-            .map(|milli| number(milli.saturating_mul(1_000_000))),
+        nano_cpus: limits.cpu_quota_milli.map(|milli| number(milli.saturating_mul(1_000_000))),
         memory,
         memory_swap: memory,
         pids_limit: limits.pids.map(number),
@@ -124,14 +94,10 @@ fn binds(spec: &ContainerSpec, docker: &DockerSpec) -> Result<Vec<String>, Conta
     let bind = |from: &Path, to: &Path, mode: &str| {
         let (from, to) = (from.display().to_string(), to.display().to_string());
         if from.contains(':') || to.contains(':') {
-            return Err(invalid(format!(
-                "volume {from} at {to}: Docker takes no path with a colon"
-            )));
+            return Err(invalid(format!("volume {from} at {to}: Docker takes no path with a colon")));
         }
         if !to.starts_with('/') {
-            return Err(invalid(format!(
-                "volume {from} at {to}: the path in the container must be absolute"
-            )));
+            return Err(invalid(format!("volume {from} at {to}: the path in the container must be absolute")));
         }
         Ok(format!("{from}:{to}:{mode}"))
     };
@@ -140,22 +106,11 @@ fn binds(spec: &ContainerSpec, docker: &DockerSpec) -> Result<Vec<String>, Conta
         binds.push(bind(&spec.sandbox, Path::new(&docker.sandbox_mount), "rw")?);
     }
     for volume in &spec.volumes {
-        if volume
-            .host_path
-            .components()
-            .any(|part| part == std::path::Component::ParentDir)
-        {
-            return Err(invalid(format!(
-                "volume {}: `..` is not allowed",
-                volume.host_path.display()
-            )));
+        if volume.host_path.components().any(|part| part == std::path::Component::ParentDir) {
+            return Err(invalid(format!("volume {}: `..` is not allowed", volume.host_path.display())));
         }
         let to = Path::new(&docker.sandbox_mount).join(&volume.container_path);
-        binds.push(bind(
-            &spec.sandbox.join(&volume.host_path),
-            &to,
-            if volume.read_only { "ro" } else { "rw" },
-        )?);
+        binds.push(bind(&spec.sandbox.join(&volume.host_path), &to, if volume.read_only { "ro" } else { "rw" })?);
     }
     Ok(binds)
 }
@@ -165,32 +120,17 @@ fn ports(docker: &DockerSpec, body: &mut ContainerCreateBody) -> Result<(), Cont
         return Ok(());
     }
     if matches!(docker.network.as_str(), "" | "host" | "none") {
-        return Err(invalid(
-            "port mappings need the network `bridge` or one that was defined by a user".into(),
-        ));
+        return Err(invalid("port mappings need the network `bridge` or one that was defined by a user".into()));
     }
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
     for mapping in &docker.port_mappings {
-        let protocol = if mapping.protocol.is_empty() {
-            "tcp".into()
-        } else {
-            mapping.protocol.to_lowercase()
-        };
+        let protocol = if mapping.protocol.is_empty() { "tcp".into() } else { mapping.protocol.to_lowercase() };
         if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-            return Err(invalid(format!(
-                "port mapping with the unknown protocol {protocol}"
-            )));
+            return Err(invalid(format!("port mapping with the unknown protocol {protocol}")));
         }
-        let binding = PortBinding {
-            host_ip: None,
-            host_port: Some(mapping.host_port.to_string()),
-        };
+        let binding = PortBinding { host_ip: None, host_port: Some(mapping.host_port.to_string()) };
         let key = format!("{}/{protocol}", mapping.container_port);
-        bindings
-            .entry(key)
-            .or_default()
-            .get_or_insert_default()
-            .push(binding);
+        bindings.entry(key).or_default().get_or_insert_default().push(binding);
     }
     body.exposed_ports = Some(bindings.keys().cloned().collect());
     if let Some(host) = &mut body.host_config {
@@ -202,11 +142,7 @@ fn ports(docker: &DockerSpec, body: &mut ContainerCreateBody) -> Result<(), Cont
 /// Without tag and digest, Docker would pull every tag of the repository.
 pub(super) fn with_tag(image: &str) -> String {
     let name = image.rsplit('/').next().unwrap_or(image);
-    if name.contains(':') || image.contains('@') {
-        image.to_string()
-    } else {
-        format!("{image}:latest")
-    }
+    if name.contains(':') || image.contains('@') { image.to_string() } else { format!("{image}:latest") }
 }
 
 #[cfg(test)]
@@ -235,84 +171,30 @@ mod tests {
     fn ports_volumes_and_limits_reach_the_daemon() {
         let spec = ContainerSpec {
             sandbox: "/s".into(),
-            volumes: vec![Volume {
-                host_path: "d".into(),
-                container_path: "/d".into(),
-                read_only: true,
-            }],
-            limits: Limits {
-                cpu_shares_milli: 500,
-                cpu_quota_milli: Some(1500),
-                memory_bytes: Some(1),
-                pids: Some(9),
-            },
+            volumes: vec![Volume { host_path: "d".into(), container_path: "/d".into(), read_only: true }],
+            limits: Limits { cpu_shares_milli: 500, cpu_quota_milli: Some(1500), memory_bytes: Some(1), pids: Some(9) },
             ..ContainerSpec::default()
         };
-        let mapping = PortMapping {
-            host_port: 31000,
-            container_port: 80,
-            protocol: "TCP".into(),
-        };
-        let body = body(
-            &spec,
-            &DockerSpec {
-                port_mappings: vec![mapping],
-                ..docker()
-            },
-        )
-        .expect("valid");
+        let mapping = PortMapping { host_port: 31000, container_port: 80, protocol: "TCP".into() };
+        let body = body(&spec, &DockerSpec { port_mappings: vec![mapping], ..docker() }).expect("valid");
         assert_eq!(body.exposed_ports, Some(vec!["80/tcp".to_string()]));
         let host = body.host_config.expect("there");
-        assert_eq!(
-            host.binds,
-            Some(vec!["/s:/mnt/s:rw".to_string(), "/s/d:/d:ro".to_string()])
-        );
-        assert_eq!(
-            (host.cpu_shares, host.nano_cpus),
-            (Some(512), Some(1_500_000_000))
-        );
-        assert_eq!(
-            (host.memory, host.memory_swap),
-            (Some(32 << 20), Some(32 << 20))
-        );
+        assert_eq!(host.binds, Some(vec!["/s:/mnt/s:rw".to_string(), "/s/d:/d:ro".to_string()]));
+        assert_eq!((host.cpu_shares, host.nano_cpus), (Some(512), Some(1_500_000_000)));
+        assert_eq!((host.memory, host.memory_swap), (Some(32 << 20), Some(32 << 20)));
         assert_eq!(host.pids_limit, Some(9));
         let bindings = host.port_bindings.expect("there");
-        assert_eq!(
-            bindings["80/tcp"].as_ref().expect("one")[0]
-                .host_port
-                .as_deref(),
-            Some("31000")
-        );
+        assert_eq!(bindings["80/tcp"].as_ref().expect("one")[0].host_port.as_deref(), Some("31000"));
     }
 
     #[test]
     fn what_docker_cannot_do_is_invalid() {
-        let mapping = PortMapping {
-            host_port: 1,
-            container_port: 1,
-            protocol: "tcp".into(),
-        };
-        let hosted = DockerSpec {
-            port_mappings: vec![mapping],
-            network: "host".into(),
-            ..docker()
-        };
-        let error = body(&ContainerSpec::default(), &hosted)
-            .expect_err("invalid")
-            .to_string();
+        let mapping = PortMapping { host_port: 1, container_port: 1, protocol: "tcp".into() };
+        let hosted = DockerSpec { port_mappings: vec![mapping], network: "host".into(), ..docker() };
+        let error = body(&ContainerSpec::default(), &hosted).expect_err("invalid").to_string();
         assert!(error.contains("bridge"), "{error}");
-        let volume = Volume {
-            host_path: "../../etc".into(),
-            container_path: "/e".into(),
-            read_only: false,
-        };
-        let spec = ContainerSpec {
-            volumes: vec![volume],
-            ..ContainerSpec::default()
-        };
-        assert!(matches!(
-            body(&spec, &docker()),
-            Err(ContainerError::Invalid(_))
-        ));
+        let volume = Volume { host_path: "../../etc".into(), container_path: "/e".into(), read_only: false };
+        let spec = ContainerSpec { volumes: vec![volume], ..ContainerSpec::default() };
+        assert!(matches!(body(&spec, &docker()), Err(ContainerError::Invalid(_))));
     }
 }

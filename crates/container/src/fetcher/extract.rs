@@ -14,29 +14,11 @@ use super::guard;
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// Extracts an archive that its suffix names as one; any other file stays as it is.
-pub(super) fn extract(
-    archive: &Path,
-    sandbox: &Path,
-    limit: u64,
-    cancelled: &AtomicBool,
-) -> Result<(), String> {
-    let name = archive
-        .file_name()
-        .map(|name| name.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
+pub(super) fn extract(archive: &Path, sandbox: &Path, limit: u64, cancelled: &AtomicBool) -> Result<(), String> {
+    let name = archive.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let is = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
-    let open = || {
-        File::open(archive)
-            .map(BufReader::new)
-            .map_err(|error| error.to_string())
-    };
-    let mut out = Out {
-        sandbox,
-        left: limit,
-        limit,
-        entries: 0,
-        cancelled,
-    };
+    let open = || File::open(archive).map(BufReader::new).map_err(|error| error.to_string());
+    let mut out = Out { sandbox, left: limit, limit, entries: 0, cancelled };
     let done = if is(&[".tar.gz", ".tgz"]) {
         out.tar(flate2::read::MultiGzDecoder::new(open()?))
     } else if is(&[".tar.bz2", ".tbz2", ".tbz"]) {
@@ -49,11 +31,7 @@ pub(super) fn extract(
         out.zip(open()?)
     } else if is(&[".gz"]) {
         let plain = archive.file_stem().unwrap_or_default();
-        out.file(
-            Path::new(plain),
-            &mut flate2::read::MultiGzDecoder::new(open()?),
-            None,
-        )
+        out.file(Path::new(plain), &mut flate2::read::MultiGzDecoder::new(open()?), None)
     } else {
         return Ok(());
     };
@@ -76,17 +54,12 @@ impl Out<'_> {
             let mut entry = entry.map_err(told)?;
             self.count()?;
             let path = entry.path().map_err(told)?.into_owned();
-            let link = entry
-                .link_name()
-                .map_err(told)?
-                .map(|link| link.into_owned());
+            let link = entry.link_name().map_err(told)?.map(|link| link.into_owned());
             let mode = entry.header().mode().ok();
             use tar::EntryType as Is;
             match (entry.header().entry_type(), link) {
                 (Is::Directory, _) => self.dir(&path)?,
-                (Is::Regular | Is::Continuous | Is::GNUSparse, _) => {
-                    self.file(&path, &mut entry, mode)?
-                }
+                (Is::Regular | Is::Continuous | Is::GNUSparse, _) => self.file(&path, &mut entry, mode)?,
                 (Is::Symlink, Some(to)) => self.link(&path, &to)?,
                 (Is::Link, Some(to)) => self.hard_link(&path, &to)?,
                 (Is::XGlobalHeader | Is::XHeader, _) => {}
@@ -101,20 +74,14 @@ impl Out<'_> {
         for index in 0..archive.len() {
             self.count()?;
             let mut entry = archive.by_index(index).map_err(|error| error.to_string())?;
-            let path = entry
-                .name()
-                .map(|name| Path::new(name.as_ref()).to_path_buf())
-                .map_err(|error| error.to_string())?;
+            let path =
+                entry.name().map(|name| Path::new(name.as_ref()).to_path_buf()).map_err(|error| error.to_string())?;
             let mode = entry.unix_mode();
             if entry.is_dir() {
                 self.dir(&path)?;
             } else if entry.is_symlink() {
                 let mut to = String::new();
-                entry
-                    .by_ref()
-                    .take(4096)
-                    .read_to_string(&mut to)
-                    .map_err(|error| error.to_string())?;
+                entry.by_ref().take(4096).read_to_string(&mut to).map_err(|error| error.to_string())?;
                 self.link(&path, Path::new(&to))?;
             } else {
                 self.file(&path, &mut entry, mode)?;
@@ -125,11 +92,7 @@ impl Out<'_> {
 
     fn count(&mut self) -> Result<(), String> {
         self.entries += 1;
-        if self.entries > MAX_ENTRIES {
-            Err(format!("more than {MAX_ENTRIES} entries"))
-        } else {
-            Ok(())
-        }
+        if self.entries > MAX_ENTRIES { Err(format!("more than {MAX_ENTRIES} entries")) } else { Ok(()) }
     }
 
     fn dir(&mut self, path: &Path) -> Result<(), String> {
@@ -165,8 +128,7 @@ impl Out<'_> {
         }
         if let Some(mode) = mode {
             // Never set-user-id: the file may come to belong to another user than its author thinks of.
-            file.set_permissions(fs::Permissions::from_mode(mode & 0o777))
-                .map_err(told)?;
+            file.set_permissions(fs::Permissions::from_mode(mode & 0o777)).map_err(told)?;
         }
         Ok(())
     }
@@ -175,35 +137,19 @@ impl Out<'_> {
     /// is known to be no link itself.
     fn link(&mut self, path: &Path, to: &Path) -> Result<(), String> {
         let place = guard::below(self.sandbox, path)?;
-        let depth = path
-            .components()
-            .filter(|part| *part != Component::CurDir)
-            .count()
-            .saturating_sub(1);
-        let climbs = to
-            .components()
-            .take_while(|part| *part == Component::ParentDir)
-            .count();
-        let rest_is_plain = to
-            .components()
-            .skip(climbs)
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let depth = path.components().filter(|part| *part != Component::CurDir).count().saturating_sub(1);
+        let climbs = to.components().take_while(|part| *part == Component::ParentDir).count();
+        let rest_is_plain =
+            to.components().skip(climbs).all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if climbs > depth || !rest_is_plain {
-            return Err(format!(
-                "the link {} to {} leads out of the sandbox",
-                path.display(),
-                to.display()
-            ));
+            return Err(format!("the link {} to {} leads out of the sandbox", path.display(), to.display()));
         }
         let _ = fs::remove_file(&place);
         symlink(to, &place).map_err(|error| format!("{}: {error}", place.display()))
     }
 
     fn hard_link(&mut self, path: &Path, to: &Path) -> Result<(), String> {
-        let (place, to) = (
-            guard::below(self.sandbox, path)?,
-            guard::below(self.sandbox, to)?,
-        );
+        let (place, to) = (guard::below(self.sandbox, path)?, guard::below(self.sandbox, to)?);
         let told = |error: io::Error| format!("{}: {error}", place.display());
         if !to.symlink_metadata().map_err(told)?.is_file() {
             return Err(format!("the hard link {} is not to a file", path.display()));

@@ -18,9 +18,7 @@ use reqwest::{
 fn is_refused(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            address.is_link_local()
-                || address.octets() == [100, 100, 100, 200]
-                || address.is_unspecified()
+            address.is_link_local() || address.octets() == [100, 100, 100, 200] || address.is_unspecified()
         }
         IpAddr::V6(address) => {
             let segments = address.segments();
@@ -48,15 +46,10 @@ pub(super) struct Resolver;
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             match found.iter().find(|found| is_refused(found.ip())) {
                 Some(found) => {
-                    let text = format!(
-                        "{} leads to the address {}, which is not allowed",
-                        name.as_str(),
-                        found.ip()
-                    );
+                    let text = format!("{} leads to the address {}, which is not allowed", name.as_str(), found.ip());
                     Err(io::Error::new(io::ErrorKind::PermissionDenied, text).into())
                 }
                 None => Ok(Box::new(found.into_iter()) as Addrs),
@@ -69,10 +62,7 @@ impl Resolve for Resolver {
 pub(super) fn below(root: &Path, relative: &Path) -> Result<PathBuf, String> {
     let outside = || format!("{} leads out of the sandbox", relative.display());
     let mut path = root.to_path_buf();
-    let mut parts = relative
-        .components()
-        .filter(|part| *part != Component::CurDir)
-        .peekable();
+    let mut parts = relative.components().filter(|part| *part != Component::CurDir).peekable();
     if parts.peek().is_none() {
         return Err(outside());
     }
@@ -87,9 +77,7 @@ pub(super) fn below(root: &Path, relative: &Path) -> Result<PathBuf, String> {
         match path.symlink_metadata() {
             Ok(found) if found.is_dir() => {}
             Ok(_) => return Err(outside()),
-            Err(_) => {
-                fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?
-            }
+            Err(_) => fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?,
         }
     }
     Ok(path)
@@ -102,47 +90,23 @@ pub(super) fn create(path: &Path) -> Result<File, String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error)),
         _ => {}
     }
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path)
-        .map_err(told)
+    OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map_err(told)
 }
 
 /// Copies a file of the host, if the owner-to-be may read it. The agent may read all of them.
-pub(super) fn copy_file(
-    from: &Path,
-    to: &Path,
-    limit: u64,
-    owner: Option<&str>,
-) -> Result<(), String> {
+pub(super) fn copy_file(from: &Path, to: &Path, limit: u64, owner: Option<&str>) -> Result<(), String> {
     let told = |error: io::Error| error.to_string();
     // Not to hang on a named pipe.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(from)
-        .map_err(told)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(from).map_err(told)?;
     let found = file.metadata().map_err(told)?;
     if !found.is_file() {
         return Err("it is not a file".into());
     }
     if let Some(owner) = owner {
-        let user = User::from_name(owner)
-            .ok()
-            .flatten()
-            .ok_or_else(|| format!("no such user: {owner}"))?;
+        let user = User::from_name(owner).ok().flatten().ok_or_else(|| format!("no such user: {owner}"))?;
         let real = fs::canonicalize(from).map_err(told)?;
-        let through = real
-            .ancestors()
-            .skip(1)
-            .map(|dir| fs::metadata(dir).map(|found| allows(&found, &user, 1)));
-        let reaches = through
-            .collect::<io::Result<Vec<bool>>>()
-            .map_err(told)?
-            .into_iter()
-            .all(|one| one);
+        let through = real.ancestors().skip(1).map(|dir| fs::metadata(dir).map(|found| allows(&found, &user, 1)));
+        let reaches = through.collect::<io::Result<Vec<bool>>>().map_err(told)?.into_iter().all(|one| one);
         if !(reaches && allows(&found, &user, 4)) {
             return Err(format!("user {owner} may not read it"));
         }
@@ -151,9 +115,7 @@ pub(super) fn copy_file(
         return Err(format!("it is larger than {limit} bytes"));
     }
     let mut target = create(to)?;
-    io::copy(&mut file.take(limit), &mut target)
-        .map(drop)
-        .map_err(told)
+    io::copy(&mut file.take(limit), &mut target).map(drop).map_err(told)
 }
 
 /// Whether the mode of a file gives a user this right: 4 to read, 1 to pass through.
@@ -175,28 +137,14 @@ mod tests {
 
     #[test]
     fn addresses_of_the_link_and_of_metadata_are_refused() {
-        for text in [
-            "169.254.169.254",
-            "::ffff:169.254.169.254",
-            "fe80::1",
-            "fd00:ec2::254",
-            "100.100.100.200",
-        ] {
+        for text in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "100.100.100.200"] {
             assert!(is_refused(text.parse().expect("an address")), "{text}");
         }
         for text in ["127.0.0.1", "10.0.0.1", "::1", "1.1.1.1"] {
             assert!(!is_refused(text.parse().expect("an address")), "{text}");
         }
-        for url in [
-            "http://169.254.169.254/x",
-            "http://[fe80::1]/",
-            "http://2852039166/",
-            "ftp://a/",
-        ] {
-            assert!(
-                check_url(&Url::parse(url).expect("a URL")).is_err(),
-                "{url}"
-            );
+        for url in ["http://169.254.169.254/x", "http://[fe80::1]/", "http://2852039166/", "ftp://a/"] {
+            assert!(check_url(&Url::parse(url).expect("a URL")).is_err(), "{url}");
         }
     }
 
@@ -207,10 +155,7 @@ mod tests {
         for bad in ["../x", "/etc/x", "a/../../x", "link/x", "", "."] {
             assert!(below(root.path(), Path::new(bad)).is_err(), "{bad}");
         }
-        assert_eq!(
-            below(root.path(), Path::new("./a/b")).expect("fine"),
-            root.path().join("a/b")
-        );
+        assert_eq!(below(root.path(), Path::new("./a/b")).expect("fine"), root.path().join("a/b"));
         assert!(root.path().join("a").is_dir());
     }
 }

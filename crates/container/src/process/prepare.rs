@@ -22,16 +22,10 @@ impl Host {
     /// Makes directory and cgroup and starts the shim, which does the rest. Blocks.
     pub(super) fn start_shim(&self, dir: &Path, spec: ContainerSpec) -> Result<Child, Failure> {
         if spec.docker.is_some() {
-            return Err(Failure::Invalid(
-                "a Docker image cannot be run as a plain process".into(),
-            ));
+            return Err(Failure::Invalid("a Docker image cannot be run as a plain process".into()));
         }
         let program = program(&spec.command)?;
-        let binds = spec
-            .volumes
-            .iter()
-            .map(|volume| bind(volume, &spec.sandbox))
-            .collect::<Result<_, _>>()?;
+        let binds = spec.volumes.iter().map(|volume| bind(volume, &spec.sandbox)).collect::<Result<_, _>>()?;
         if let Some(identity) = &program.identity {
             chown(&spec.sandbox, Some(identity.uid), Some(identity.gid))
                 .map_err(|error| launch("sandbox", &spec.sandbox, &error))?;
@@ -40,8 +34,7 @@ impl Host {
         let mut warnings = self.warnings.clone();
         let group = self.cgroups.as_ref().and_then(|cgroups| {
             let made = cgroups.create(&spec.container_id, &spec.limits);
-            made.map_err(|error| warnings.push(format!("no resource limits are enforced: {error}")))
-                .ok()
+            made.map_err(|error| warnings.push(format!("no resource limits are enforced: {error}"))).ok()
         });
         let record = Spec {
             agent_id: spec.agent_id,
@@ -55,18 +48,12 @@ impl Host {
             binds,
             warnings,
         };
-        records::write(dir, records::SPEC, &record)
-            .map_err(|error| launch("runtime directory", dir, &error))?;
+        records::write(dir, records::SPEC, &record).map_err(|error| launch("runtime directory", dir, &error))?;
         shim_command(&self.options.shim)
             .arg(dir)
             .stdin(Stdio::null())
             .spawn()
-            .map_err(|error| {
-                Failure::Launch(format!(
-                    "cannot start the shim {:?}: {error}",
-                    self.options.shim
-                ))
-            })
+            .map_err(|error| Failure::Launch(format!("cannot start the shim {:?}: {error}", self.options.shim)))
     }
 }
 
@@ -76,16 +63,11 @@ fn launch(what: &str, path: &Path, error: &io::Error) -> Failure {
 
 /// The shim with nothing of the agent's environment, in which there may be secrets.
 pub(super) fn shim_command(shim: &[OsString]) -> tokio::process::Command {
-    let (program, args) = shim.split_first().map_or(
-        (OsString::from("/proc/self/exe"), &[][..]),
-        |(program, args)| (program.clone(), args),
-    );
+    let (program, args) = shim
+        .split_first()
+        .map_or((OsString::from("/proc/self/exe"), &[][..]), |(program, args)| (program.clone(), args));
     let mut command = tokio::process::Command::new(program);
-    command
-        .args(args)
-        .env_clear()
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+    command.args(args).env_clear().stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }
 
@@ -93,9 +75,7 @@ pub(super) fn shim_command(shim: &[OsString]) -> tokio::process::Command {
 pub(super) fn check_id(id: &str) -> Result<(), ContainerError> {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if id.is_empty() || id.len() > 200 || id.starts_with('.') || !id.bytes().all(fine) {
-        return Err(ContainerError::Invalid(format!(
-            "{id:?} cannot be the id of a container"
-        )));
+        return Err(ContainerError::Invalid(format!("{id:?} cannot be the id of a container")));
     }
     Ok(())
 }
@@ -106,30 +86,20 @@ pub(super) fn program(command: &Command) -> Result<Program, Failure> {
         return Err(Failure::Invalid("the task has no command".into()));
     };
     let (file, argv) = if command.shell {
-        (
-            "/bin/sh".to_string(),
-            vec!["sh".to_string(), "-c".to_string(), value],
-        )
+        ("/bin/sh".to_string(), vec!["sh".to_string(), "-c".to_string(), value])
     } else if command.arguments.is_empty() {
         (value.clone(), vec![value])
     } else {
         (value, command.arguments.clone())
     };
     let identity = command.user.as_deref().map(identity).transpose()?.flatten();
-    Ok(Program {
-        file,
-        argv,
-        environment: command.environment.clone(),
-        identity,
-    })
+    Ok(Program { file, argv, environment: command.environment.clone(), identity })
 }
 
 /// The user to switch to; `None` if that is who runs here already.
 pub(crate) fn identity(name: &str) -> Result<Option<Identity>, Failure> {
     let wrong = |why: &str| Failure::Invalid(format!("cannot run as user {name}: {why}"));
-    let user = User::from_name(name)
-        .map_err(|errno| wrong(errno.desc()))?
-        .ok_or_else(|| wrong("no such user"))?;
+    let user = User::from_name(name).map_err(|errno| wrong(errno.desc()))?.ok_or_else(|| wrong("no such user"))?;
     if user.uid == geteuid() {
         return Ok(None);
     }
@@ -155,9 +125,7 @@ fn bind(volume: &Volume, sandbox: &Path) -> Result<Bind, Failure> {
         return Err(wrong("`..` is not allowed"));
     }
     if volume.container_path.is_absolute() && !volume.container_path.exists() {
-        return Err(wrong(
-            "without an image, an absolute path must exist on the host",
-        ));
+        return Err(wrong("without an image, an absolute path must exist on the host"));
     }
     let from = sandbox.join(&volume.host_path);
     if volume.host_path.is_relative() {
@@ -165,9 +133,5 @@ fn bind(volume: &Volume, sandbox: &Path) -> Result<Bind, Failure> {
     } else if !from.exists() {
         return Err(wrong("no such file or directory on this host"));
     }
-    Ok(Bind {
-        from,
-        to: sandbox.join(&volume.container_path),
-        read_only: volume.read_only,
-    })
+    Ok(Bind { from, to: sandbox.join(&volume.container_path), read_only: volume.read_only })
 }

@@ -49,19 +49,11 @@ impl Host {
             let Some(spec) = records::read::<Spec>(&dir, records::SPEC) else {
                 // The spec is written before the shim starts, so nothing ever ran here in this boot.
                 let removed = self.remove(&id);
-                info!(
-                    container_id = id,
-                    ?removed,
-                    "removed a container that was never started"
-                );
+                info!(container_id = id, ?removed, "removed a container that was never started");
                 continue;
             };
             if spec.agent_id != agent_id {
-                warn!(
-                    container_id = id,
-                    agent_id = spec.agent_id,
-                    "left a container of another agent alone"
-                );
+                warn!(container_id = id, agent_id = spec.agent_id, "left a container of another agent alone");
                 continue;
             }
             let state = self.look(&dir, &spec);
@@ -80,11 +72,7 @@ impl Host {
             // While it is held here, a shim that comes late finds the container taken.
             if let Some(_lock) = claim(dir) {
                 let started = dir.join(records::PID).exists();
-                let why = if started {
-                    "its shim was killed"
-                } else {
-                    "the agent ended before it was started"
-                };
+                let why = if started { "its shim was killed" } else { "the agent ended before it was started" };
                 return Life::Ended(self.last_word(dir, why));
             }
             if let Some(pids) = records::read::<Pids>(dir, records::PID)
@@ -110,15 +98,11 @@ impl ProcessContainerizer {
     pub(super) fn adopt(&self, found: Found) -> Recovered {
         let dir = self.host.dir(&found.id);
         let (state, running, handle) = match found.state {
-            Life::Running(running, handle) => {
-                (State::Running(running.clone()), Some(running), Some(handle))
-            }
+            Life::Running(running, handle) => (State::Running(running.clone()), Some(running), Some(handle)),
             Life::Ended(ended) => (State::Ended(ended.into()), None, None),
         };
         let container = Arc::new(Container::new(&found.id, dir, state));
-        self.host
-            .containers()
-            .insert(found.id.clone(), container.clone());
+        self.host.containers().insert(found.id.clone(), container.clone());
         if let Some(handle) = handle {
             let _ = container.shim.set(handle);
             tokio::spawn(self.host.clone().follow(container));

@@ -35,22 +35,14 @@ pub(super) fn run(dir: &Path) -> ExitCode {
 
 fn perform(dir: &Path) -> Result<ExecReport, String> {
     let mut text = Vec::new();
-    io::stdin()
-        .read_to_end(&mut text)
-        .map_err(|error| error.to_string())?;
+    io::stdin().read_to_end(&mut text).map_err(|error| error.to_string())?;
     let request: ExecRequest = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    let spec: Spec =
-        records::read(dir, records::SPEC).ok_or("the container's spec cannot be read")?;
+    let spec: Spec = records::read(dir, records::SPEC).ok_or("the container's spec cannot be read")?;
     let pids: Pids = records::read(dir, records::PID).ok_or("the container does not run")?;
     let gone = |_| "the container has ended".to_string();
-    let init = pids
-        .init
-        .map(|init| init.open())
-        .transpose()
-        .map_err(gone)?;
+    let init = pids.init.map(|init| init.open()).transpose().map_err(gone)?;
     if let Some(init) = &init {
-        setns(init, CloneFlags::CLONE_NEWPID)
-            .map_err(|errno| format!("cannot enter: {}", errno.desc()))?;
+        setns(init, CloneFlags::CLONE_NEWPID).map_err(|errno| format!("cannot enter: {}", errno.desc()))?;
     } else {
         pids.task.open().map_err(gone)?;
     }
@@ -66,8 +58,7 @@ fn perform(dir: &Path) -> Result<ExecReport, String> {
     let until = Instant::now() + Duration::from_millis(request.timeout_ms);
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let timeout =
-            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, timeout) == Ok(1) {
             return Ok(match waitpid(pid, None) {

@@ -48,10 +48,7 @@ pub(super) fn enter(spec: &Spec, warnings: &mut Vec<String>) -> Result<Option<In
         return without(spec, "turned off");
     }
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWPID) {
-        warnings.push(format!(
-            "no own PID, mount and IPC namespaces: {}",
-            errno.desc()
-        ));
+        warnings.push(format!("no own PID, mount and IPC namespaces: {}", errno.desc()));
         return without(spec, errno.desc());
     }
     let failed = |error: &dyn std::fmt::Display| format!("cannot make namespaces: {error}");
@@ -76,11 +73,7 @@ pub(super) fn enter(spec: &Spec, warnings: &mut Vec<String>) -> Result<Option<In
                 }
                 None => {
                     let _ = waitpid(child, None);
-                    Err(failed(&if text.is_empty() {
-                        "their first process died"
-                    } else {
-                        &text
-                    }))
+                    Err(failed(&if text.is_empty() { "their first process died" } else { &text }))
                 }
             }
         }
@@ -89,10 +82,7 @@ pub(super) fn enter(spec: &Spec, warnings: &mut Vec<String>) -> Result<Option<In
 
 fn without(spec: &Spec, why: &str) -> Result<Option<Init>, String> {
     match spec.binds.first() {
-        Some(bind) => Err(format!(
-            "cannot mount {}: no mount namespace ({why})",
-            bind.to.display()
-        )),
+        Some(bind) => Err(format!("cannot mount {}: no mount namespace ({why})", bind.to.display())),
         None => Ok(None),
     }
 }
@@ -136,8 +126,7 @@ fn wait_for_orphans() {
 /// Gives this process its own mounts, the volumes among them. The text is a warning.
 fn mounts(binds: &[Bind]) -> Result<String, String> {
     let none = None::<&str>;
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC)
-        .map_err(|errno| errno.desc().to_string())?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).map_err(|errno| errno.desc().to_string())?;
     // What is mounted here must not show outside, while what the host mounts later may show here.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)
         .map_err(|errno| format!("/: {}", errno.desc()))?;
@@ -158,14 +147,7 @@ fn bind_volume(bind: &Bind) -> Result<(), String> {
         fs::create_dir_all(&bind.to).map_err(|error| error.to_string())?;
     }
     let told = |errno: nix::errno::Errno| format!("{}: {}", bind.from.display(), errno.desc());
-    mount(
-        Some(&bind.from),
-        &bind.to,
-        none,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        none,
-    )
-    .map_err(told)?;
+    mount(Some(&bind.from), &bind.to, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).map_err(told)?;
     if bind.read_only {
         // A bind mount takes its flags only when it is mounted again.
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;

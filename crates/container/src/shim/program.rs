@@ -22,8 +22,8 @@ use nix::{
         wait::waitpid,
     },
     unistd::{
-        ForkResult, Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchown, pipe2,
-        setgid, setgroups, setsid, setuid,
+        ForkResult, Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchown, pipe2, setgid, setgroups,
+        setsid, setuid,
     },
 };
 
@@ -48,25 +48,15 @@ pub(super) struct Child<'a> {
 }
 
 /// Starts the task and returns once its program runs. The error says what is wrong with it.
-pub(super) fn start(
-    spec: &Spec,
-    namespaces: Option<BorrowedFd<'_>>,
-) -> Result<(u32, OwnedFd), String> {
-    Child {
-        program: &spec.program,
-        sandbox: &spec.sandbox,
-        group: spec.group.as_ref(),
-        namespaces,
-        output: true,
-    }
-    .spawn()
+pub(super) fn start(spec: &Spec, namespaces: Option<BorrowedFd<'_>>) -> Result<(u32, OwnedFd), String> {
+    Child { program: &spec.program, sandbox: &spec.sandbox, group: spec.group.as_ref(), namespaces, output: true }
+        .spawn()
 }
 
 impl Child<'_> {
     /// Forks, and waits until `exec` has closed the pipe or the child has told its error through it.
     pub(super) fn spawn(&self) -> Result<(u32, OwnedFd), String> {
-        let (read, write) =
-            pipe2(OFlag::O_CLOEXEC).map_err(|errno| format!("cannot start: {}", errno.desc()))?;
+        let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| format!("cannot start: {}", errno.desc()))?;
         match sys::fork().map_err(|error| format!("cannot start: {error}"))? {
             ForkResult::Child => {
                 drop(read);
@@ -80,8 +70,7 @@ impl Child<'_> {
                 let _ = File::from(read).read_to_string(&mut error);
                 if error.is_empty() {
                     let pid = child.as_raw() as u32;
-                    let handle =
-                        sys::pidfd_open(pid).map_err(|error| format!("cannot start: {error}"))?;
+                    let handle = sys::pidfd_open(pid).map_err(|error| format!("cannot start: {error}"))?;
                     Ok((pid, handle))
                 } else {
                     let _ = waitpid(child, None);
@@ -93,9 +82,7 @@ impl Child<'_> {
 
     fn become_program(&self) -> Result<std::convert::Infallible, String> {
         if let Some(group) = self.group {
-            group
-                .join()
-                .map_err(|error| format!("cannot join the cgroup: {error}"))?;
+            group.join().map_err(|error| format!("cannot join the cgroup: {error}"))?;
         }
         if let Some(init) = self.namespaces {
             setns(init, CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC)
@@ -105,15 +92,12 @@ impl Child<'_> {
         umask(Mode::from_bits_truncate(0o022));
         self.redirect()?;
         if let Some(identity) = &self.program.identity {
-            switch(identity).map_err(|errno| {
-                format!("cannot switch to user {}: {}", identity.uid, errno.desc())
-            })?;
+            switch(identity).map_err(|errno| format!("cannot switch to user {}: {}", identity.uid, errno.desc()))?;
         }
         // After the switch, which clears it: the task must not outlive the one who records its end.
         let _ = prctl::set_pdeathsig(Signal::SIGKILL);
         let _ = prctl::set_no_new_privs();
-        chdir(self.sandbox)
-            .map_err(|errno| format!("sandbox {}: {}", self.sandbox.display(), errno.desc()))?;
+        chdir(self.sandbox).map_err(|errno| format!("sandbox {}: {}", self.sandbox.display(), errno.desc()))?;
         sys::close_others_on_exec();
         sys::reset_signals();
         run(self.program)
@@ -129,19 +113,10 @@ impl Child<'_> {
             let path = self.sandbox.join(name);
             // Not through a link: the fetcher may have put there what others wrote.
             let flags = OFlag::O_NOFOLLOW.bits();
-            let file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o644)
-                .custom_flags(flags)
-                .open(&path);
+            let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags).open(&path);
             let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
             if let Some(identity) = &self.program.identity {
-                let _ = fchown(
-                    &file,
-                    Some(Uid::from_raw(identity.uid)),
-                    Some(Gid::from_raw(identity.gid)),
-                );
+                let _ = fchown(&file, Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)));
             }
             Ok(file)
         };
@@ -163,12 +138,8 @@ fn switch(identity: &Identity) -> nix::Result<()> {
 /// Replaces this process. As `execvpe`, but with the task's own `PATH` and an error that names the file.
 fn run(program: &Program) -> Result<std::convert::Infallible, String> {
     let bad = |_| "the command holds a NUL byte".to_string();
-    let argv: Vec<CString> = program
-        .argv
-        .iter()
-        .map(|word| CString::new(word.as_str()))
-        .collect::<Result<_, _>>()
-        .map_err(bad)?;
+    let argv: Vec<CString> =
+        program.argv.iter().map(|word| CString::new(word.as_str())).collect::<Result<_, _>>().map_err(bad)?;
     let environment: Vec<CString> = program
         .environment
         .iter()
@@ -205,11 +176,6 @@ fn candidates(program: &Program) -> Vec<PathBuf> {
     if program.file.contains('/') {
         return vec![PathBuf::from(&program.file)];
     }
-    let path = program
-        .environment
-        .get("PATH")
-        .map_or(DEFAULT_PATH, String::as_str);
-    path.split(':')
-        .map(|dir| Path::new(if dir.is_empty() { "." } else { dir }).join(&program.file))
-        .collect()
+    let path = program.environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+    path.split(':').map(|dir| Path::new(if dir.is_empty() { "." } else { dir }).join(&program.file)).collect()
 }

@@ -65,7 +65,15 @@ impl Agent {
         }
     }
 
-    fn tell_health(&mut self, now: Time, launch: &LaunchId, task: &TaskId, healthy: bool, why: Option<String>, out: &mut Out) {
+    fn tell_health(
+        &mut self,
+        now: Time,
+        launch: &LaunchId,
+        task: &TaskId,
+        healthy: bool,
+        why: Option<String>,
+        out: &mut Out,
+    ) {
         let mut status = TaskStatus::new(task.clone(), TaskState::Running, Source::Executor, now);
         status.reason = Some(Reason::TASK_HEALTH_CHECK_STATUS_UPDATED);
         status.healthy = Some(healthy);

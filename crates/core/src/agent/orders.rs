@@ -28,7 +28,9 @@ impl Agent {
                 self.asked = term;
                 self.tell_everything(now, out);
             }
-            ToAgent::Message { framework, executor, data } => out.emit(Output::ToExecutor { framework, executor, data }),
+            ToAgent::Message { framework, executor, data } => {
+                out.emit(Output::ToExecutor { framework, executor, data })
+            }
         }
     }
 

@@ -22,7 +22,14 @@ const KILL_AGAIN_MS: u64 = 10_000;
 
 impl Agent {
     /// Takes an executor into the books, and starts its tasks if it fits.
-    pub(super) fn add_executor(&mut self, now: Time, order: LaunchOrder, facts: Vec<TaskFacts>, fits: bool, out: &mut Out) {
+    pub(super) fn add_executor(
+        &mut self,
+        now: Time,
+        order: LaunchOrder,
+        facts: Vec<TaskFacts>,
+        fits: bool,
+        out: &mut Out,
+    ) {
         let launch = order.launch.clone();
         let mut extras = std::collections::BTreeMap::new();
         let mut tasks = Vec::new();
@@ -180,7 +187,8 @@ impl Agent {
             self.used.add(&held(&executor.row));
         }
         self.set_status(now, launch, task, status, out);
-        let shut_down = self.executors.get(launch).is_some_and(|executor| self.shut_down.contains(&executor.row.framework));
+        let shut_down =
+            self.executors.get(launch).is_some_and(|executor| self.shut_down.contains(&executor.row.framework));
         if shut_down {
             // No status tells the allocator that the task holds nothing any more; the beat does.
             self.beat_now = true;

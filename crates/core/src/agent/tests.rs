@@ -39,7 +39,13 @@ struct Host {
 impl Host {
     fn new() -> Host {
         let options = options();
-        Host { agent: Agent::new(options.clone()), options, now: Time(1_000_000), rows: BTreeMap::new(), outputs: Vec::new() }
+        Host {
+            agent: Agent::new(options.clone()),
+            options,
+            now: Time(1_000_000),
+            rows: BTreeMap::new(),
+            outputs: Vec::new(),
+        }
     }
 
     /// Started, with id `a`, in term 1.
@@ -153,7 +159,9 @@ fn kill(task: &str) -> Order {
 
 fn line(output: &Output) -> String {
     match output {
-        Output::Allocator(AgentToAllocator::Report(report)) => format!("report {}:{}", report.term.epoch, report.number),
+        Output::Allocator(AgentToAllocator::Report(report)) => {
+            format!("report {}:{}", report.term.epoch, report.number)
+        }
         Output::Allocator(AgentToAllocator::Beat { term, number, .. }) => format!("beat {}:{number}", term.epoch),
         Output::Allocator(AgentToAllocator::Disobeys { term, .. }) => format!("obeys {}", term.epoch),
         Output::Registry(AgentToRegistry::Update { update, .. }) => {
@@ -206,7 +214,9 @@ fn an_end_says_how_in_mesos_words() {
         host.order(1, launch("l", "t", 1000));
         host.started("l.0");
         let lines = host.step(Event::Exited { container: "l.0".into(), ended });
-        let Some(Output::Registry(AgentToRegistry::Update { update, .. })) = host.outputs.first() else { panic!("{lines:?}") };
+        let Some(Output::Registry(AgentToRegistry::Update { update, .. })) = host.outputs.first() else {
+            panic!("{lines:?}")
+        };
         (lines[0].clone(), update.status.message.clone().unwrap_or_default(), update.status.exit_code)
     };
     let code = |code| Ended { code: Some(code), ..Ended::default() };
@@ -242,7 +252,11 @@ fn a_task_that_is_killed_while_it_is_started_does_not_run_on() {
 #[test]
 fn f21_orders_are_taken_up_once_and_in_order() {
     let mut host = Host::admitted();
-    assert_eq!(host.order(2, launch("l2", "u", 1000)), ["beat 1:0"], "the first one is missing: the allocator sends it again");
+    assert_eq!(
+        host.order(2, launch("l2", "u", 1000)),
+        ["beat 1:0"],
+        "the first one is missing: the allocator sends it again"
+    );
     assert_eq!(host.order(1, launch("l", "t", 1000)), ["start l.0", "beat 1:1"]);
     assert_eq!(host.order(1, launch("l", "t", 1000)), ["beat 1:1"], "a repeat has no second effect");
     assert_eq!(host.order(2, launch("l2", "u", 1000)), ["start l2.0", "beat 1:2"]);

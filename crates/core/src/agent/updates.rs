@@ -23,7 +23,14 @@ const PENDING_MAX: usize = 64;
 
 impl Agent {
     /// A task has a new status.
-    pub(super) fn set_status(&mut self, now: Time, launch: &LaunchId, task: &TaskId, mut status: TaskStatus, out: &mut Out) {
+    pub(super) fn set_status(
+        &mut self,
+        now: Time,
+        launch: &LaunchId,
+        task: &TaskId,
+        mut status: TaskStatus,
+        out: &mut Out,
+    ) {
         let (agent, instance) = (self.own.id.clone(), self.own.instance);
         let Some(executor) = self.executors.get_mut(launch) else { return };
         status.executor = Some(executor.row.executor.clone());

@@ -109,7 +109,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let config = Config { service: "notes", peer: Some("peer"), lease: Duration::from_secs(3), batch_max: 8, seed: 7 };
+        let config =
+            Config { service: "notes", peer: Some("peer"), lease: Duration::from_secs(3), batch_max: 8, seed: 7 };
         Bench { driver: Driver::new(config, Notes::default), now: Time(1000) }
     }
 
@@ -189,7 +190,9 @@ fn f28_a_commit_without_an_answer_is_asked_again_with_the_same_batch() {
     let first = bench.give(Input::Events(vec![Note::Write("a")]));
     assert!(bench.give(Input::Committed(Err(Failure::Unavailable("cut".into())))).is_empty());
     let again = bench.later(250);
-    let batch = |out: &[Output<Said>]| out.iter().find_map(|o| if let Output::Commit { batch, .. } = o { Some(*batch) } else { None });
+    let batch = |out: &[Output<Said>]| {
+        out.iter().find_map(|o| if let Output::Commit { batch, .. } = o { Some(*batch) } else { None })
+    };
     assert!(batch(&first).is_some());
     assert_eq!(batch(&first), batch(&again));
     assert_eq!(said(&bench.done()), [Said::Wrote("a".into())]);
@@ -268,7 +271,8 @@ fn an_event_that_rests_on_the_peer_waits_for_it() {
     bench.lead();
     assert!(said(&bench.give(Input::AfterPeer { seq: 1, event: Note::Say("x") })).is_empty());
     bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 1 })));
-    let out = bench.give(Input::PeerEntry(Changes { seq: 1, epoch: 1, changes: Arc::new(vec![RowChange::Put(job("p"))]) }));
+    let out =
+        bench.give(Input::PeerEntry(Changes { seq: 1, epoch: 1, changes: Arc::new(vec![RowChange::Put(job("p"))]) }));
     assert_eq!(said(&out), [Said::Heard("job/p".into()), Said::Wrote("x".into())]);
 }
 
@@ -313,5 +317,8 @@ fn a_stopping_leader_finishes_its_commit_and_gives_the_lease_back() {
     assert!(bench.give(Input::Stop).is_empty());
     let out = bench.done();
     assert_eq!(said(&out), [Said::Wrote("a".into())]);
-    assert!(matches!(&out[2..], [Output::Following(_), Output::Release(lease), Output::Stopped] if lease.seq == 2), "{out:?}");
+    assert!(
+        matches!(&out[2..], [Output::Following(_), Output::Release(lease), Output::Stopped] if lease.seq == 2),
+        "{out:?}"
+    );
 }

@@ -106,9 +106,7 @@ where
 /// The next message; fails the case if none comes.
 async fn next(subscription: &mut Subscription) -> Message {
     let message = tokio::time::timeout(PATIENCE, subscription.next()).await;
-    message
-        .expect("a message comes in time")
-        .expect("the subscription goes on")
+    message.expect("a message comes in time").expect("the subscription goes on")
 }
 
 /// Asserts that what was published before a marker is all there was: the marker is next.
@@ -118,9 +116,7 @@ async fn expect_only_marker(bus: &Arc<dyn Bus>, subject: &str, subscription: &mu
 }
 
 async fn publish(bus: &Arc<dyn Bus>, subject: &str, payload: impl Into<Bytes>) {
-    bus.publish(subject, Headers::new(), payload.into())
-        .await
-        .expect("publish is accepted");
+    bus.publish(subject, Headers::new(), payload.into()).await.expect("publish is accepted");
 }
 
 /// Answers each message of a pattern by `answer`, until the handle is aborted.
@@ -143,13 +139,8 @@ async fn respond(
     })
 }
 
-async fn ask(
-    bus: &Arc<dyn Bus>,
-    subject: &str,
-    payload: impl Into<Bytes>,
-) -> Result<Message, BusError> {
-    bus.request(subject, Headers::new(), payload.into(), PATIENCE)
-        .await
+async fn ask(bus: &Arc<dyn Bus>, subject: &str, payload: impl Into<Bytes>) -> Result<Message, BusError> {
+    bus.request(subject, Headers::new(), payload.into(), PATIENCE).await
 }
 
 /// Bytes that are not the same everywhere, so that swapped or repeated chunks show.
@@ -157,9 +148,7 @@ fn pattern_bytes(bytes: usize, seed: u64) -> Bytes {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut all = Vec::with_capacity(bytes + 8);
     while all.len() < bytes {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         all.extend_from_slice(&(state >> 8).to_le_bytes());
     }
     all.truncate(bytes);
@@ -167,10 +156,7 @@ fn pattern_bytes(bytes: usize, seed: u64) -> Bytes {
 }
 
 fn headers_of(pairs: &[(&str, &str)]) -> Headers {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// Whether all are different.

@@ -54,74 +54,37 @@ pub trait Host: Send + Sync {
 pub async fn run(host: &dyn Host) {
     let able = host.abilities();
     let mut cases: Vec<(&str, Case)> = vec![
-        ("exit codes are told", |host| {
-            Box::pin(exit_codes_are_told(host))
-        }),
-        ("unknown ids are unknown", |host| {
-            Box::pin(unknown_ids_are_unknown(host))
-        }),
-        ("the same id is launched once", |host| {
-            Box::pin(the_same_id_is_launched_once(host))
-        }),
+        ("exit codes are told", |host| Box::pin(exit_codes_are_told(host))),
+        ("unknown ids are unknown", |host| Box::pin(unknown_ids_are_unknown(host))),
+        ("the same id is launched once", |host| Box::pin(the_same_id_is_launched_once(host))),
         ("a kill ends it", |host| Box::pin(a_kill_ends_it(host))),
-        ("exec gives the exit code", |host| {
-            Box::pin(exec_gives_the_exit_code(host))
-        }),
-        ("destroy leaves nothing", |host| {
-            Box::pin(destroy_leaves_nothing(host))
-        }),
-        ("containers are found again", |host| {
-            Box::pin(containers_are_found_again(host))
-        }),
-        ("many at once all end", |host| {
-            Box::pin(many_at_once_all_end(host))
-        }),
+        ("exec gives the exit code", |host| Box::pin(exec_gives_the_exit_code(host))),
+        ("destroy leaves nothing", |host| Box::pin(destroy_leaves_nothing(host))),
+        ("containers are found again", |host| Box::pin(containers_are_found_again(host))),
+        ("many at once all end", |host| Box::pin(many_at_once_all_end(host))),
     ];
     if able.programs {
         cases.extend::<[(&str, Case); 8]>([
-            ("death by a signal is told", |host| {
-                Box::pin(death_by_a_signal_is_told(host))
-            }),
-            ("output and environment", |host| {
-                Box::pin(output_and_environment(host))
-            }),
-            ("arguments are argv", |host| {
-                Box::pin(arguments_are_argv(host))
-            }),
-            ("a missing program is named", |host| {
-                Box::pin(a_missing_program_is_named(host))
-            }),
-            ("who ignores TERM is killed after the grace", |host| {
-                Box::pin(grace_ends(host))
-            }),
-            ("a second kill shortens the grace", |host| {
-                Box::pin(grace_is_shortened(host))
-            }),
-            ("descendants end with the task", |host| {
-                Box::pin(descendants_end(host))
-            }),
-            ("a slow exec times out", |host| {
-                Box::pin(a_slow_exec_times_out(host))
-            }),
+            ("death by a signal is told", |host| Box::pin(death_by_a_signal_is_told(host))),
+            ("output and environment", |host| Box::pin(output_and_environment(host))),
+            ("arguments are argv", |host| Box::pin(arguments_are_argv(host))),
+            ("a missing program is named", |host| Box::pin(a_missing_program_is_named(host))),
+            ("who ignores TERM is killed after the grace", |host| Box::pin(grace_ends(host))),
+            ("a second kill shortens the grace", |host| Box::pin(grace_is_shortened(host))),
+            ("descendants end with the task", |host| Box::pin(descendants_end(host))),
+            ("a slow exec times out", |host| Box::pin(a_slow_exec_times_out(host))),
         ]);
     }
     if able.memory {
-        cases.push(("too much memory is told", |host| {
-            Box::pin(too_much_memory_is_told(host))
-        }));
+        cases.push(("too much memory is told", |host| Box::pin(too_much_memory_is_told(host))));
     }
     if able.users {
-        cases.push(("the user is switched", |host| {
-            Box::pin(the_user_is_switched(host))
-        }));
+        cases.push(("the user is switched", |host| Box::pin(the_user_is_switched(host))));
     }
     for (name, case) in cases {
         let began = Instant::now();
         eprintln!("case: {name}");
-        if tokio::time::timeout(PATIENCE * 2, case(host))
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(PATIENCE * 2, case(host)).await.is_err() {
             panic!("case hangs: {name}");
         }
         eprintln!("      {:?}", began.elapsed());
@@ -170,11 +133,7 @@ impl One {
 }
 
 fn shell(line: &str) -> Command {
-    Command {
-        value: Some(line.into()),
-        shell: true,
-        ..Command::default()
-    }
+    Command { value: Some(line.into()), shell: true, ..Command::default() }
 }
 
 fn spec(host: &dyn Host, command: Command) -> ContainerSpec {
@@ -188,10 +147,7 @@ fn spec(host: &dyn Host, command: Command) -> ContainerSpec {
         container_id,
         command,
         sandbox,
-        limits: Limits {
-            cpu_shares_milli: 100,
-            ..Limits::default()
-        },
+        limits: Limits { cpu_shares_milli: 100, ..Limits::default() },
         ..ContainerSpec::default()
     };
     host.adapt(&mut spec);
@@ -199,11 +155,7 @@ fn spec(host: &dyn Host, command: Command) -> ContainerSpec {
 }
 
 async fn launch(adapter: &Arc<dyn Containerizer>, spec: ContainerSpec) -> One {
-    let one = One {
-        adapter: adapter.clone(),
-        id: spec.container_id.clone(),
-        sandbox: spec.sandbox.clone(),
-    };
+    let one = One { adapter: adapter.clone(), id: spec.container_id.clone(), sandbox: spec.sandbox.clone() };
     adapter.launch(spec).await.expect("starts");
     one
 }
@@ -215,10 +167,7 @@ async fn start(host: &dyn Host, line: &str) -> One {
 async fn exit_codes_are_told(host: &dyn Host) {
     for code in [0, 3] {
         let one = start(host, &format!("exit {code}")).await;
-        let expected = Exit {
-            code: Some(code),
-            ..Exit::default()
-        };
+        let expected = Exit { code: Some(code), ..Exit::default() };
         assert_eq!(one.exit().await, expected);
         assert_eq!(one.exit().await, expected, "the same when asked again");
         one.destroy().await;
@@ -228,36 +177,22 @@ async fn exit_codes_are_told(host: &dyn Host) {
 async fn unknown_ids_are_unknown(host: &dyn Host) {
     let adapter = host.containerizer().await;
     let nobody = Uuid::new_v4().to_string();
-    let unknown =
-        |error: Result<(), ContainerError>| matches!(error, Err(ContainerError::Unknown(_)));
+    let unknown = |error: Result<(), ContainerError>| matches!(error, Err(ContainerError::Unknown(_)));
     assert!(unknown(adapter.wait(&nobody).await.map(drop)));
     assert!(unknown(adapter.kill(&nobody, Duration::ZERO).await));
     assert!(unknown(adapter.update(&nobody, Limits::default()).await));
-    assert!(unknown(
-        adapter
-            .exec(&nobody, shell("true"), PATIENCE)
-            .await
-            .map(drop)
-    ));
+    assert!(unknown(adapter.exec(&nobody, shell("true"), PATIENCE).await.map(drop)));
     adapter.destroy(&nobody).await.expect("nothing to do");
 }
 
 async fn the_same_id_is_launched_once(host: &dyn Host) {
     let adapter = host.containerizer().await;
     let spec = spec(host, shell("echo started >> once; sleep 600"));
-    let (first, second) =
-        futures::join!(adapter.launch(spec.clone()), adapter.launch(spec.clone()));
+    let (first, second) = futures::join!(adapter.launch(spec.clone()), adapter.launch(spec.clone()));
     let (first, second) = (first.expect("starts"), second.expect("is there"));
     assert_eq!(first.pid, second.pid);
-    assert_eq!(
-        adapter.launch(spec.clone()).await.expect("is there").pid,
-        first.pid
-    );
-    let one = One {
-        adapter,
-        id: spec.container_id,
-        sandbox: spec.sandbox,
-    };
+    assert_eq!(adapter.launch(spec.clone()).await.expect("is there").pid, first.pid);
+    let one = One { adapter, id: spec.container_id, sandbox: spec.sandbox };
     if host.abilities().programs {
         assert_eq!(one.file_with("once", "started").await, "started\n");
     }
@@ -278,46 +213,21 @@ async fn a_kill_ends_it(host: &dyn Host) {
     let one = start(host, OBEDIENT).await;
     settled(&one, host).await;
     let began = Instant::now();
-    one.adapter
-        .kill(&one.id, Duration::from_secs(30))
-        .await
-        .expect("asked");
+    one.adapter.kill(&one.id, Duration::from_secs(30)).await.expect("asked");
     let exit = one.exit().await;
     assert!(exit.code != Some(0), "it did not end by itself: {exit:?}");
     assert!(began.elapsed() < Duration::from_secs(20), "TERM was enough");
-    one.adapter
-        .kill(&one.id, Duration::ZERO)
-        .await
-        .expect("fine for one that has ended");
+    one.adapter.kill(&one.id, Duration::ZERO).await.expect("fine for one that has ended");
     one.destroy().await;
 }
 
 async fn exec_gives_the_exit_code(host: &dyn Host) {
     let one = start(host, "sleep 600").await;
-    assert_eq!(
-        one.adapter
-            .exec(&one.id, shell("exit 7"), PATIENCE)
-            .await
-            .expect("runs"),
-        7
-    );
-    assert_eq!(
-        one.adapter
-            .exec(&one.id, shell("true"), PATIENCE)
-            .await
-            .expect("runs"),
-        0
-    );
+    assert_eq!(one.adapter.exec(&one.id, shell("exit 7"), PATIENCE).await.expect("runs"), 7);
+    assert_eq!(one.adapter.exec(&one.id, shell("true"), PATIENCE).await.expect("runs"), 0);
     if host.abilities().programs {
         let command = shell("test -f stdout && test \"$(cat /proc/1/comm)\" != systemd");
-        assert_eq!(
-            one.adapter
-                .exec(&one.id, command, PATIENCE)
-                .await
-                .expect("runs"),
-            0,
-            "in the sandbox"
-        );
+        assert_eq!(one.adapter.exec(&one.id, command, PATIENCE).await.expect("runs"), 0, "in the sandbox");
     }
     one.destroy().await;
 }
@@ -326,10 +236,7 @@ async fn destroy_leaves_nothing(host: &dyn Host) {
     let one = start(host, "sleep 600").await;
     one.destroy().await;
     assert_eq!(host.leftovers(&one.id).await, Vec::<String>::new());
-    assert!(matches!(
-        one.adapter.wait(&one.id).await,
-        Err(ContainerError::Unknown(_))
-    ));
+    assert!(matches!(one.adapter.wait(&one.id).await, Err(ContainerError::Unknown(_))));
     assert!(one.sandbox.exists(), "the sandbox stays");
     one.destroy().await;
     let ended = start(host, "exit 0").await;
@@ -351,47 +258,20 @@ async fn containers_are_found_again(host: &dyn Host) {
 
     let after = host.containerizer().await;
     let found = after.recover(AGENT).await.expect("looks");
-    let of = |id: &str| {
-        found
-            .iter()
-            .find(|found| found.container_id == id)
-            .expect("is found")
-            .clone()
-    };
+    let of = |id: &str| found.iter().find(|found| found.container_id == id).expect("is found").clone();
     assert!(of(&long.id).running.is_some(), "it runs on");
     assert_eq!(of(&long.id).task_id, format!("task-{}", long.id));
     assert_eq!(of(&long.id).framework_id, "framework-of-the-suite");
     assert!(of(&past.id).running.is_none(), "it ended meanwhile");
     for (id, code) in [(&short.id, 5), (&past.id, 4)] {
-        let exit = tokio::time::timeout(PATIENCE, after.wait(id))
-            .await
-            .expect("in time")
-            .expect("known");
+        let exit = tokio::time::timeout(PATIENCE, after.wait(id)).await.expect("in time").expect("known");
         assert_eq!(exit.code, Some(code), "the true exit code");
         after.destroy(id).await.expect("destroyed");
     }
-    assert!(
-        after
-            .recover("somebody else")
-            .await
-            .expect("looks")
-            .is_empty()
-    );
-    assert_eq!(
-        after
-            .exec(&long.id, shell("exit 6"), PATIENCE)
-            .await
-            .expect("runs"),
-        6
-    );
-    after
-        .kill(&long.id, Duration::from_secs(30))
-        .await
-        .expect("asked");
-    let exit = tokio::time::timeout(PATIENCE, after.wait(&long.id))
-        .await
-        .expect("in time")
-        .expect("known");
+    assert!(after.recover("somebody else").await.expect("looks").is_empty());
+    assert_eq!(after.exec(&long.id, shell("exit 6"), PATIENCE).await.expect("runs"), 6);
+    after.kill(&long.id, Duration::from_secs(30)).await.expect("asked");
+    let exit = tokio::time::timeout(PATIENCE, after.wait(&long.id)).await.expect("in time").expect("known");
     assert!(exit.code != Some(0), "{exit:?}");
     after.destroy(&long.id).await.expect("destroyed");
     assert_eq!(host.leftovers(&long.id).await, Vec::<String>::new());
@@ -417,10 +297,7 @@ async fn many_at_once_all_end(host: &dyn Host) {
 
 async fn death_by_a_signal_is_told(host: &dyn Host) {
     let one = start(host, "sleep 600").await;
-    one.adapter
-        .kill(&one.id, Duration::ZERO)
-        .await
-        .expect("asked");
+    one.adapter.kill(&one.id, Duration::ZERO).await.expect("asked");
     let exit = one.exit().await;
     // Docker knows only the number that a shell would give.
     assert!(exit.signal == Some(9) || exit.code == Some(137), "{exit:?}");
@@ -429,54 +306,34 @@ async fn death_by_a_signal_is_told(host: &dyn Host) {
 }
 
 async fn output_and_environment(host: &dyn Host) {
-    let mut command = shell(
-        "echo \"out $COLOUR\"; echo \"err $SIZE\" >&2; pwd > where; test -z \"$HOST_SECRET\"",
-    );
-    command
-        .environment
-        .insert("COLOUR".into(), "dark green".into());
-    command
-        .environment
-        .insert("SIZE".into(), "$(exit 1) 'x'".into());
-    command
-        .environment
-        .insert("PATH".into(), "/usr/bin:/bin".into());
+    let mut command = shell("echo \"out $COLOUR\"; echo \"err $SIZE\" >&2; pwd > where; test -z \"$HOST_SECRET\"");
+    command.environment.insert("COLOUR".into(), "dark green".into());
+    command.environment.insert("SIZE".into(), "$(exit 1) 'x'".into());
+    command.environment.insert("PATH".into(), "/usr/bin:/bin".into());
     let one = launch(&host.containerizer().await, spec(host, command)).await;
     assert_eq!(one.exit().await.code, Some(0));
     assert_eq!(one.file("stdout"), "out dark green\n");
     assert_eq!(one.file("stderr"), "err $(exit 1) 'x'\n");
-    assert!(
-        !one.file("where").is_empty(),
-        "the sandbox is the working directory"
-    );
+    assert!(!one.file("where").is_empty(), "the sandbox is the working directory");
     one.destroy().await;
 }
 
 async fn arguments_are_argv(host: &dyn Host) {
     let command = Command {
         value: Some("/bin/sh".into()),
-        arguments: ["sh", "-c", "echo \"$1|$2|$#\"", "name", "a b", "$HOME;*"]
-            .map(String::from)
-            .to_vec(),
+        arguments: ["sh", "-c", "echo \"$1|$2|$#\"", "name", "a b", "$HOME;*"].map(String::from).to_vec(),
         ..Command::default()
     };
     let one = launch(&host.containerizer().await, spec(host, command)).await;
     assert_eq!(one.exit().await.code, Some(0));
-    assert_eq!(
-        one.file("stdout"),
-        "a b|$HOME;*|2\n",
-        "nothing is expanded, the first argument is argv[0]"
-    );
+    assert_eq!(one.file("stdout"), "a b|$HOME;*|2\n", "nothing is expanded, the first argument is argv[0]");
     one.destroy().await;
 }
 
 async fn a_missing_program_is_named(host: &dyn Host) {
     let adapter = host.containerizer().await;
-    let command = Command {
-        value: Some("/no/such/program".into()),
-        arguments: vec!["program".into()],
-        ..Command::default()
-    };
+    let command =
+        Command { value: Some("/no/such/program".into()), arguments: vec!["program".into()], ..Command::default() };
     let spec = spec(host, command);
     let id = spec.container_id.clone();
     match adapter.launch(spec).await {
@@ -494,19 +351,10 @@ async fn grace_ends(host: &dyn Host) {
     let one = start(host, STUBBORN).await;
     one.file_with("stdout", "ready").await;
     let began = Instant::now();
-    one.adapter
-        .kill(&one.id, Duration::from_secs(1))
-        .await
-        .expect("asked");
-    assert!(
-        began.elapsed() < Duration::from_millis(900),
-        "asking does not wait for the end"
-    );
+    one.adapter.kill(&one.id, Duration::from_secs(1)).await.expect("asked");
+    assert!(began.elapsed() < Duration::from_millis(900), "asking does not wait for the end");
     let exit = one.exit().await;
-    assert!(
-        began.elapsed() >= Duration::from_millis(900),
-        "it had its grace: {exit:?}"
-    );
+    assert!(began.elapsed() >= Duration::from_millis(900), "it had its grace: {exit:?}");
     assert!(exit.signal == Some(9) || exit.code == Some(137), "{exit:?}");
     one.destroy().await;
 }
@@ -515,14 +363,8 @@ async fn grace_is_shortened(host: &dyn Host) {
     let one = start(host, STUBBORN).await;
     one.file_with("stdout", "ready").await;
     let began = Instant::now();
-    one.adapter
-        .kill(&one.id, Duration::from_secs(300))
-        .await
-        .expect("asked");
-    one.adapter
-        .kill(&one.id, Duration::from_secs(1))
-        .await
-        .expect("asked again");
+    one.adapter.kill(&one.id, Duration::from_secs(300)).await.expect("asked");
+    one.adapter.kill(&one.id, Duration::from_secs(1)).await.expect("asked again");
     one.exit().await;
     assert!(began.elapsed() < Duration::from_secs(30));
     one.destroy().await;
@@ -537,44 +379,25 @@ async fn descendants_end(host: &dyn Host) {
     let ended = Instant::now();
     assert_eq!(one.file("orphan"), "alive\n");
     tokio::time::sleep_until((ended + Duration::from_millis(3500)).into()).await;
-    assert_eq!(
-        one.file("orphan"),
-        "alive\n",
-        "the orphan did not live to write again"
-    );
+    assert_eq!(one.file("orphan"), "alive\n", "the orphan did not live to write again");
     one.destroy().await;
 }
 
 async fn a_slow_exec_times_out(host: &dyn Host) {
     let one = start(host, "sleep 600").await;
     let began = Instant::now();
-    let answer = one
-        .adapter
-        .exec(&one.id, shell("sleep 300"), Duration::from_millis(500))
-        .await;
-    assert!(
-        answer
-            .expect_err("no code")
-            .to_string()
-            .contains("timed out")
-    );
+    let answer = one.adapter.exec(&one.id, shell("sleep 300"), Duration::from_millis(500)).await;
+    assert!(answer.expect_err("no code").to_string().contains("timed out"));
     assert!(began.elapsed() < Duration::from_secs(20));
     one.destroy().await;
 }
 
 async fn too_much_memory_is_told(host: &dyn Host) {
-    let mut spec = spec(
-        host,
-        shell("exec dd if=/dev/zero of=/dev/null bs=300M count=1"),
-    );
+    let mut spec = spec(host, shell("exec dd if=/dev/zero of=/dev/null bs=300M count=1"));
     spec.limits.memory_bytes = Some(40 << 20);
     let one = launch(&host.containerizer().await, spec).await;
     let exit = one.exit().await;
-    assert!(
-        exit.out_of_memory,
-        "{exit:?}, stderr: {}",
-        one.file("stderr")
-    );
+    assert!(exit.out_of_memory, "{exit:?}, stderr: {}", one.file("stderr"));
     one.destroy().await;
 }
 
@@ -586,19 +409,10 @@ async fn the_user_is_switched(host: &dyn Host) {
     assert_eq!(one.exit().await.code, Some(0), "{}", one.file("stderr"));
     let ids = one.file("stdout");
     assert!(ids.starts_with("65534\n"), "{ids}");
-    assert!(
-        one.sandbox.join("mine").exists(),
-        "the sandbox is the user's"
-    );
+    assert!(one.sandbox.join("mine").exists(), "the sandbox is the user's");
     one.destroy().await;
     let mut command = shell("true");
     command.user = Some("no-such-user-here".into());
-    let error = adapter
-        .launch(spec(host, command))
-        .await
-        .expect_err("no such user");
-    assert!(
-        matches!(&error, ContainerError::Invalid(text) if text.contains("no-such-user-here")),
-        "{error}"
-    );
+    let error = adapter.launch(spec(host, command)).await.expect_err("no such user");
+    assert!(matches!(&error, ContainerError::Invalid(text) if text.contains("no-such-user-here")), "{error}");
 }

@@ -159,20 +159,9 @@ impl Leader {
         Leader::take_as(store, SERVICE, lease).await
     }
 
-    pub(crate) async fn take_as(
-        store: &Arc<dyn Store>,
-        service: &'static str,
-        lease: Duration,
-    ) -> Leader {
-        let acquired = acquire(store, service, lease)
-            .await
-            .expect("a free lease is taken");
-        Leader {
-            store: store.clone(),
-            service,
-            fence: acquired.fence,
-            lease,
-        }
+    pub(crate) async fn take_as(store: &Arc<dyn Store>, service: &'static str, lease: Duration) -> Leader {
+        let acquired = acquire(store, service, lease).await.expect("a free lease is taken");
+        Leader { store: store.clone(), service, fence: acquired.fence, lease }
     }
 
     pub(crate) fn batch(&self, changes: Vec<Change>) -> Commit {
@@ -187,11 +176,7 @@ impl Leader {
     }
 
     pub(crate) async fn commit(&mut self, changes: Vec<Change>) -> Committed {
-        let done = self
-            .store
-            .commit(self.batch(changes))
-            .await
-            .expect("a commit under a valid fence");
+        let done = self.store.commit(self.batch(changes)).await.expect("a commit under a valid fence");
         assert_eq!(done.seq, self.fence.seq + 1, "a commit raises seq by one");
         self.fence.seq = done.seq;
         done
@@ -224,32 +209,19 @@ pub(crate) async fn acquire_when_free(store: &Arc<dyn Store>, service: &'static 
 /// Waits until the lease of the service has run out by the store's clock.
 pub(crate) async fn lease_has_run_out(store: &Arc<dyn Store>, service: &'static str) {
     let start = Instant::now();
-    while store
-        .head(service)
-        .await
-        .expect("head")
-        .expect("a record")
-        .lease_left_ms
-        > 0
-    {
+    while store.head(service).await.expect("head").expect("a record").lease_left_ms > 0 {
         assert!(start.elapsed() < PATIENCE, "the lease never ran out");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// Repeats a commit while the store is away, as a driver does.
-pub(crate) async fn commit_until_answered(
-    store: &Arc<dyn Store>,
-    commit: &Commit,
-) -> Result<Committed, StoreError> {
+pub(crate) async fn commit_until_answered(store: &Arc<dyn Store>, commit: &Commit) -> Result<Committed, StoreError> {
     let start = Instant::now();
     loop {
         match store.commit(commit.clone()).await {
             Err(StoreError::Unavailable(text)) => {
-                assert!(
-                    start.elapsed() < PATIENCE,
-                    "the store never came back: {text}"
-                );
+                assert!(start.elapsed() < PATIENCE, "the store never came back: {text}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             answer => return answer,
@@ -258,27 +230,17 @@ pub(crate) async fn commit_until_answered(
 }
 
 pub(crate) fn put(key: &str, value: impl Into<Bytes>) -> Change {
-    Change {
-        key: key.to_owned(),
-        value: Some(value.into()),
-    }
+    Change { key: key.to_owned(), value: Some(value.into()) }
 }
 
 pub(crate) fn delete(key: &str) -> Change {
-    Change {
-        key: key.to_owned(),
-        value: None,
-    }
+    Change { key: key.to_owned(), value: None }
 }
 
 /// The rows as text, for comparisons that read well.
 pub(crate) async fn rows(store: &Arc<dyn Store>, service: &'static str) -> Vec<(String, String)> {
     let loaded = store.load(service).await.expect("load");
-    loaded
-        .rows
-        .into_iter()
-        .map(|(key, value)| (key, String::from_utf8_lossy(&value).into_owned()))
-        .collect()
+    loaded.rows.into_iter().map(|(key, value)| (key, String::from_utf8_lossy(&value).into_owned())).collect()
 }
 
 pub(crate) fn row(key: &str, value: &str) -> (String, String) {

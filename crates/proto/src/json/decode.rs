@@ -46,9 +46,7 @@ impl<'a> Writer<'a> {
         out: &mut Vec<u8>,
     ) -> Result<(), JsonError> {
         if self.path.len() > DEPTH_MAX {
-            return Err(JsonError::Convert(
-                "messages are nested too deeply".to_owned(),
-            ));
+            return Err(JsonError::Convert("messages are nested too deeply".to_owned()));
         }
         for (name, value) in object {
             if let Some(field) = descriptor.get_field_by_name(name) {
@@ -60,17 +58,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn field(
-        &mut self,
-        field: &FieldDescriptor,
-        value: &'a Value,
-        out: &mut Vec<u8>,
-    ) -> Result<(), JsonError> {
+    fn field(&mut self, field: &FieldDescriptor, value: &'a Value, out: &mut Vec<u8>) -> Result<(), JsonError> {
         match value {
             Value::Null => Ok(()),
-            Value::Array(items) if field.is_list() => items
-                .iter()
-                .try_for_each(|item| self.list_item(field, item, out)),
+            Value::Array(items) if field.is_list() => {
+                items.iter().try_for_each(|item| self.list_item(field, item, out))
+            }
             Value::Array(_) => Err(self.unexpected("array")),
             Value::Object(entries) if field.is_map() => self.map(field, entries, out),
             Value::Object(object) => self.message_field(field, object, out),
@@ -84,18 +77,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn list_item(
-        &mut self,
-        field: &FieldDescriptor,
-        item: &'a Value,
-        out: &mut Vec<u8>,
-    ) -> Result<(), JsonError> {
+    fn list_item(&mut self, field: &FieldDescriptor, item: &'a Value, out: &mut Vec<u8>) -> Result<(), JsonError> {
         // Lists of lists do not exist in protobuf.
-        if item.is_array() {
-            Err(self.unexpected("array"))
-        } else {
-            self.field(field, item, out)
-        }
+        if item.is_array() { Err(self.unexpected("array")) } else { self.field(field, item, out) }
     }
 
     fn message_field(
@@ -135,22 +119,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn string(
-        &mut self,
-        field: &FieldDescriptor,
-        text: &str,
-        out: &mut Vec<u8>,
-    ) -> Result<(), JsonError> {
+    fn string(&mut self, field: &FieldDescriptor, text: &str, out: &mut Vec<u8>) -> Result<(), JsonError> {
         match field.kind() {
             Kind::String => bytes(field, text.as_bytes(), out),
             Kind::Bytes => bytes(field, &self.base64(text)?, out),
             Kind::Bool => {
-                let value: bool = serde_json::from_str(text).map_err(|error| {
-                    self.error(
-                        &format!("Failed to parse '{text}' as a JSON boolean"),
-                        &error,
-                    )
-                })?;
+                let value: bool = serde_json::from_str(text)
+                    .map_err(|error| self.error(&format!("Failed to parse '{text}' as a JSON boolean"), &error))?;
                 varint(field, u64::from(value), out);
             }
             Kind::Enum(names) => match names.get_value_by_name(text) {
@@ -164,20 +139,14 @@ impl<'a> Writer<'a> {
                 None => {}
             },
             Kind::Double | Kind::Float if text == "Infinity" => double(field, f64::INFINITY, out),
-            Kind::Double | Kind::Float if text == "-Infinity" => {
-                double(field, f64::NEG_INFINITY, out)
-            }
+            Kind::Double | Kind::Float if text == "-Infinity" => double(field, f64::NEG_INFINITY, out),
             Kind::Message(message) => match duration(&message, text) {
                 Some(inner) => bytes(field, &inner, out),
                 None => return Err(self.unexpected("string")),
             },
             _ => {
-                let number: Number = serde_json::from_str(text).map_err(|error| {
-                    self.error(
-                        &format!("Failed to parse '{text}' as a JSON number"),
-                        &error,
-                    )
-                })?;
+                let number: Number = serde_json::from_str(text)
+                    .map_err(|error| self.error(&format!("Failed to parse '{text}' as a JSON number"), &error))?;
                 self.number(field, &number, out)?;
             }
         }
@@ -185,22 +154,11 @@ impl<'a> Writer<'a> {
     }
 
     fn base64(&self, text: &str) -> Result<Vec<u8>, JsonError> {
-        let digits: String = text
-            .chars()
-            .take_while(|&c| c != '=')
-            .filter(|c| !c.is_ascii_whitespace())
-            .collect();
-        BASE64
-            .decode(digits)
-            .map_err(|error| self.error("Failed to base64 decode bytes", &error))
+        let digits: String = text.chars().take_while(|&c| c != '=').filter(|c| !c.is_ascii_whitespace()).collect();
+        BASE64.decode(digits).map_err(|error| self.error("Failed to base64 decode bytes", &error))
     }
 
-    fn number(
-        &mut self,
-        field: &FieldDescriptor,
-        number: &Number,
-        out: &mut Vec<u8>,
-    ) -> Result<(), JsonError> {
+    fn number(&mut self, field: &FieldDescriptor, number: &Number, out: &mut Vec<u8>) -> Result<(), JsonError> {
         let kind = field.kind();
         match kind {
             Kind::Double | Kind::Float => {
@@ -215,9 +173,7 @@ impl<'a> Writer<'a> {
         }
         let value = integer(number).ok_or_else(|| self.out_of_range(number))?;
         let range = match kind {
-            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
-                i128::from(i32::MIN)..=i128::from(i32::MAX)
-            }
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => i128::from(i32::MIN)..=i128::from(i32::MAX),
             Kind::Uint32 | Kind::Fixed32 => 0..=i128::from(u32::MAX),
             Kind::Uint64 | Kind::Fixed64 => 0..=i128::from(u64::MAX),
             _ => i128::from(i64::MIN)..=i128::from(i64::MAX),
@@ -230,24 +186,15 @@ impl<'a> Writer<'a> {
     }
 
     fn unexpected(&self, what: &str) -> JsonError {
-        JsonError::Convert(format!(
-            "Not expecting a JSON {what} for field '{}'",
-            self.path.join(".")
-        ))
+        JsonError::Convert(format!("Not expecting a JSON {what} for field '{}'", self.path.join(".")))
     }
 
     fn out_of_range(&self, number: &Number) -> JsonError {
-        JsonError::Convert(format!(
-            "The number {number} is out of range for field '{}'",
-            self.path.join(".")
-        ))
+        JsonError::Convert(format!("The number {number} is out of range for field '{}'", self.path.join(".")))
     }
 
     fn error(&self, what: &str, cause: &dyn std::fmt::Display) -> JsonError {
-        JsonError::Convert(format!(
-            "{what} for field '{}': {cause}",
-            self.path.join(".")
-        ))
+        JsonError::Convert(format!("{what} for field '{}': {cause}", self.path.join(".")))
     }
 }
 
@@ -260,10 +207,7 @@ fn integer(number: &Number) -> Option<i128> {
         return Some(i128::from(value));
     }
     // The cast saturates; the range check of the field's type follows.
-    number
-        .as_f64()
-        .filter(|value| value.is_finite())
-        .map(|value| value.trunc() as i128)
+    number.as_f64().filter(|value| value.is_finite()).map(|value| value.trunc() as i128)
 }
 
 /// Writes an integer that was found to fit the kind.
@@ -334,9 +278,6 @@ fn duration(message: &MessageDescriptor, text: &str) -> Option<Vec<u8>> {
         return None;
     }
     let nanos = nanos as i64;
-    let value = prost_types::Duration {
-        seconds: nanos / 1_000_000_000,
-        nanos: (nanos % 1_000_000_000) as i32,
-    };
+    let value = prost_types::Duration { seconds: nanos / 1_000_000_000, nanos: (nanos % 1_000_000_000) as i32 };
     Some(prost::Message::encode_to_vec(&value))
 }

@@ -41,11 +41,7 @@ pub(super) fn message(message: &DynamicMessage, defaults: Defaults, out: &mut St
 
 fn has_declared_default(field: &FieldDescriptor) -> bool {
     let proto = field.field_descriptor_proto();
-    proto.default_value.is_some()
-        && !proto
-            .options
-            .as_ref()
-            .is_some_and(|options| options.deprecated())
+    proto.default_value.is_some() && !proto.options.as_ref().is_some_and(|options| options.deprecated())
 }
 
 fn field(field: &FieldDescriptor, value: &Value, defaults: Defaults, out: &mut String) {
@@ -63,15 +59,11 @@ fn field(field: &FieldDescriptor, value: &Value, defaults: Defaults, out: &mut S
         }
         Value::Map(entries) => {
             // The map's own order is random; the text of a message should not be.
-            let mut entries: Vec<(Cow<'_, str>, &Value)> = entries
-                .iter()
-                .map(|(key, value)| (key_text(key), value))
-                .collect();
+            let mut entries: Vec<(Cow<'_, str>, &Value)> =
+                entries.iter().map(|(key, value)| (key_text(key), value)).collect();
             entries.sort_by(|left, right| left.0.cmp(&right.0));
             let value_kind = match &kind {
-                Kind::Message(entry) if entry.is_map_entry() => {
-                    entry.map_entry_value_field().kind()
-                }
+                Kind::Message(entry) if entry.is_map_entry() => entry.map_entry_value_field().kind(),
                 _ => kind,
             };
             out.push('{');
@@ -134,11 +126,7 @@ fn double(value: f64, out: &mut String) {
     if value.is_nan() {
         out.push_str("\"NaN\"");
     } else if value.is_infinite() {
-        out.push_str(if value > 0.0 {
-            "\"Infinity\""
-        } else {
-            "\"-Infinity\""
-        });
+        out.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
     } else {
         let _ = write!(out, "{value:?}");
     }

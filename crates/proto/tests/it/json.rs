@@ -9,9 +9,7 @@ fn a_subscribed_event_is_written_as_mesos_writes_it() {
     let event = scheduler::Event {
         r#type: Some(scheduler::event::Type::Subscribed.into()),
         subscribed: Some(scheduler::event::Subscribed {
-            framework_id: v1::FrameworkId {
-                value: "f-0000".into(),
-            },
+            framework_id: v1::FrameworkId { value: "f-0000".into() },
             heartbeat_interval_seconds: Some(15.0),
             master_info: None,
         }),
@@ -27,21 +25,15 @@ fn a_subscribed_event_is_written_as_mesos_writes_it() {
 fn an_error_event_is_written_as_mesos_writes_it() {
     let event = scheduler::Event {
         r#type: Some(scheduler::event::Type::Error.into()),
-        error: Some(scheduler::event::Error {
-            message: "Framework has been removed".into(),
-        }),
+        error: Some(scheduler::event::Error { message: "Framework has been removed".into() }),
         ..Default::default()
     };
-    assert_eq!(
-        json::encode(&event),
-        r#"{"type":"ERROR","error":{"message":"Framework has been removed"}}"#
-    );
+    assert_eq!(json::encode(&event), r#"{"type":"ERROR","error":{"message":"Framework has been removed"}}"#);
 }
 
 #[test]
 fn a_subscribe_call_is_read() {
-    let text =
-        br#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"example",
+    let text = br#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"example",
         "roles":["a","b/c"],"capabilities":[{"type":"MULTI_ROLE"},{"type":"PARTITION_AWARE"}],
         "failover_timeout":604800.0,"offer_filters":{"a":{"min_allocatable_resources":
         {"quantities":[{"quantities":{"cpus":{"value":1.5}}}]}}}},"suppressed_roles":["a"]}}"#;
@@ -54,19 +46,10 @@ fn a_subscribe_call_is_read() {
     assert_eq!(info.failover_timeout, Some(604_800.0));
     assert_eq!(info.checkpoint, None);
     assert_eq!(
-        info.capabilities
-            .iter()
-            .map(|c| c.r#type())
-            .collect::<Vec<_>>(),
-        [
-            v1::framework_info::capability::Type::MultiRole,
-            v1::framework_info::capability::Type::PartitionAware
-        ]
+        info.capabilities.iter().map(|c| c.r#type()).collect::<Vec<_>>(),
+        [v1::framework_info::capability::Type::MultiRole, v1::framework_info::capability::Type::PartitionAware]
     );
-    let quantities = info.offer_filters["a"]
-        .min_allocatable_resources
-        .as_ref()
-        .unwrap();
+    let quantities = info.offer_filters["a"].min_allocatable_resources.as_ref().unwrap();
     assert_eq!(quantities.quantities[0].quantities["cpus"].value, 1.5);
 }
 
@@ -89,10 +72,7 @@ fn an_accept_call_is_read() {
     assert_eq!(accept.offer_ids.len(), 2);
     let task = &accept.operations[0].launch.as_ref().unwrap().task_infos[0];
     assert_eq!(task.command.as_ref().unwrap().shell, Some(true));
-    assert_eq!(
-        task.resources[1].ranges.as_ref().unwrap().range[0].end,
-        31_001
-    );
+    assert_eq!(task.resources[1].ranges.as_ref().unwrap().range[0].end, 31_001);
     assert_eq!(task.limits["mem"].value, f64::INFINITY);
     let docker = task.container.as_ref().unwrap().docker.as_ref().unwrap();
     assert_eq!(docker.port_mappings[0].container_port, 80);
@@ -113,10 +93,7 @@ fn an_acknowledgement_carries_its_uuid_in_base64() {
         "agent_id":{"value":"S1"},"task_id":{"value":"t"},"uuid":"jhadf73jhakdlfha723adf=="}}"#;
     let call: scheduler::Call = json::decode(text).unwrap();
     assert_eq!(call.acknowledge.unwrap().uuid.len(), 16);
-    let update = v1::TaskStatus {
-        uuid: Some(vec![0xff; 16].into()),
-        ..running()
-    };
+    let update = v1::TaskStatus { uuid: Some(vec![0xff; 16].into()), ..running() };
     assert!(json::encode(&update).contains(r#""uuid":"/////////////////////w==""#));
 }
 
@@ -130,10 +107,7 @@ fn running() -> v1::TaskStatus {
 
 #[test]
 fn text_is_one_line_of_ascii() {
-    let status = v1::TaskStatus {
-        message: Some("a\nb\t\"\u{1}\u{7f}é\u{1f600}\\".into()),
-        ..running()
-    };
+    let status = v1::TaskStatus { message: Some("a\nb\t\"\u{1}\u{7f}é\u{1f600}\\".into()), ..running() };
     assert_eq!(
         json::encode(&status),
         r#"{"task_id":{"value":"t"},"state":"TASK_RUNNING","message":"a\nb\t\"\u0001\u007f\u00e9\ud83d\ude00\\"}"#
@@ -144,67 +118,32 @@ fn text_is_one_line_of_ascii() {
 
 #[test]
 fn what_is_set_to_its_default_is_written_and_what_is_unset_is_not() {
-    let info = v1::FrameworkInfo {
-        user: "u".into(),
-        name: "n".into(),
-        ..Default::default()
-    };
+    let info = v1::FrameworkInfo { user: "u".into(), name: "n".into(), ..Default::default() };
     assert_eq!(json::encode(&info), r#"{"user":"u","name":"n"}"#);
-    let info = v1::FrameworkInfo {
-        checkpoint: Some(false),
-        failover_timeout: Some(0.0),
-        ..info
-    };
-    assert_eq!(
-        json::encode(&info),
-        r#"{"user":"u","name":"n","failover_timeout":0.0,"checkpoint":false}"#
-    );
+    let info = v1::FrameworkInfo { checkpoint: Some(false), failover_timeout: Some(0.0), ..info };
+    assert_eq!(json::encode(&info), r#"{"user":"u","name":"n","failover_timeout":0.0,"checkpoint":false}"#);
 }
 
 #[test]
 fn declared_defaults_are_written_on_request_unless_they_are_deprecated() {
-    let info = v1::FrameworkInfo {
-        user: "u".into(),
-        name: "n".into(),
-        ..Default::default()
-    };
+    let info = v1::FrameworkInfo { user: "u".into(), name: "n".into(), ..Default::default() };
     // `role` has the default `*` but is deprecated.
     assert_eq!(
         json::encode_with(&info, Defaults::Declared),
         r#"{"user":"u","name":"n","failover_timeout":0.0,"checkpoint":false}"#
     );
-    let command = v1::CommandInfo {
-        value: Some("true".into()),
-        ..Default::default()
-    };
+    let command = v1::CommandInfo { value: Some("true".into()), ..Default::default() };
     assert!(json::encode_with(&command, Defaults::Declared).contains(r#""shell":true"#));
 }
 
 #[test]
 fn wide_integers_are_bare_numbers() {
-    let duration = v1::DurationInfo {
-        nanoseconds: i64::MIN,
-    };
-    assert_eq!(
-        json::encode(&duration),
-        r#"{"nanoseconds":-9223372036854775808}"#
-    );
-    assert_eq!(
-        json::decode::<v1::DurationInfo>(json::encode(&duration).as_bytes()).unwrap(),
-        duration
-    );
-    let range = v1::value::Range {
-        begin: 0,
-        end: u64::MAX,
-    };
-    assert_eq!(
-        json::encode(&range),
-        r#"{"begin":0,"end":18446744073709551615}"#
-    );
-    assert_eq!(
-        json::decode::<v1::value::Range>(json::encode(&range).as_bytes()).unwrap(),
-        range
-    );
+    let duration = v1::DurationInfo { nanoseconds: i64::MIN };
+    assert_eq!(json::encode(&duration), r#"{"nanoseconds":-9223372036854775808}"#);
+    assert_eq!(json::decode::<v1::DurationInfo>(json::encode(&duration).as_bytes()).unwrap(), duration);
+    let range = v1::value::Range { begin: 0, end: u64::MAX };
+    assert_eq!(json::encode(&range), r#"{"begin":0,"end":18446744073709551615}"#);
+    assert_eq!(json::decode::<v1::value::Range>(json::encode(&range).as_bytes()).unwrap(), range);
 }
 
 #[test]
@@ -221,14 +160,8 @@ fn infinities_and_nan_have_names() {
 
 #[test]
 fn an_enum_number_without_a_name_is_written_as_the_number() {
-    let status = v1::TaskStatus {
-        state: 999,
-        ..running()
-    };
-    assert_eq!(
-        json::encode(&status),
-        r#"{"task_id":{"value":"t"},"state":999}"#
-    );
+    let status = v1::TaskStatus { state: 999, ..running() };
+    assert_eq!(json::encode(&status), r#"{"task_id":{"value":"t"},"state":999}"#);
 }
 
 #[test]
@@ -242,9 +175,7 @@ fn maps_are_objects_in_a_fixed_order() {
             .into(),
         ..Default::default()
     };
-    assert!(
-        json::encode(&task).ends_with(r#""limits":{"cpus":{"value":1.0},"mem":{"value":2.0}}}"#)
-    );
+    assert!(json::encode(&task).ends_with(r#""limits":{"cpus":{"value":1.0},"mem":{"value":2.0}}}"#));
 }
 
 #[test]
@@ -253,19 +184,10 @@ fn a_duration_is_read_as_an_object_and_as_text() {
         let text = format!(
             r#"{{"type":"DRAIN_AGENT","drain_agent":{{"agent_id":{{"value":"S"}},"max_grace_period":{value}}}}}"#
         );
-        json::decode::<master::Call>(text.as_bytes())
-            .map(|call| call.drain_agent.unwrap().max_grace_period.unwrap())
+        json::decode::<master::Call>(text.as_bytes()).map(|call| call.drain_agent.unwrap().max_grace_period.unwrap())
     };
-    let ten_minutes = mesos_proto::prost_types::Duration {
-        seconds: 600,
-        nanos: 0,
-    };
-    for text in [
-        r#"{"seconds":600}"#,
-        r#""600s""#,
-        r#""10mins""#,
-        r#"{"seconds":"600","nanos":null}"#,
-    ] {
+    let ten_minutes = mesos_proto::prost_types::Duration { seconds: 600, nanos: 0 };
+    for text in [r#"{"seconds":600}"#, r#""600s""#, r#""10mins""#, r#"{"seconds":"600","nanos":null}"#] {
         assert_eq!(drain(text), Ok(ten_minutes), "{text}");
     }
     for text in [r#""ten""#, r#""10""#, r#""1e300weeks""#, r#""""#] {
@@ -292,12 +214,7 @@ fn the_contract_has_every_package_and_our_fields_start_at_10000() {
     let mut ours: Vec<String> = pool
         .all_messages()
         .filter(|message| message.full_name().starts_with("mesos.v1."))
-        .flat_map(|message| {
-            message
-                .fields()
-                .filter(|f| f.number() >= 10_000)
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|message| message.fields().filter(|f| f.number() >= 10_000).collect::<Vec<_>>())
         .map(|field| format!("{}={}", field.full_name(), field.number()))
         .collect();
     ours.sort();

@@ -4,8 +4,7 @@ use mesos_proto::json::{self, JsonError};
 use mesos_proto::v1::{self, scheduler};
 
 fn task(fields: &str) -> Result<v1::TaskInfo, JsonError> {
-    let text =
-        format!(r#"{{"name":"n","task_id":{{"value":"t"}},"agent_id":{{"value":"S"}},{fields}}}"#);
+    let text = format!(r#"{{"name":"n","task_id":{{"value":"t"}},"agent_id":{{"value":"S"}},{fields}}}"#);
     json::decode(text.as_bytes())
 }
 
@@ -15,20 +14,12 @@ fn refusal(fields: &str) -> String {
 
 #[test]
 fn unknown_fields_are_ignored() {
-    assert_eq!(
-        task(r#""color":{"deep":[1,{"x":null}]}"#),
-        task(r#""resources":[]"#)
-    );
+    assert_eq!(task(r#""color":{"deep":[1,{"x":null}]}"#), task(r#""resources":[]"#));
 }
 
 #[test]
 fn camel_case_names_are_unknown_fields() {
-    assert_eq!(
-        task(r#""killPolicy":{"gracePeriod":1}"#)
-            .unwrap()
-            .kill_policy,
-        None
-    );
+    assert_eq!(task(r#""killPolicy":{"gracePeriod":1}"#).unwrap().kill_policy, None);
 }
 
 #[test]
@@ -65,26 +56,12 @@ fn quoted_booleans_and_numbers_are_read() {
 #[test]
 fn infinity_is_read_and_nan_is_not() {
     let scalar = |text: &str| json::decode::<v1::value::Scalar>(text.as_bytes());
-    assert_eq!(
-        scalar(r#"{"value":"Infinity"}"#).unwrap().value,
-        f64::INFINITY
-    );
-    assert_eq!(
-        scalar(r#"{"value":"-Infinity"}"#).unwrap().value,
-        f64::NEG_INFINITY
-    );
-    for text in [
-        r#"{"value":"NaN"}"#,
-        r#"{"value":NaN}"#,
-        r#"{"value":"inf"}"#,
-        r#"{"value":""}"#,
-    ] {
+    assert_eq!(scalar(r#"{"value":"Infinity"}"#).unwrap().value, f64::INFINITY);
+    assert_eq!(scalar(r#"{"value":"-Infinity"}"#).unwrap().value, f64::NEG_INFINITY);
+    for text in [r#"{"value":"NaN"}"#, r#"{"value":NaN}"#, r#"{"value":"inf"}"#, r#"{"value":""}"#] {
         assert!(scalar(text).is_err(), "{text}");
     }
-    assert!(matches!(
-        scalar(r#"{"value":1e999}"#),
-        Err(JsonError::Syntax(_))
-    ));
+    assert!(matches!(scalar(r#"{"value":1e999}"#), Err(JsonError::Syntax(_))));
 }
 
 #[test]
@@ -97,8 +74,7 @@ fn a_number_with_a_fraction_loses_it_in_an_integer_field() {
 fn an_unknown_enum_name_is_unset_where_optional_and_left_out_of_lists() {
     let call: scheduler::Call = json::decode(br#"{"type":"DANCE"}"#).unwrap();
     assert_eq!(call.r#type, None);
-    let capability =
-        br#"{"user":"u","name":"n","capabilities":[{"type":"FLYING"},{"type":"MULTI_ROLE"}]}"#;
+    let capability = br#"{"user":"u","name":"n","capabilities":[{"type":"FLYING"},{"type":"MULTI_ROLE"}]}"#;
     let info: v1::FrameworkInfo = json::decode(capability).unwrap();
     assert_eq!(info.capabilities.len(), 2);
     assert_eq!(info.capabilities[0].r#type, None);
@@ -107,18 +83,14 @@ fn an_unknown_enum_name_is_unset_where_optional_and_left_out_of_lists() {
 #[test]
 fn an_unknown_enum_name_is_an_error_where_required() {
     let error = refusal(r#""resources":[{"name":"cpus","type":"ROUND"}]"#);
-    assert_eq!(
-        error,
-        "Failed to find enum for 'ROUND' for field 'resources.type'"
-    );
+    assert_eq!(error, "Failed to find enum for 'ROUND' for field 'resources.type'");
 }
 
 #[test]
 fn a_single_value_stands_for_a_list_of_one() {
     let info = task(r#""resources":{"name":"cpus","type":"SCALAR","scalar":{"value":1}}"#).unwrap();
     assert_eq!(info.resources.len(), 1);
-    let call: scheduler::Call =
-        json::decode(br#"{"type":"REVIVE","revive":{"roles":"dev"}}"#).unwrap();
+    let call: scheduler::Call = json::decode(br#"{"type":"REVIVE","revive":{"roles":"dev"}}"#).unwrap();
     assert_eq!(call.revive.unwrap().roles, ["dev"]);
 }
 
@@ -128,58 +100,23 @@ fn base64_may_lack_padding_or_have_whitespace() {
         let info = task(&format!(r#""data":"{text}""#)).unwrap();
         assert_eq!(info.data.unwrap(), &b"hello"[..], "{text}");
     }
-    assert!(
-        refusal(r#""data":"a-_b""#).starts_with("Failed to base64 decode bytes for field 'data'")
-    );
+    assert!(refusal(r#""data":"a-_b""#).starts_with("Failed to base64 decode bytes for field 'data'"));
 }
 
 #[test]
 fn wrong_kinds_of_json_are_refused_with_the_name_of_the_field() {
     for (fields, error) in [
-        (
-            r#""command":"ls""#,
-            "Not expecting a JSON string for field 'command'",
-        ),
-        (
-            r#""command":7"#,
-            "Not expecting a JSON number for field 'command'",
-        ),
-        (
-            r#""command":true"#,
-            "Not expecting a JSON boolean for field 'command'",
-        ),
-        (
-            r#""command":[{}]"#,
-            "Not expecting a JSON array for field 'command'",
-        ),
-        (
-            r#""command":{"value":{}}"#,
-            "Not expecting a JSON object for field 'command.value'",
-        ),
-        (
-            r#""command":{"value":1}"#,
-            "Not expecting a JSON number for field 'command.value'",
-        ),
-        (
-            r#""command":{"shell":1}"#,
-            "Not expecting a JSON number for field 'command.shell'",
-        ),
-        (
-            r#""data":[]"#,
-            "Not expecting a JSON array for field 'data'",
-        ),
-        (
-            r#""resources":[[]]"#,
-            "Not expecting a JSON array for field 'resources'",
-        ),
-        (
-            r#""container":{"type":1}"#,
-            "Not expecting a JSON number for field 'container.type'",
-        ),
-        (
-            r#""limits":{"mem":4}"#,
-            "Not expecting a JSON number for field 'limits.mem'",
-        ),
+        (r#""command":"ls""#, "Not expecting a JSON string for field 'command'"),
+        (r#""command":7"#, "Not expecting a JSON number for field 'command'"),
+        (r#""command":true"#, "Not expecting a JSON boolean for field 'command'"),
+        (r#""command":[{}]"#, "Not expecting a JSON array for field 'command'"),
+        (r#""command":{"value":{}}"#, "Not expecting a JSON object for field 'command.value'"),
+        (r#""command":{"value":1}"#, "Not expecting a JSON number for field 'command.value'"),
+        (r#""command":{"shell":1}"#, "Not expecting a JSON number for field 'command.shell'"),
+        (r#""data":[]"#, "Not expecting a JSON array for field 'data'"),
+        (r#""resources":[[]]"#, "Not expecting a JSON array for field 'resources'"),
+        (r#""container":{"type":1}"#, "Not expecting a JSON number for field 'container.type'"),
+        (r#""limits":{"mem":4}"#, "Not expecting a JSON number for field 'limits.mem'"),
     ] {
         assert_eq!(refusal(fields), error, "{fields}");
     }
@@ -192,8 +129,7 @@ fn quoted_rubbish_is_refused_with_the_name_of_the_field() {
             .starts_with("Failed to parse 'yes' as a JSON boolean for field 'command.shell'")
     );
     assert!(
-        refusal(r#""priority":"high""#)
-            .starts_with("Failed to parse 'high' as a JSON number for field 'priority'")
+        refusal(r#""priority":"high""#).starts_with("Failed to parse 'high' as a JSON number for field 'priority'")
     );
 }
 
@@ -206,11 +142,7 @@ fn numbers_out_of_range_are_refused() {
         r#""max_completion_time":{"nanoseconds":1e300}"#,
         r#""max_completion_time":{"nanoseconds":"1e300"}"#,
     ] {
-        assert!(
-            refusal(fields).contains("is out of range for field"),
-            "{fields}: {}",
-            refusal(fields)
-        );
+        assert!(refusal(fields).contains("is out of range for field"), "{fields}: {}", refusal(fields));
     }
 }
 
@@ -218,11 +150,7 @@ fn numbers_out_of_range_are_refused() {
 fn only_an_object_is_a_message() {
     for text in ["[]", "1", "null", "\"x\""] {
         let error = json::decode::<scheduler::Call>(text.as_bytes()).unwrap_err();
-        assert_eq!(
-            error,
-            JsonError::Convert("Expecting a JSON object".into()),
-            "{text}"
-        );
+        assert_eq!(error, JsonError::Convert("Expecting a JSON object".into()), "{text}");
     }
 }
 
@@ -232,20 +160,14 @@ fn what_is_not_json_is_a_syntax_error() {
         let error = json::decode::<scheduler::Call>(text.as_bytes()).unwrap_err();
         assert!(matches!(error, JsonError::Syntax(_)), "{text}: {error}");
     }
-    assert!(matches!(
-        json::decode::<v1::TaskId>(b"{\"value\":\"\xff\"}"),
-        Err(JsonError::Syntax(_))
-    ));
+    assert!(matches!(json::decode::<v1::TaskId>(b"{\"value\":\"\xff\"}"), Err(JsonError::Syntax(_))));
 }
 
 #[test]
 fn deep_nesting_ends_in_an_error() {
     let nest = |depth: usize| {
-        let text = format!(
-            "{}{}",
-            r#"{"value":"c","parent":"#.repeat(depth),
-            "null}".to_owned() + &"}".repeat(depth - 1)
-        );
+        let text =
+            format!("{}{}", r#"{"value":"c","parent":"#.repeat(depth), "null}".to_owned() + &"}".repeat(depth - 1));
         json::decode::<v1::ContainerId>(text.as_bytes())
     };
     assert!(nest(50).is_ok());

@@ -66,28 +66,13 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         any::<i64>().prop_map(Into::into),
         any::<u64>().prop_map(Into::into),
         any::<f64>().prop_map(Into::into),
-        prop::sample::select(vec![
-            "SUBSCRIBE",
-            "Infinity",
-            "true",
-            "1e9",
-            "-1",
-            "",
-            "é",
-            "aGk="
-        ])
-        .prop_map(Into::into),
+        prop::sample::select(vec!["SUBSCRIBE", "Infinity", "true", "1e9", "-1", "", "é", "aGk="]).prop_map(Into::into),
     ];
     leaf.prop_recursive(8, 64, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::Array),
             prop::collection::vec((name.clone(), inner), 0..6).prop_map(|fields| {
-                serde_json::Value::Object(
-                    fields
-                        .into_iter()
-                        .map(|(name, value)| (name.to_owned(), value))
-                        .collect(),
-                )
+                serde_json::Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
             }),
         ]
     })

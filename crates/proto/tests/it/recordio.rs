@@ -4,9 +4,7 @@ use mesos_proto::recordio::{Decoder, RecordIoError, encode};
 use proptest::prelude::*;
 
 fn drain(decoder: &mut Decoder) -> Vec<Vec<u8>> {
-    std::iter::from_fn(|| decoder.next())
-        .map(|record| record.unwrap().to_vec())
-        .collect()
+    std::iter::from_fn(|| decoder.next()).map(|record| record.unwrap().to_vec()).collect()
 }
 
 fn failure(stream: &[u8]) -> Option<RecordIoError> {
@@ -25,10 +23,7 @@ fn failure(stream: &[u8]) -> Option<RecordIoError> {
 
 #[test]
 fn a_record_is_its_length_a_newline_and_the_payload() {
-    assert_eq!(
-        &encode(b"{\"type\":\"HEARTBEAT\"}")[..],
-        b"20\n{\"type\":\"HEARTBEAT\"}"
-    );
+    assert_eq!(&encode(b"{\"type\":\"HEARTBEAT\"}")[..], b"20\n{\"type\":\"HEARTBEAT\"}");
     assert_eq!(&encode(b"")[..], b"0\n");
 }
 
@@ -39,13 +34,7 @@ fn lengths_count_bytes_and_not_characters() {
 
 #[test]
 fn records_are_found_however_the_stream_is_cut() {
-    let stream: Vec<u8> = [
-        encode(b"hello"),
-        encode(b"1\n2\n"),
-        encode(b""),
-        encode(b"x"),
-    ]
-    .concat();
+    let stream: Vec<u8> = [encode(b"hello"), encode(b"1\n2\n"), encode(b""), encode(b"x")].concat();
     for size in 1..=stream.len() {
         let mut decoder = Decoder::new(1024);
         let mut records = Vec::new();
@@ -53,11 +42,7 @@ fn records_are_found_however_the_stream_is_cut() {
             decoder.push(chunk);
             records.extend(drain(&mut decoder));
         }
-        assert_eq!(
-            records,
-            [&b"hello"[..], b"1\n2\n", b"", b"x"],
-            "chunks of {size}"
-        );
+        assert_eq!(records, [&b"hello"[..], b"1\n2\n", b"", b"x"], "chunks of {size}");
         assert!(!decoder.is_within_record());
     }
 }
@@ -78,48 +63,17 @@ fn an_unfinished_record_is_known_as_such() {
 
 #[test]
 fn a_header_that_is_no_number_ends_the_stream() {
-    for stream in [
-        &b"abc\n"[..],
-        b"-1\nx",
-        b"+1\nx",
-        b"\n",
-        b" 1\nx",
-        b"1 \nx",
-        b"0x1\nx",
-        b"{\"type\"",
-        b"\xff",
-    ] {
-        assert!(
-            matches!(failure(stream), Some(RecordIoError::Length(_))),
-            "{stream:?}"
-        );
+    for stream in [&b"abc\n"[..], b"-1\nx", b"+1\nx", b"\n", b" 1\nx", b"1 \nx", b"0x1\nx", b"{\"type\"", b"\xff"] {
+        assert!(matches!(failure(stream), Some(RecordIoError::Length(_))), "{stream:?}");
     }
-    assert!(matches!(
-        failure(b"99999999999999999999\n"),
-        Some(RecordIoError::Length(_))
-    ));
-    assert!(matches!(
-        failure(&[b'1'; 30]),
-        Some(RecordIoError::Length(_))
-    ));
+    assert!(matches!(failure(b"99999999999999999999\n"), Some(RecordIoError::Length(_))));
+    assert!(matches!(failure(&[b'1'; 30]), Some(RecordIoError::Length(_))));
 }
 
 #[test]
 fn a_record_above_the_limit_is_refused_before_it_arrives() {
-    assert_eq!(
-        failure(b"1025\n"),
-        Some(RecordIoError::TooLarge {
-            length: 1025,
-            max: 1024
-        })
-    );
-    assert_eq!(
-        failure(b"18446744073709551615\n"),
-        Some(RecordIoError::TooLarge {
-            length: u64::MAX,
-            max: 1024
-        })
-    );
+    assert_eq!(failure(b"1025\n"), Some(RecordIoError::TooLarge { length: 1025, max: 1024 }));
+    assert_eq!(failure(b"18446744073709551615\n"), Some(RecordIoError::TooLarge { length: u64::MAX, max: 1024 }));
     assert_eq!(failure(b"1024\n"), None);
 }
 

@@ -2,9 +2,7 @@
 
 use mesos_proto::prost::Message;
 use mesos_proto::v1::{self, master, scheduler};
-use mesos_proto::validate::{
-    self, IdError, RequiredError, master_call, required_fields, scheduler_call, validate_id,
-};
+use mesos_proto::validate::{self, IdError, RequiredError, master_call, required_fields, scheduler_call, validate_id};
 
 const CALL: &str = "mesos.v1.scheduler.Call";
 
@@ -19,15 +17,10 @@ fn missing(full_name: &str, bytes: &[u8]) -> Vec<String> {
 #[test]
 fn an_empty_message_lacks_its_required_fields() {
     assert_eq!(missing("mesos.v1.FrameworkInfo", b""), ["user", "name"]);
-    assert_eq!(
-        missing("mesos.v1.TaskInfo", b""),
-        ["name", "task_id", "agent_id"]
-    );
+    assert_eq!(missing("mesos.v1.TaskInfo", b""), ["name", "task_id", "agent_id"]);
     assert_eq!(missing(CALL, b""), Vec::<String>::new());
     assert_eq!(
-        required_fields("mesos.v1.TaskInfo", b"")
-            .unwrap_err()
-            .to_string(),
+        required_fields("mesos.v1.TaskInfo", b"").unwrap_err().to_string(),
         "Missing required fields: name, task_id, agent_id"
     );
 }
@@ -36,13 +29,7 @@ fn an_empty_message_lacks_its_required_fields() {
 fn required_fields_within_are_found() {
     // subscribe {} and subscribe { framework_info {} }
     assert_eq!(missing(CALL, b"\x1a\x00"), ["subscribe.framework_info"]);
-    assert_eq!(
-        missing(CALL, b"\x1a\x02\x0a\x00"),
-        [
-            "subscribe.framework_info.user",
-            "subscribe.framework_info.name"
-        ]
-    );
+    assert_eq!(missing(CALL, b"\x1a\x02\x0a\x00"), ["subscribe.framework_info.user", "subscribe.framework_info.name"]);
 }
 
 #[test]
@@ -52,9 +39,7 @@ fn every_encoded_message_of_ours_is_complete() {
         subscribe: Some(scheduler::call::Subscribe::default()),
         accept: Some(scheduler::call::Accept {
             operations: vec![v1::offer::Operation {
-                launch: Some(v1::offer::operation::Launch {
-                    task_infos: vec![v1::TaskInfo::default(); 2],
-                }),
+                launch: Some(v1::offer::operation::Launch { task_infos: vec![v1::TaskInfo::default(); 2] }),
                 ..Default::default()
             }],
             ..Default::default()
@@ -69,60 +54,34 @@ fn a_message_written_in_two_parts_counts_as_their_merge() {
     // subscribe { framework_info { user } } and subscribe { framework_info { name } }
     let parts = b"\x1a\x05\x0a\x03\x0a\x01u\x1a\x05\x0a\x03\x12\x01n";
     assert_eq!(missing(CALL, parts), Vec::<String>::new());
-    assert_eq!(
-        missing(CALL, &parts[..7]),
-        ["subscribe.framework_info.name"]
-    );
+    assert_eq!(missing(CALL, &parts[..7]), ["subscribe.framework_info.name"]);
 }
 
 #[test]
 fn a_required_enum_with_an_unknown_number_is_missing() {
     // Resource { name: "c", type: SCALAR } and the same with type 99
-    assert_eq!(
-        missing("mesos.v1.Resource", b"\x0a\x01c\x10\x00"),
-        Vec::<String>::new()
-    );
+    assert_eq!(missing("mesos.v1.Resource", b"\x0a\x01c\x10\x00"), Vec::<String>::new());
     assert_eq!(missing("mesos.v1.Resource", b"\x0a\x01c\x10\x63"), ["type"]);
 }
 
 #[test]
 fn bytes_that_are_no_protobuf_are_malformed() {
-    assert!(matches!(
-        required_fields(CALL, b"\x1a\x09"),
-        Err(RequiredError::Malformed(_))
-    ));
-    assert!(matches!(
-        required_fields(CALL, b"\x18\x09"),
-        Err(RequiredError::Malformed(_))
-    ));
-    assert_eq!(
-        required_fields("mesos.v1.Nothing", b""),
-        Err(RequiredError::UnknownMessage("mesos.v1.Nothing".into()))
-    );
+    assert!(matches!(required_fields(CALL, b"\x1a\x09"), Err(RequiredError::Malformed(_))));
+    assert!(matches!(required_fields(CALL, b"\x18\x09"), Err(RequiredError::Malformed(_))));
+    assert_eq!(required_fields("mesos.v1.Nothing", b""), Err(RequiredError::UnknownMessage("mesos.v1.Nothing".into())));
 }
 
 #[test]
 fn a_deep_message_is_malformed_and_does_not_overflow_the_stack() {
-    let mut container = v1::ContainerId {
-        value: "c".into(),
-        parent: None,
-    }
-    .encode_to_vec();
+    let mut container = v1::ContainerId { value: "c".into(), parent: None }.encode_to_vec();
     for _ in 0..10_000 {
-        let mut outer = v1::ContainerId {
-            value: "c".into(),
-            parent: None,
-        }
-        .encode_to_vec();
+        let mut outer = v1::ContainerId { value: "c".into(), parent: None }.encode_to_vec();
         outer.push(0x12);
         mesos_proto::prost::encoding::encode_varint(container.len() as u64, &mut outer);
         outer.extend_from_slice(&container);
         container = outer;
     }
-    assert!(matches!(
-        required_fields("mesos.v1.ContainerID", &container),
-        Err(RequiredError::Malformed(_))
-    ));
+    assert!(matches!(required_fields("mesos.v1.ContainerID", &container), Err(RequiredError::Malformed(_))));
 }
 
 fn call(kind: scheduler::call::Type) -> scheduler::Call {
@@ -137,19 +96,10 @@ fn call(kind: scheduler::call::Type) -> scheduler::Call {
 fn a_call_needs_its_type_its_framework_and_its_part() {
     use scheduler::call::Type;
     let error = |call: &scheduler::Call| scheduler_call(call, None).unwrap_err().to_string();
-    assert_eq!(
-        error(&scheduler::Call::default()),
-        "Expecting 'type' to be present"
-    );
-    let unknown = scheduler::Call {
-        r#type: Some(4_711),
-        ..Default::default()
-    };
+    assert_eq!(error(&scheduler::Call::default()), "Expecting 'type' to be present");
+    let unknown = scheduler::Call { r#type: Some(4_711), ..Default::default() };
     assert_eq!(error(&unknown), "Expecting 'type' to be present");
-    let nobody = scheduler::Call {
-        framework_id: None,
-        ..call(Type::Teardown)
-    };
+    let nobody = scheduler::Call { framework_id: None, ..call(Type::Teardown) };
     assert_eq!(error(&nobody), "Expecting 'framework_id' to be present");
     for kind in [Type::Teardown, Type::Revive, Type::Suppress, Type::Unknown] {
         assert_eq!(scheduler_call(&call(kind), None), Ok(()));
@@ -171,10 +121,7 @@ fn a_call_needs_its_type_its_framework_and_its_part() {
         Type::UpdateFramework,
     ] {
         let name = kind.as_str_name().to_lowercase();
-        assert_eq!(
-            error(&call(kind)),
-            format!("Expecting '{name}' to be present")
-        );
+        assert_eq!(error(&call(kind)), format!("Expecting '{name}' to be present"));
     }
 }
 
@@ -182,10 +129,7 @@ fn a_call_needs_its_type_its_framework_and_its_part() {
 fn ids_and_principals_must_agree_on_subscribe() {
     let mut call = scheduler::Call {
         subscribe: Some(scheduler::call::Subscribe {
-            framework_info: v1::FrameworkInfo {
-                principal: Some("p".into()),
-                ..Default::default()
-            },
+            framework_info: v1::FrameworkInfo { principal: Some("p".into()), ..Default::default() },
             ..Default::default()
         }),
         ..call(scheduler::call::Type::Subscribe)
@@ -206,67 +150,37 @@ fn ids_and_principals_must_agree_on_subscribe() {
 #[test]
 fn an_acknowledgement_needs_sixteen_bytes() {
     let with = |uuid: &'static [u8]| scheduler::Call {
-        acknowledge: Some(scheduler::call::Acknowledge {
-            uuid: uuid.into(),
-            ..Default::default()
-        }),
+        acknowledge: Some(scheduler::call::Acknowledge { uuid: uuid.into(), ..Default::default() }),
         ..call(scheduler::call::Type::Acknowledge)
     };
     assert_eq!(scheduler_call(&with(&[7; 16]), None), Ok(()));
     for uuid in [&b""[..], &[7; 15], &[7; 17]] {
-        assert_eq!(
-            scheduler_call(&with(uuid), None).unwrap_err().to_string(),
-            "Not a valid UUID"
-        );
+        assert_eq!(scheduler_call(&with(uuid), None).unwrap_err().to_string(), "Not a valid UUID");
     }
 }
 
 #[test]
 fn an_operator_call_needs_its_type_and_its_part() {
-    assert_eq!(
-        master_call(&master::Call::default())
-            .unwrap_err()
-            .to_string(),
-        "Expecting 'type' to be present"
-    );
-    let call = |kind: master::call::Type| master::Call {
-        r#type: Some(kind.into()),
-        ..Default::default()
-    };
+    assert_eq!(master_call(&master::Call::default()).unwrap_err().to_string(), "Expecting 'type' to be present");
+    let call = |kind: master::call::Type| master::Call { r#type: Some(kind.into()), ..Default::default() };
     assert_eq!(master_call(&call(master::call::Type::GetState)), Ok(()));
     assert_eq!(
-        master_call(&call(master::call::Type::DrainAgent))
-            .unwrap_err()
-            .to_string(),
+        master_call(&call(master::call::Type::DrainAgent)).unwrap_err().to_string(),
         "Expecting 'drain_agent' to be present"
     );
 }
 
 #[test]
 fn ids_follow_the_rules_of_mesos() {
-    for id in [
-        "a",
-        "a.b",
-        "a*b",
-        "a b",
-        "...",
-        "é",
-        &"x".repeat(validate::ID_MAX_BYTES),
-    ] {
+    for id in ["a", "a.b", "a*b", "a b", "...", "é", &"x".repeat(validate::ID_MAX_BYTES)] {
         assert_eq!(validate_id(id), Ok(()), "{id}");
     }
     assert_eq!(validate_id(""), Err(IdError::Empty));
     assert_eq!(validate_id(&"x".repeat(256)), Err(IdError::TooLong));
     for id in [".", ".."] {
-        assert_eq!(
-            validate_id(id).unwrap_err().to_string(),
-            format!("'{id}' is disallowed")
-        );
+        assert_eq!(validate_id(id).unwrap_err().to_string(), format!("'{id}' is disallowed"));
     }
     for id in ["a/b", "a\\b", "a\0", "a\n", "\u{7f}"] {
-        assert_eq!(
-            validate_id(id).unwrap_err().to_string(),
-            format!("'{id}' contains invalid characters")
-        );
+        assert_eq!(validate_id(id).unwrap_err().to_string(), format!("'{id}' contains invalid characters"));
     }
 }

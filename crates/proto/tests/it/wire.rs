@@ -25,38 +25,23 @@ fn task_info(id: &str) -> v1::TaskInfo {
 
 /// A task as a newer client writes it: unknown fields in it and in its container.
 fn newer_task(id: &str) -> Vec<u8> {
-    let mut container = v1::ContainerInfo {
-        r#type: v1::container_info::Type::Mesos.into(),
-        ..Default::default()
-    }
-    .encode_to_vec();
+    let mut container =
+        v1::ContainerInfo { r#type: v1::container_info::Type::Mesos.into(), ..Default::default() }.encode_to_vec();
     put(4_000, b"of tomorrow", &mut container);
     let mut task = task_info(id).encode_to_vec();
-    put(
-        number("mesos.v1.TaskInfo", "container"),
-        &container,
-        &mut task,
-    );
+    put(number("mesos.v1.TaskInfo", "container"), &container, &mut task);
     put(5_000, b"unheard of", &mut task);
     task
 }
 
 fn number(message: &str, field: &str) -> u32 {
-    mesos_proto::descriptor(message)
-        .unwrap()
-        .get_field_by_name(field)
-        .unwrap()
-        .number()
+    mesos_proto::descriptor(message).unwrap().get_field_by_name(field).unwrap().number()
 }
 
 /// An ACCEPT with one LAUNCH of two tasks, one DECLINE-like empty operation and one LAUNCH_GROUP.
 fn newer_accept() -> Bytes {
     let operation = |kind: offer::operation::Type, field: &str, part: &[u8]| {
-        let mut out = v1::offer::Operation {
-            r#type: Some(kind.into()),
-            ..Default::default()
-        }
-        .encode_to_vec();
+        let mut out = v1::offer::Operation { r#type: Some(kind.into()), ..Default::default() }.encode_to_vec();
         put(number("mesos.v1.Offer.Operation", field), part, &mut out);
         out
     };
@@ -64,37 +49,17 @@ fn newer_accept() -> Bytes {
     put(1, &newer_task("a"), &mut launch);
     put(1, &newer_task("b"), &mut launch);
     let mut group = Vec::new();
-    put(
-        number("mesos.v1.TaskGroupInfo", "tasks"),
-        &newer_task("c"),
-        &mut group,
-    );
+    put(number("mesos.v1.TaskGroupInfo", "tasks"), &newer_task("c"), &mut group);
     let mut launch_group = Vec::new();
-    put(
-        number("mesos.v1.Offer.Operation.LaunchGroup", "executor"),
-        &newer_executor(),
-        &mut launch_group,
-    );
-    put(
-        number("mesos.v1.Offer.Operation.LaunchGroup", "task_group"),
-        &group,
-        &mut launch_group,
-    );
+    put(number("mesos.v1.Offer.Operation.LaunchGroup", "executor"), &newer_executor(), &mut launch_group);
+    put(number("mesos.v1.Offer.Operation.LaunchGroup", "task_group"), &group, &mut launch_group);
     let mut accept = Vec::new();
     for operation in [
         operation(offer::operation::Type::Launch, "launch", &launch),
         operation(offer::operation::Type::Reserve, "reserve", &[]),
-        operation(
-            offer::operation::Type::LaunchGroup,
-            "launch_group",
-            &launch_group,
-        ),
+        operation(offer::operation::Type::LaunchGroup, "launch_group", &launch_group),
     ] {
-        put(
-            number("mesos.v1.scheduler.Call.Accept", "operations"),
-            &operation,
-            &mut accept,
-        );
+        put(number("mesos.v1.scheduler.Call.Accept", "operations"), &operation, &mut accept);
     }
     let mut call = scheduler::Call {
         framework_id: Some(v1::FrameworkId { value: "f".into() }),
@@ -102,20 +67,13 @@ fn newer_accept() -> Bytes {
         ..Default::default()
     }
     .encode_to_vec();
-    put(
-        number("mesos.v1.scheduler.Call", "accept"),
-        &accept,
-        &mut call,
-    );
+    put(number("mesos.v1.scheduler.Call", "accept"), &accept, &mut call);
     call.into()
 }
 
 fn newer_executor() -> Vec<u8> {
-    let mut executor = v1::ExecutorInfo {
-        executor_id: v1::ExecutorId { value: "e".into() },
-        ..Default::default()
-    }
-    .encode_to_vec();
+    let mut executor =
+        v1::ExecutorInfo { executor_id: v1::ExecutorId { value: "e".into() }, ..Default::default() }.encode_to_vec();
     put(6_000, b"new", &mut executor);
     executor
 }
@@ -125,17 +83,11 @@ fn unknown_fields_of_a_task_and_its_container_survive() {
     let call = newer_accept();
     let operations = wire::accept_operations(&call).unwrap();
     assert_eq!(operations.len(), 3);
-    assert_eq!(
-        operations[0].launch_task_infos,
-        [newer_task("a"), newer_task("b")]
-    );
+    assert_eq!(operations[0].launch_task_infos, [newer_task("a"), newer_task("b")]);
     assert_eq!(operations[0].group_executor, None);
     assert_eq!(operations[1].launch_task_infos, Vec::<Bytes>::new());
     assert_eq!(operations[2].group_task_infos, [newer_task("c")]);
-    assert_eq!(
-        operations[2].group_executor.as_deref(),
-        Some(&newer_executor()[..])
-    );
+    assert_eq!(operations[2].group_executor.as_deref(), Some(&newer_executor()[..]));
     let task = v1::TaskInfo::decode(operations[0].launch_task_infos[1].clone()).unwrap();
     assert_eq!(task.task_id.value, "b");
     assert!(task.container.is_some());
@@ -148,19 +100,10 @@ fn the_slices_are_those_of_the_decoded_message() {
     let decoded = call.accept.unwrap().operations;
     let slices = wire::accept_operations(&raw).unwrap();
     for (operation, slices) in decoded.iter().zip(&slices) {
-        assert_eq!(
-            &v1::offer::Operation::decode(slices.operation.clone()).unwrap(),
-            operation
-        );
-        let launch = operation
-            .launch
-            .as_ref()
-            .map_or(&[][..], |launch| &launch.task_infos);
-        let sliced: Vec<v1::TaskInfo> = slices
-            .launch_task_infos
-            .iter()
-            .map(|bytes| v1::TaskInfo::decode(bytes.clone()).unwrap())
-            .collect();
+        assert_eq!(&v1::offer::Operation::decode(slices.operation.clone()).unwrap(), operation);
+        let launch = operation.launch.as_ref().map_or(&[][..], |launch| &launch.task_infos);
+        let sliced: Vec<v1::TaskInfo> =
+            slices.launch_task_infos.iter().map(|bytes| v1::TaskInfo::decode(bytes.clone()).unwrap()).collect();
         assert_eq!(launch, sliced);
     }
 }
@@ -191,10 +134,7 @@ fn a_raw_call_is_written_as_it_was_read() {
 
 #[test]
 fn a_raw_call_made_here_encodes_its_message() {
-    let call = scheduler::Call {
-        call_id: Some("c".into()),
-        ..Default::default()
-    };
+    let call = scheduler::Call { call_id: Some("c".into()), ..Default::default() };
     let raw = Raw::from(call.clone());
     assert!(raw.raw().is_empty());
     assert_eq!(raw.encode_to_vec(), call.encode_to_vec());
@@ -204,10 +144,7 @@ fn a_raw_call_made_here_encodes_its_message() {
 #[test]
 fn merging_into_a_raw_call_keeps_both_parts() {
     let mut raw = Raw::<scheduler::Call>::decode(newer_accept()).unwrap();
-    let more = scheduler::Call {
-        call_id: Some("c".into()),
-        ..Default::default()
-    };
+    let more = scheduler::Call { call_id: Some("c".into()), ..Default::default() };
     raw.merge(&more.encode_to_vec()[..]).unwrap();
     assert_eq!(raw.call_id(), "c");
     let again = Raw::<scheduler::Call>::decode(raw.to_bytes()).unwrap();
@@ -219,12 +156,7 @@ fn merging_into_a_raw_call_keeps_both_parts() {
 
 #[test]
 fn framework_infos_are_found() {
-    let mut info = v1::FrameworkInfo {
-        user: "u".into(),
-        name: "n".into(),
-        ..Default::default()
-    }
-    .encode_to_vec();
+    let mut info = v1::FrameworkInfo { user: "u".into(), name: "n".into(), ..Default::default() }.encode_to_vec();
     put(7_000, b"new", &mut info);
     let wrap = |outer: &str, message: &str| {
         let mut inner = Vec::new();
@@ -234,15 +166,9 @@ fn framework_infos_are_found() {
         Bytes::from(call)
     };
     let subscribe = wrap("subscribe", "mesos.v1.scheduler.Call.Subscribe");
-    assert_eq!(
-        wire::subscribe_framework_info(&subscribe).unwrap().unwrap(),
-        info
-    );
+    assert_eq!(wire::subscribe_framework_info(&subscribe).unwrap().unwrap(), info);
     assert_eq!(wire::update_framework_info(&subscribe), Ok(None));
-    let update = wrap(
-        "update_framework",
-        "mesos.v1.scheduler.Call.UpdateFramework",
-    );
+    let update = wrap("update_framework", "mesos.v1.scheduler.Call.UpdateFramework");
     assert_eq!(wire::update_framework_info(&update).unwrap().unwrap(), info);
 }
 
@@ -252,37 +178,21 @@ fn a_message_written_twice_is_merged() {
         let mut inner = Vec::new();
         put(1, &info.encode_to_vec(), &mut inner);
         let mut call = Vec::new();
-        put(
-            number("mesos.v1.scheduler.Call", "subscribe"),
-            &inner,
-            &mut call,
-        );
+        put(number("mesos.v1.scheduler.Call", "subscribe"), &inner, &mut call);
         call
     };
-    let first = v1::FrameworkInfo {
-        user: "u".into(),
-        hostname: Some("h".into()),
-        ..Default::default()
-    };
-    let second = v1::FrameworkInfo {
-        user: "v".into(),
-        ..Default::default()
-    };
+    let first = v1::FrameworkInfo { user: "u".into(), hostname: Some("h".into()), ..Default::default() };
+    let second = v1::FrameworkInfo { user: "v".into(), ..Default::default() };
     let call: Bytes = [part(first), part(second)].concat().into();
     let sliced = wire::subscribe_framework_info(&call).unwrap().unwrap();
-    let decoded = scheduler::Call::decode(call)
-        .unwrap()
-        .subscribe
-        .unwrap()
-        .framework_info;
+    let decoded = scheduler::Call::decode(call).unwrap().subscribe.unwrap().framework_info;
     assert_eq!(v1::FrameworkInfo::decode(sliced).unwrap(), decoded);
     assert_eq!(decoded.hostname(), "h");
 }
 
 #[test]
 fn a_call_given_as_json_has_slices_too() {
-    let text =
-        br#"{"type":"ACCEPT","accept":{"operations":[{"type":"LAUNCH","launch":{"task_infos":
+    let text = br#"{"type":"ACCEPT","accept":{"operations":[{"type":"LAUNCH","launch":{"task_infos":
         [{"name":"n","task_id":{"value":"t"},"agent_id":{"value":"S"}}]}}]}}"#;
     let bytes = json::decode_to_bytes("mesos.v1.scheduler.Call", text).unwrap();
     let operations = wire::accept_operations(&bytes).unwrap();
@@ -298,39 +208,15 @@ fn malformed_bytes_are_refused() {
     assert_eq!(slices(b"\x0a\x05ab"), Err(WireError::Truncated));
     assert_eq!(slices(b"\x0a"), Err(WireError::Truncated));
     assert_eq!(slices(b"\x08\x01"), Err(WireError::NotLengthDelimited(1)));
-    assert_eq!(
-        slices(b"\x0b\x0c"),
-        Err(WireError::WireType {
-            field: 1,
-            wire_type: 3
-        })
-    );
-    assert_eq!(
-        slices(b"\x0f"),
-        Err(WireError::WireType {
-            field: 1,
-            wire_type: 7
-        })
-    );
+    assert_eq!(slices(b"\x0b\x0c"), Err(WireError::WireType { field: 1, wire_type: 3 }));
+    assert_eq!(slices(b"\x0f"), Err(WireError::WireType { field: 1, wire_type: 7 }));
     assert_eq!(slices(b"\x02\x00"), Err(WireError::FieldNumber));
-    assert_eq!(
-        slices(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
-        Err(WireError::Varint)
-    );
-    assert_eq!(
-        slices(b"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
-        Err(WireError::Varint)
-    );
+    assert_eq!(slices(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"), Err(WireError::Varint));
+    assert_eq!(slices(b"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), Err(WireError::Varint));
     assert_eq!(slices(b"\x15\x00\x00"), Err(WireError::Truncated));
-    assert_eq!(
-        slices(b"\x11\x00\x00\x00\x00\x00\x00\x00"),
-        Err(WireError::Truncated)
-    );
+    assert_eq!(slices(b"\x11\x00\x00\x00\x00\x00\x00\x00"), Err(WireError::Truncated));
     // A length that overflows the address space.
-    assert_eq!(
-        slices(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
-        Err(WireError::Truncated)
-    );
+    assert_eq!(slices(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), Err(WireError::Truncated));
 }
 
 #[test]

@@ -12,26 +12,13 @@ pub(super) enum Event {
     /// A service's record as a whole: a new term, or the start of a rewritten file.
     Term { service: String, record: Stored },
     /// A commit: the record moves to `seq`, rows change, an entry is appended.
-    Committed {
-        service: String,
-        record: Stored,
-        changes: Vec<Change>,
-    },
+    Committed { service: String, record: Stored, changes: Vec<Change> },
     /// Entries up to and with `up_to` are dropped.
     Trimmed { service: String, up_to: u64 },
     /// A row of a rewritten file.
-    Row {
-        service: String,
-        key: String,
-        value: Bytes,
-    },
+    Row { service: String, key: String, value: Bytes },
     /// An entry of a rewritten file.
-    Entry {
-        service: String,
-        seq: u64,
-        epoch: u64,
-        changes: Vec<Change>,
-    },
+    Entry { service: String, seq: u64, epoch: u64, changes: Vec<Change> },
 }
 
 /// The part of a record that outlives the process.
@@ -61,11 +48,7 @@ impl Event {
                 start(out, TERM, service);
                 record.encode(out);
             }
-            Event::Committed {
-                service,
-                record,
-                changes,
-            } => {
+            Event::Committed { service, record, changes } => {
                 start(out, COMMITTED, service);
                 record.encode(out);
                 codec::put_changes(out, changes);
@@ -74,21 +57,12 @@ impl Event {
                 start(out, TRIMMED, service);
                 out.put_u64_le(*up_to);
             }
-            Event::Row {
-                service,
-                key,
-                value,
-            } => {
+            Event::Row { service, key, value } => {
                 start(out, ROW, service);
                 codec::put_run(out, key.as_bytes());
                 codec::put_run(out, value);
             }
-            Event::Entry {
-                service,
-                seq,
-                epoch,
-                changes,
-            } => {
+            Event::Entry { service, seq, epoch, changes } => {
                 start(out, ENTRY, service);
                 out.put_u64_le(*seq);
                 out.put_u64_le(*epoch);
@@ -102,39 +76,20 @@ impl Event {
         let kind = input.try_get_u8().ok()?;
         let service = codec::take_text(&mut input)?;
         let event = match kind {
-            TERM => Event::Term {
-                service,
-                record: Stored::decode(&mut input)?,
-            },
+            TERM => Event::Term { service, record: Stored::decode(&mut input)? },
             COMMITTED => {
                 let record = Stored::decode(&mut input)?;
-                Event::Committed {
-                    service,
-                    record,
-                    changes: codec::take_changes(&mut input)?,
-                }
+                Event::Committed { service, record, changes: codec::take_changes(&mut input)? }
             }
-            TRIMMED => Event::Trimmed {
-                service,
-                up_to: input.try_get_u64_le().ok()?,
-            },
+            TRIMMED => Event::Trimmed { service, up_to: input.try_get_u64_le().ok()? },
             ROW => {
                 let key = codec::take_text(&mut input)?;
-                Event::Row {
-                    service,
-                    key,
-                    value: codec::take_run(&mut input)?,
-                }
+                Event::Row { service, key, value: codec::take_run(&mut input)? }
             }
             ENTRY => {
                 let seq = input.try_get_u64_le().ok()?;
                 let epoch = input.try_get_u64_le().ok()?;
-                Event::Entry {
-                    service,
-                    seq,
-                    epoch,
-                    changes: codec::take_changes(&mut input)?,
-                }
+                Event::Entry { service, seq, epoch, changes: codec::take_changes(&mut input)? }
             }
             _ => return None,
         };

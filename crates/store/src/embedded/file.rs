@@ -44,13 +44,7 @@ impl LogFile {
         let file = open_locked(path)?;
         let failed = |error: io::Error| unusable(path, &error.to_string());
         let len = file.metadata().map_err(failed)?.len();
-        let mut log = LogFile {
-            path: path.to_owned(),
-            file: Arc::new(file),
-            len,
-            synced: 0,
-            rewrite_at: REWRITE_MIN,
-        };
+        let mut log = LogFile { path: path.to_owned(), file: Arc::new(file), len, synced: 0, rewrite_at: REWRITE_MIN };
         if log.is_unfinished().map_err(failed)? {
             log.file.set_len(0).map_err(failed)?;
             log.file.write_all_at(&header(HEADER), 0).map_err(failed)?;
@@ -58,10 +52,7 @@ impl LogFile {
         } else {
             log.replay(state)?;
         }
-        log.file
-            .sync_all()
-            .and_then(|()| sync_folder(path))
-            .map_err(failed)?;
+        log.file.sync_all().and_then(|()| sync_folder(path)).map_err(failed)?;
         log.synced = log.len;
         Ok(log)
     }
@@ -155,12 +146,8 @@ impl LogFile {
                 break;
             };
             at += (RECORD_HEADER + payload.len()) as u64;
-            let event = Event::decode(payload).ok_or_else(|| {
-                unusable(
-                    &path,
-                    "it was written by a newer version; start that version again",
-                )
-            })?;
+            let event = Event::decode(payload)
+                .ok_or_else(|| unusable(&path, "it was written by a newer version; start that version again"))?;
             state.apply(event, None);
         }
         if at == self.len {
@@ -186,9 +173,7 @@ impl LogFile {
         let mut rest = vec![0; (self.len - at) as usize];
         self.file.read_exact_at(&mut rest, at)?;
         let starts = (1..rest.len()).filter(|&from| rest[from..].starts_with(RECORD_MAGIC));
-        Ok(starts
-            .into_iter()
-            .any(|from| whole_record(&rest[from..]).is_some_and(|synced| synced > at)))
+        Ok(starts.into_iter().any(|from| whole_record(&rest[from..]).is_some_and(|synced| synced > at)))
     }
 }
 
@@ -198,20 +183,11 @@ fn open_locked(path: &Path) -> Result<File, StoreError> {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
     loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(unusable(
-                    path,
-                    "another process has it open; stop that one or use another --work-dir",
-                ));
+                return Err(unusable(path, "another process has it open; stop that one or use another --work-dir"));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -225,12 +201,7 @@ fn open_locked(path: &Path) -> Result<File, StoreError> {
 }
 
 fn write_snapshot(path: &Path, state: &State) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)?;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
     let mut writer = BufWriter::with_capacity(1 << 20, file);
     writer.write_all(&[0; HEADER as usize])?;
     let (mut len, mut record) = (HEADER, Vec::new());
@@ -240,9 +211,7 @@ fn write_snapshot(path: &Path, state: &State) -> io::Result<(File, u64)> {
         writer.write_all(&record)?;
         len += record.len() as u64;
     }
-    let mut file = writer
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?;
+    let mut file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&header(len))?;
     file.sync_all()?;
@@ -262,24 +231,15 @@ fn read_header(reader: &mut impl Read, path: &Path) -> Result<u64, StoreError> {
     let mut found = [0; HEADER as usize];
     let read = reader.read_exact(&mut found);
     if read.is_err() || !found.starts_with(MAGIC) {
-        return Err(unusable(
-            path,
-            "it is not a store; name another file or --work-dir",
-        ));
+        return Err(unusable(path, "it is not a store; name another file or --work-dir"));
     }
     let version = number32(&found[8..]);
     if version != VERSION {
-        return Err(unusable(
-            path,
-            &format!("its format is version {version}, this program reads version {VERSION}"),
-        ));
+        return Err(unusable(path, &format!("its format is version {version}, this program reads version {VERSION}")));
     }
     let snapshot_end = number64(&found[12..]);
     if header(snapshot_end) != found {
-        return Err(unusable(
-            path,
-            "its header is damaged; restore a copy, or move it away to start empty",
-        ));
+        return Err(unusable(path, "its header is damaged; restore a copy, or move it away to start empty"));
     }
     Ok(snapshot_end)
 }
@@ -292,10 +252,7 @@ fn put_record(out: &mut Vec<u8>, synced: u64, event: &Event) {
     out[start..start + 4].copy_from_slice(RECORD_MAGIC);
     out[start + 4..start + 8].copy_from_slice(&len.to_le_bytes());
     out[start + 8..start + 16].copy_from_slice(&synced.to_le_bytes());
-    let crc = record_crc(
-        &out[start..start + RECORD_HEADER],
-        &out[start + RECORD_HEADER..],
-    );
+    let crc = record_crc(&out[start..start + RECORD_HEADER], &out[start + RECORD_HEADER..]);
     out[start + 16..start + 20].copy_from_slice(&crc.to_le_bytes());
 }
 
@@ -332,18 +289,12 @@ fn whole_record(bytes: &[u8]) -> Option<u64> {
 
 /// The caller has at least four bytes.
 fn number32(bytes: &[u8]) -> u32 {
-    bytes[..4]
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+    bytes[..4].iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
 /// The caller has at least eight bytes.
 fn number64(bytes: &[u8]) -> u64 {
-    bytes[..8]
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    bytes[..8].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 /// Makes a new name in the folder survive a power cut.

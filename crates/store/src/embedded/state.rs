@@ -53,11 +53,7 @@ pub(super) enum Verdict<T> {
     /// Nothing is to be written.
     Answer(T),
     /// Append the event, apply it with this lease, then answer.
-    Write {
-        event: Event,
-        lease: Duration,
-        answer: T,
-    },
+    Write { event: Event, lease: Duration, answer: T },
 }
 
 impl State {
@@ -65,15 +61,9 @@ impl State {
         let record = self.fenced(commit.service, commit.fence)?;
         if record.seq != commit.fence.seq {
             if record.seq == commit.fence.seq + 1 && record.batch == commit.batch {
-                return Ok(Verdict::Answer(Committed {
-                    seq: record.seq,
-                    store_time_ms: record.at_ms,
-                }));
+                return Ok(Verdict::Answer(Committed { seq: record.seq, store_time_ms: record.at_ms }));
             }
-            return Err(StoreError::RolledBack {
-                stored: record.seq,
-                ours: commit.fence.seq,
-            });
+            return Err(StoreError::RolledBack { stored: record.seq, ours: commit.fence.seq });
         }
         let at_ms = now_ms().max(record.at_ms);
         let record = Stored {
@@ -85,16 +75,9 @@ impl State {
             ..*record
         };
         Ok(Verdict::Write {
-            event: Event::Committed {
-                service: commit.service.to_owned(),
-                record,
-                changes: commit.changes,
-            },
+            event: Event::Committed { service: commit.service.to_owned(), record, changes: commit.changes },
             lease: commit.lease,
-            answer: Committed {
-                seq: record.seq,
-                store_time_ms: at_ms,
-            },
+            answer: Committed { seq: record.seq, store_time_ms: at_ms },
         })
     }
 
@@ -110,29 +93,16 @@ impl State {
         if let Some(record) = stored {
             let left = self.lease_left(service);
             if !left.is_zero() && record.leader != leader && Some(record.leader) != previous {
-                return Err(StoreError::Held {
-                    left_ms: (left.as_millis() as u64).max(1),
-                });
+                return Err(StoreError::Held { left_ms: (left.as_millis() as u64).max(1) });
             }
         }
         let before = stored.unwrap_or_default();
-        let record = Stored {
-            epoch: (before.epoch + 1).max(epoch_min),
-            leader,
-            ..before
-        };
+        let record = Stored { epoch: (before.epoch + 1).max(epoch_min), leader, ..before };
         Ok(Verdict::Write {
-            event: Event::Term {
-                service: service.to_owned(),
-                record,
-            },
+            event: Event::Term { service: service.to_owned(), record },
             lease,
             answer: Acquired {
-                fence: Fence {
-                    epoch: record.epoch,
-                    leader,
-                    seq: record.seq,
-                },
+                fence: Fence { epoch: record.epoch, leader, seq: record.seq },
                 store_time_ms: now_ms().max(record.at_ms),
                 peer_cursor: record.peer_cursor,
                 last_epoch: record.last_epoch,
@@ -144,10 +114,7 @@ impl State {
     pub(super) fn release(&mut self, service: &str, fence: Fence) -> Result<(), StoreError> {
         let seq = self.fenced(service, fence)?.seq;
         if seq != fence.seq {
-            return Err(StoreError::RolledBack {
-                stored: seq,
-                ours: fence.seq,
-            });
+            return Err(StoreError::RolledBack { stored: seq, ours: fence.seq });
         }
         if let Some(service) = self.services.get_mut(service) {
             service.lease_until = None;
@@ -163,19 +130,13 @@ impl State {
                 service.record = Some(record);
                 service.lease_until = lease.map(|lease| Instant::now() + lease);
             }
-            Event::Committed {
-                service,
-                record,
-                changes,
-            } => {
+            Event::Committed { service, record, changes } => {
                 let service = self.service(service);
                 for change in &changes {
                     match &change.value {
                         // A copy, since the value may be a slice of a much larger message.
                         Some(value) => {
-                            service
-                                .rows
-                                .insert(change.key.clone(), Bytes::copy_from_slice(value));
+                            service.rows.insert(change.key.clone(), Bytes::copy_from_slice(value));
                         }
                         None => {
                             service.rows.remove(&change.key);
@@ -184,11 +145,7 @@ impl State {
                 }
                 service.record = Some(record);
                 service.lease_until = lease.map(|lease| Instant::now() + lease);
-                service.entries.push_back(Entry {
-                    seq: record.seq,
-                    epoch: record.epoch,
-                    changes,
-                });
+                service.entries.push_back(Entry { seq: record.seq, epoch: record.epoch, changes });
                 service.wake.send_replace(record.seq);
             }
             Event::Trimmed { service, up_to } => {
@@ -197,24 +154,11 @@ impl State {
                     entries.pop_front();
                 }
             }
-            Event::Row {
-                service,
-                key,
-                value,
-            } => {
+            Event::Row { service, key, value } => {
                 self.service(service).rows.insert(key, value);
             }
-            Event::Entry {
-                service,
-                seq,
-                epoch,
-                changes,
-            } => {
-                self.service(service).entries.push_back(Entry {
-                    seq,
-                    epoch,
-                    changes,
-                });
+            Event::Entry { service, seq, epoch, changes } => {
+                self.service(service).entries.push_back(Entry { seq, epoch, changes });
             }
         }
     }
@@ -222,10 +166,7 @@ impl State {
     /// The events that give this state again, without its leases.
     pub(super) fn events(&self) -> impl Iterator<Item = Event> + '_ {
         self.services.iter().flat_map(|(name, service)| {
-            let term = service.record.map(|record| Event::Term {
-                service: name.clone(),
-                record,
-            });
+            let term = service.record.map(|record| Event::Term { service: name.clone(), record });
             let rows = service.rows.iter().map(|(key, value)| Event::Row {
                 service: name.clone(),
                 key: key.clone(),
@@ -242,13 +183,10 @@ impl State {
     }
 
     pub(super) fn load(&self, service: &str) -> Loaded {
-        let rows = self.services.get(service).map(|service| {
-            service
-                .rows
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect()
-        });
+        let rows = self
+            .services
+            .get(service)
+            .map(|service| service.rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect());
         Loaded {
             rows: rows.unwrap_or_default(),
             seq: self.record(service).map_or(0, |record| record.seq),
@@ -256,18 +194,10 @@ impl State {
         }
     }
 
-    pub(super) fn entries(
-        &self,
-        service: &str,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    pub(super) fn entries(&self, service: &str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let seq = self.record(service).map_or(0, |record| record.seq);
         if after > seq {
-            return Err(StoreError::RolledBack {
-                stored: seq,
-                ours: after,
-            });
+            return Err(StoreError::RolledBack { stored: seq, ours: after });
         }
         let Some(entries) = self.services.get(service).map(|service| &service.entries) else {
             return Ok(Vec::new());
@@ -306,12 +236,8 @@ impl State {
 
     fn fenced(&self, service: &str, fence: Fence) -> Result<&Stored, StoreError> {
         match self.record(service) {
-            Some(record) if record.epoch == fence.epoch && record.leader == fence.leader => {
-                Ok(record)
-            }
-            other => Err(StoreError::Fenced {
-                epoch: other.map_or(0, |record| record.epoch),
-            }),
+            Some(record) if record.epoch == fence.epoch && record.leader == fence.leader => Ok(record),
+            other => Err(StoreError::Fenced { epoch: other.map_or(0, |record| record.epoch) }),
         }
     }
 
@@ -320,13 +246,8 @@ impl State {
     }
 
     fn lease_left(&self, service: &str) -> Duration {
-        let until = self
-            .services
-            .get(service)
-            .and_then(|service| service.lease_until);
-        until.map_or(Duration::ZERO, |until| {
-            until.saturating_duration_since(Instant::now())
-        })
+        let until = self.services.get(service).and_then(|service| service.lease_until);
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     fn service(&mut self, name: String) -> &mut Service {
@@ -335,7 +256,5 @@ impl State {
 }
 
 fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

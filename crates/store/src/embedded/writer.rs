@@ -21,21 +21,9 @@ const QUEUE: usize = 1024;
 /// What a store is asked to change.
 pub(super) enum Request {
     Commit(Commit),
-    Acquire {
-        service: &'static str,
-        leader: Uuid,
-        previous: Option<Uuid>,
-        epoch_min: u64,
-        lease: Duration,
-    },
-    Release {
-        service: &'static str,
-        fence: Fence,
-    },
-    Trim {
-        service: &'static str,
-        up_to: u64,
-    },
+    Acquire { service: &'static str, leader: Uuid, previous: Option<Uuid>, epoch_min: u64, lease: Duration },
+    Release { service: &'static str, fence: Fence },
+    Trim { service: &'static str, up_to: u64 },
 }
 
 /// The answer to a request that was carried out.
@@ -58,19 +46,10 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn in_memory(shared: Arc<Shared>) -> Self {
-        Writer {
-            shared,
-            queue: None,
-            alone: Mutex::new(()),
-            threads: Vec::new(),
-        }
+        Writer { shared, queue: None, alone: Mutex::new(()), threads: Vec::new() }
     }
 
-    pub(super) fn start(
-        shared: Arc<Shared>,
-        file: Option<LogFile>,
-        sync: Sync,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn start(shared: Arc<Shared>, file: Option<LogFile>, sync: Sync) -> Result<Self, StoreError> {
         let mut writer = Writer::in_memory(shared.clone());
         let Some(file) = file else { return Ok(writer) };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -87,18 +66,8 @@ impl Writer {
             let run = Box::new(move || background.run(interval, &stopped));
             writer.threads.push(spawn("store-sync", run)?);
         }
-        let thread = Thread {
-            shared,
-            file,
-            sync,
-            background,
-            buffer: Vec::new(),
-            pending: Vec::new(),
-            stop,
-        };
-        writer
-            .threads
-            .push(spawn("store-write", Box::new(move || thread.run(&inbox)))?);
+        let thread = Thread { shared, file, sync, background, buffer: Vec::new(), pending: Vec::new(), stop };
+        writer.threads.push(spawn("store-write", Box::new(move || thread.run(&inbox)))?);
         writer.queue = Some(requests);
         Ok(writer)
     }
@@ -117,11 +86,7 @@ impl Writer {
         let mut state = self.shared.write();
         match decide(&mut state, request)? {
             Verdict::Answer(done) => Ok(done),
-            Verdict::Write {
-                event,
-                lease,
-                answer,
-            } => {
+            Verdict::Write { event, lease, answer } => {
                 state.apply(event, Some(lease));
                 Ok(answer)
             }
@@ -148,24 +113,15 @@ pub(super) fn gone() -> StoreError {
 fn decide(state: &mut State, request: Request) -> Result<Verdict<Done>, StoreError> {
     let verdict = match request {
         Request::Commit(commit) => state.commit(commit)?.map(Done::Committed),
-        Request::Acquire {
-            service,
-            leader,
-            previous,
-            epoch_min,
-            lease,
-        } => state
-            .acquire(service, leader, previous, epoch_min, lease)?
-            .map(Done::Acquired),
+        Request::Acquire { service, leader, previous, epoch_min, lease } => {
+            state.acquire(service, leader, previous, epoch_min, lease)?.map(Done::Acquired)
+        }
         Request::Release { service, fence } => {
             state.release(service, fence)?;
             Verdict::Answer(Done::Nothing)
         }
         Request::Trim { service, up_to } => Verdict::Write {
-            event: Event::Trimmed {
-                service: service.to_owned(),
-                up_to,
-            },
+            event: Event::Trimmed { service: service.to_owned(), up_to },
             lease: Duration::ZERO,
             answer: Done::Nothing,
         },
@@ -177,15 +133,7 @@ impl<T> Verdict<T> {
     fn map<U>(self, with: impl FnOnce(T) -> U) -> Verdict<U> {
         match self {
             Verdict::Answer(answer) => Verdict::Answer(with(answer)),
-            Verdict::Write {
-                event,
-                lease,
-                answer,
-            } => Verdict::Write {
-                event,
-                lease,
-                answer: with(answer),
-            },
+            Verdict::Write { event, lease, answer } => Verdict::Write { event, lease, answer: with(answer) },
         }
     }
 }
@@ -194,9 +142,9 @@ impl Request {
     fn service(&self) -> &'static str {
         match self {
             Request::Commit(commit) => commit.service,
-            Request::Acquire { service, .. }
-            | Request::Release { service, .. }
-            | Request::Trim { service, .. } => service,
+            Request::Acquire { service, .. } | Request::Release { service, .. } | Request::Trim { service, .. } => {
+                service
+            }
         }
     }
 }
@@ -227,11 +175,7 @@ impl Thread {
             let waiting = std::iter::once(first).chain(inbox.try_iter().take(QUEUE));
             for (request, reply) in waiting {
                 // A request is judged by a state that has everything before it of its own service.
-                if self
-                    .pending
-                    .iter()
-                    .any(|pending| pending.service == request.service())
-                {
+                if self.pending.iter().any(|pending| pending.service == request.service()) {
                     self.flush();
                 }
                 self.take(request, reply);
@@ -254,22 +198,12 @@ impl Thread {
             // A caller that no longer waits asks again with the same batch, so its answer may go.
             Ok(Verdict::Answer(done)) => drop(reply.send(Ok(done))),
             Err(error) => drop(reply.send(Err(error))),
-            Ok(Verdict::Write {
-                event,
-                lease,
-                answer,
-            }) => {
+            Ok(Verdict::Write { event, lease, answer }) => {
                 if let Some(synced) = self.background.take_synced(&self.file.handle()) {
                     self.file.set_synced(synced);
                 }
                 self.file.frame(&event, &mut self.buffer);
-                self.pending.push(Pending {
-                    service,
-                    event,
-                    lease,
-                    answer,
-                    reply,
-                });
+                self.pending.push(Pending { service, event, lease, answer, reply });
             }
         }
     }
@@ -286,11 +220,8 @@ impl Thread {
         for pending in self.pending.drain(..) {
             let answer = match &written {
                 Ok(()) => {
-                    let lease =
-                        matches!(pending.event, Event::Term { .. } | Event::Committed { .. });
-                    self.shared
-                        .write()
-                        .apply(pending.event, lease.then_some(pending.lease));
+                    let lease = matches!(pending.event, Event::Term { .. } | Event::Committed { .. });
+                    self.shared.write().apply(pending.event, lease.then_some(pending.lease));
                     Ok(pending.answer)
                 }
                 Err(text) => Err(StoreError::ReadOnly(text.clone())),
@@ -304,17 +235,11 @@ impl Thread {
         if let Some(text) = self.background.broken() {
             return Err(text);
         }
-        self.file
-            .append(&self.buffer)
-            .map_err(|error| format!("the store's file cannot be written: {error}"))?;
+        self.file.append(&self.buffer).map_err(|error| format!("the store's file cannot be written: {error}"))?;
         match self.sync {
-            Sync::Each => self
-                .file
-                .sync()
-                .map_err(|error| self.background.set_broken(&error)),
+            Sync::Each => self.file.sync().map_err(|error| self.background.set_broken(&error)),
             Sync::Every(_) => {
-                self.background
-                    .set_dirty(self.file.handle(), self.file.len());
+                self.background.set_dirty(self.file.handle(), self.file.len());
                 Ok(())
             }
         }
@@ -377,9 +302,7 @@ impl Background {
     }
 
     fn set_broken(&self, error: &std::io::Error) -> String {
-        let text = format!(
-            "the store's file could not be synced ({error}); restart to go on with what the disk holds"
-        );
+        let text = format!("the store's file could not be synced ({error}); restart to go on with what the disk holds");
         self.ledger().broken = Some(text.clone());
         text
     }

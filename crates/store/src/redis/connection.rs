@@ -52,11 +52,7 @@ impl Connector {
             Some(rest) => sentinels(rest)?,
             None => Place::Server(client(url)?),
         };
-        Ok(Connector {
-            place,
-            options,
-            shared: Mutex::default(),
-        })
+        Ok(Connector { place, options, shared: Mutex::default() })
     }
 
     /// Runs one exchange on the shared connection; an error that ends the connection drops it.
@@ -107,32 +103,20 @@ impl Connector {
 
     /// A connection of its own, to a server that was checked. `block` is how long its requests may wait
     /// on purpose.
-    pub(super) async fn connect(
-        &self,
-        block: Duration,
-    ) -> Result<MultiplexedConnection, StoreError> {
+    pub(super) async fn connect(&self, block: Duration) -> Result<MultiplexedConnection, StoreError> {
         let client = match &self.place {
             Place::Server(client) => client.clone(),
-            Place::Sentinels {
-                sentinels,
-                primary,
-                credentials,
-            } => self.ask_sentinels(sentinels, primary, credentials).await?,
+            Place::Sentinels { sentinels, primary, credentials } => {
+                self.ask_sentinels(sentinels, primary, credentials).await?
+            }
         };
         let mut connection = self.open(&client, block).await?;
-        let info: String = ::redis::cmd("INFO")
-            .query_async(&mut connection)
-            .await
-            .map_err(store_error)?;
+        let info: String = ::redis::cmd("INFO").query_async(&mut connection).await.map_err(store_error)?;
         check(&info, matches!(self.place, Place::Sentinels { .. }))?;
         Ok(connection)
     }
 
-    async fn open(
-        &self,
-        client: &Client,
-        block: Duration,
-    ) -> Result<MultiplexedConnection, StoreError> {
+    async fn open(&self, client: &Client, block: Duration) -> Result<MultiplexedConnection, StoreError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.connect_timeout))
             .set_response_timeout(Some(self.options.response_timeout + block));
@@ -143,9 +127,7 @@ impl Connector {
             Ok(opened) => opened.map_err(store_error),
             Err(_) => {
                 let address = client.get_connection_info().addr();
-                Err(StoreError::Unavailable(format!(
-                    "{address} did not answer a connect"
-                )))
+                Err(StoreError::Unavailable(format!("{address} did not answer a connect")))
             }
         }
     }
@@ -165,11 +147,8 @@ impl Connector {
                     continue;
                 }
             };
-            let asked: Result<Option<(String, u16)>, _> = ::redis::cmd("SENTINEL")
-                .arg("get-master-addr-by-name")
-                .arg(primary)
-                .query_async(&mut connection)
-                .await;
+            let asked: Result<Option<(String, u16)>, _> =
+                ::redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(primary).query_async(&mut connection).await;
             match asked {
                 Ok(Some((host, port))) => {
                     return client(&format!("redis://{credentials}{host}:{port}"));
@@ -184,17 +163,12 @@ impl Connector {
 
 fn client(url: &str) -> Result<Client, StoreError> {
     // The URL may carry a password, so it is not repeated.
-    Client::open(url)
-        .map_err(|error| StoreError::Unusable(format!("the redis url is not valid: {error}")))
+    Client::open(url).map_err(|error| StoreError::Unusable(format!("the redis url is not valid: {error}")))
 }
 
 /// Takes `[user:password@]host:port[,host:port…]/primary` apart.
 fn sentinels(rest: &str) -> Result<Place, StoreError> {
-    let wrong = || {
-        StoreError::Unusable(
-            "a sentinel url is redis+sentinel://host:port[,host:port]/name".to_owned(),
-        )
-    };
+    let wrong = || StoreError::Unusable("a sentinel url is redis+sentinel://host:port[,host:port]/name".to_owned());
     let (hosts, primary) = rest.rsplit_once('/').ok_or_else(wrong)?;
     let (credentials, hosts) = match hosts.rsplit_once('@') {
         Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
@@ -203,36 +177,21 @@ fn sentinels(rest: &str) -> Result<Place, StoreError> {
     if primary.is_empty() || hosts.is_empty() {
         return Err(wrong());
     }
-    let sentinels = hosts
-        .split(',')
-        .map(|host| client(&format!("redis://{host}")))
-        .collect::<Result<_, _>>()?;
-    Ok(Place::Sentinels {
-        sentinels,
-        primary: primary.to_owned(),
-        credentials,
-    })
+    let sentinels = hosts.split(',').map(|host| client(&format!("redis://{host}"))).collect::<Result<_, _>>()?;
+    Ok(Place::Sentinels { sentinels, primary: primary.to_owned(), credentials })
 }
 
 /// Refuses a server that would lose rows or lacks commands, and says how durable it is.
 fn check(info: &str, primary_wanted: bool) -> Result<(), StoreError> {
     let field = |name: &str| {
-        info.lines().find_map(|line| {
-            line.trim()
-                .strip_prefix(name)
-                .and_then(|rest| rest.strip_prefix(':'))
-        })
+        info.lines().find_map(|line| line.trim().strip_prefix(name).and_then(|rest| rest.strip_prefix(':')))
     };
     let version = field("redis_version").unwrap_or("unknown");
-    let mut numbers = version
-        .split('.')
-        .map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
     let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if found < VERSION_MIN {
         let (major, minor) = VERSION_MIN;
-        return Err(StoreError::Unusable(format!(
-            "redis {version} is too old: {major}.{minor} or later is needed"
-        )));
+        return Err(StoreError::Unusable(format!("redis {version} is too old: {major}.{minor} or later is needed")));
     }
     let policy = field("maxmemory_policy").unwrap_or("noeviction");
     if policy != "noeviction" {
@@ -242,9 +201,7 @@ fn check(info: &str, primary_wanted: bool) -> Result<(), StoreError> {
         )));
     }
     if primary_wanted && field("role") != Some("master") {
-        return Err(StoreError::Unavailable(
-            "the sentinels' primary has not taken over yet".to_owned(),
-        ));
+        return Err(StoreError::Unavailable("the sentinels' primary has not taken over yet".to_owned()));
     }
     if field("aof_enabled") == Some("1") {
         tracing::debug!(version, "redis keeps an append-only file");
@@ -267,37 +224,19 @@ mod tests {
 
     #[test]
     fn an_old_server_and_an_evicting_one_are_refused_with_what_to_do() {
-        assert!(
-            refusal("redis_version:6.0.16\r\nmaxmemory_policy:noeviction\r\n")
-                .contains("6.2 or later")
-        );
+        assert!(refusal("redis_version:6.0.16\r\nmaxmemory_policy:noeviction\r\n").contains("6.2 or later"));
         let evicting = refusal("redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\n");
-        assert!(
-            evicting.contains("allkeys-lru") && evicting.contains("noeviction"),
-            "{evicting}"
-        );
+        assert!(evicting.contains("allkeys-lru") && evicting.contains("noeviction"), "{evicting}");
         assert!(refusal("").contains("unknown"));
-        check(
-            "redis_version:7.2.4\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n",
-            false,
-        )
-        .expect("fine");
+        check("redis_version:7.2.4\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n", false).expect("fine");
     }
 
     #[test]
     fn a_sentinel_url_names_hosts_and_primary() {
-        let Ok(Place::Sentinels {
-            sentinels,
-            primary,
-            credentials,
-        }) = sentinels("me:pw@a:1,b:2/main")
-        else {
+        let Ok(Place::Sentinels { sentinels, primary, credentials }) = sentinels("me:pw@a:1,b:2/main") else {
             panic!("a valid url")
         };
-        assert_eq!(
-            (sentinels.len(), primary.as_str(), credentials.as_str()),
-            (2, "main", "me:pw@")
-        );
+        assert_eq!((sentinels.len(), primary.as_str(), credentials.as_str()), (2, "main", "me:pw@"));
         assert!(sentinels_error("a:1"));
         assert!(sentinels_error("a:1/"));
     }

@@ -7,15 +7,7 @@ use mesos_ports::store::StoreError;
 const REFUSES_WRITES: [&str; 4] = ["OOM", "READONLY", "MISCONF", "NOREPLICAS"];
 
 /// Codes that no retry can change: password, permissions, a cluster's other shard, a foreign key.
-const UNUSABLE: [&str; 7] = [
-    "NOAUTH",
-    "WRONGPASS",
-    "NOPERM",
-    "MOVED",
-    "ASK",
-    "CROSSSLOT",
-    "WRONGTYPE",
-];
+const UNUSABLE: [&str; 7] = ["NOAUTH", "WRONGPASS", "NOPERM", "MOVED", "ASK", "CROSSSLOT", "WRONGTYPE"];
 
 pub(super) fn store_error(error: RedisError) -> StoreError {
     let text = error.to_string();

@@ -32,21 +32,12 @@ impl Page {
     /// The entries, which must start right after `after`.
     pub(super) fn entries(self, after: u64) -> Result<Vec<Entry>, StoreError> {
         if after > self.seq {
-            return Err(StoreError::RolledBack {
-                stored: self.seq,
-                ours: after,
-            });
+            return Err(StoreError::RolledBack { stored: self.seq, ours: after });
         }
-        let entries = self
-            .ids
-            .into_iter()
-            .map(entry)
-            .collect::<Result<Vec<_>, _>>()?;
+        let entries = self.ids.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         match entries.first() {
             Some(first) if first.seq != after + 1 => Err(StoreError::Trimmed { first: first.seq }),
-            None if self.seq > after => Err(StoreError::Trimmed {
-                first: self.seq + 1,
-            }),
+            None if self.seq > after => Err(StoreError::Trimmed { first: self.seq + 1 }),
             _ => Ok(entries),
         }
     }
@@ -73,28 +64,19 @@ pub(super) async fn page(
         .arg(limit)
         .query_async(connection)
         .await?;
-    Ok(Page {
-        seq: seq.unwrap_or(0),
-        ids: range.ids,
-    })
+    Ok(Page { seq: seq.unwrap_or(0), ids: range.ids })
 }
 
 fn entry(id: StreamId) -> Result<Entry, StoreError> {
     let mut fields = id.map;
     let seq = id.id.strip_suffix("-0").and_then(|seq| seq.parse().ok());
-    let epoch = fields
-        .remove("e")
-        .and_then(|value| ::redis::from_redis_value(value).ok());
+    let epoch = fields.remove("e").and_then(|value| ::redis::from_redis_value(value).ok());
     let changes = match fields.remove("c") {
         Some(Value::BulkString(bytes)) => codec::take_changes(&mut Bytes::from(bytes)),
         _ => None,
     };
     match (seq, epoch, changes) {
-        (Some(seq), Some(epoch), Some(changes)) => Ok(Entry {
-            seq,
-            epoch,
-            changes,
-        }),
+        (Some(seq), Some(epoch), Some(changes)) => Ok(Entry { seq, epoch, changes }),
         _ => Err(malformed("a change stream's entry")),
     }
 }
@@ -105,16 +87,8 @@ pub(super) async fn start(
     keys: Keys,
     after: u64,
 ) -> Result<BoxStream<'static, Result<Entry, StoreError>>, StoreError> {
-    let first = page(&mut connection, &keys, after, PAGE)
-        .await
-        .map_err(store_error)?
-        .entries(after)?;
-    let follower = Follower {
-        connection,
-        keys,
-        at: after,
-        ready: first.into(),
-    };
+    let first = page(&mut connection, &keys, after, PAGE).await.map_err(store_error)?.entries(after)?;
+    let follower = Follower { connection, keys, at: after, ready: first.into() };
     let entries = stream::unfold(Some(follower), |follower| async move {
         let mut follower = follower?;
         match follower.next().await {
@@ -168,9 +142,7 @@ impl Follower {
 
     /// Nothing came: the store may stand before us, or have lost the stream.
     async fn look_at_record(&mut self) -> Result<(), StoreError> {
-        let page = page(&mut self.connection, &self.keys, self.at, PAGE)
-            .await
-            .map_err(store_error)?;
+        let page = page(&mut self.connection, &self.keys, self.at, PAGE).await.map_err(store_error)?;
         self.ready = page.entries(self.at)?.into();
         Ok(())
     }

@@ -134,8 +134,7 @@ pub(super) struct Answer(Vec<String>);
 
 impl Answer {
     pub(super) fn new(values: Vec<Value>) -> Result<Self, StoreError> {
-        let words: Result<Vec<String>, _> =
-            values.into_iter().map(::redis::from_redis_value).collect();
+        let words: Result<Vec<String>, _> = values.into_iter().map(::redis::from_redis_value).collect();
         words.map(Answer).map_err(|_| malformed("a script"))
     }
 
@@ -155,13 +154,8 @@ impl Answer {
     pub(super) fn refused(&self, ours: u64) -> Result<(), StoreError> {
         match self.tag() {
             "done" => Ok(()),
-            "fenced" => Err(StoreError::Fenced {
-                epoch: self.number(1)?,
-            }),
-            "rolled-back" => Err(StoreError::RolledBack {
-                stored: self.number(1)?,
-                ours,
-            }),
+            "fenced" => Err(StoreError::Fenced { epoch: self.number(1)? }),
+            "rolled-back" => Err(StoreError::RolledBack { stored: self.number(1)?, ours }),
             _ => Err(malformed("a fenced script")),
         }
     }

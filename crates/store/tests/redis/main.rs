@@ -31,15 +31,8 @@ impl Rig {
         let server = Server::start(&["--appendonly", "yes"]).await;
         let proxy = Proxy::start(server.address()).await;
         let url = format!("redis://{}", proxy.address());
-        let store = RedisStore::connect(&url, "test", RedisOptions::default())
-            .await
-            .expect("connect");
-        Rig {
-            proxy,
-            store: Arc::new(store),
-            server: Mutex::new(server),
-            promoted: Mutex::new(None),
-        }
+        let store = RedisStore::connect(&url, "test", RedisOptions::default()).await.expect("connect");
+        Rig { proxy, store: Arc::new(store), server: Mutex::new(server), promoted: Mutex::new(None) }
     }
 
     fn with_server<T>(&self, with: impl FnOnce(&mut Server) -> T) -> T {
@@ -51,11 +44,7 @@ impl Rig {
 impl Faults for Rig {
     async fn another(&self) -> Option<Arc<dyn Store>> {
         let url = self.with_server(|server| server.url());
-        Some(Arc::new(
-            RedisStore::connect(&url, "test", RedisOptions::default())
-                .await
-                .expect("connect"),
-        ))
+        Some(Arc::new(RedisStore::connect(&url, "test", RedisOptions::default()).await.expect("connect")))
     }
 
     async fn restart(&self) -> Option<Arc<dyn Store>> {
@@ -78,12 +67,7 @@ impl Faults for Rig {
     }
 
     async fn roll_back(&self) -> Option<Arc<dyn Store>> {
-        let promoted = self
-            .promoted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .map(Server::address)?;
+        let promoted = self.promoted.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Server::address)?;
         self.proxy.turn_to(promoted);
         self.proxy.cut();
         Some(self.store.clone())
@@ -117,30 +101,20 @@ impl Faults for Rig {
 
     async fn fill(&self, on: bool) -> bool {
         let url = self.with_server(|server| server.url());
-        server::command(
-            &url,
-            &["CONFIG", "SET", "maxmemory", if on { "1" } else { "0" }],
-        )
-        .await;
+        server::command(&url, &["CONFIG", "SET", "maxmemory", if on { "1" } else { "0" }]).await;
         true
     }
 
     async fn advance_stream(&self, service: &str, seq: u64) -> bool {
         let url = self.with_server(|server| server.url());
         let key = format!("{{mesos:test}}:{service}:entries");
-        server::command(
-            &url,
-            &["XADD", &key, &format!("{seq}-0"), "e", "1", "c", ""],
-        )
-        .await;
+        server::command(&url, &["XADD", &key, &format!("{seq}-0"), "e", "1", "c", ""]).await;
         true
     }
 }
 
 async fn connect(server: &Server) -> RedisStore {
-    RedisStore::connect(&server.url(), "test", RedisOptions::default())
-        .await
-        .expect("connect")
+    RedisStore::connect(&server.url(), "test", RedisOptions::default()).await.expect("connect")
 }
 
 async fn refused(url: &str) -> StoreError {
@@ -151,11 +125,7 @@ async fn refused(url: &str) -> StoreError {
 }
 
 async fn leader(store: &RedisStore) -> Fence {
-    store
-        .acquire("allocator", Uuid::new_v4(), None, 0, LONG)
-        .await
-        .expect("acquire")
-        .fence
+    store.acquire("allocator", Uuid::new_v4(), None, 0, LONG).await.expect("acquire").fence
 }
 
 fn commit(fence: Fence, value: &str) -> Commit {
@@ -163,10 +133,7 @@ fn commit(fence: Fence, value: &str) -> Commit {
         service: "allocator",
         fence,
         batch: Uuid::new_v4(),
-        changes: vec![Change {
-            key: "a".into(),
-            value: Some(Bytes::copy_from_slice(value.as_bytes())),
-        }],
+        changes: vec![Change { key: "a".into(), value: Some(Bytes::copy_from_slice(value.as_bytes())) }],
         peer_cursor: 0,
         lease: LONG,
     }
@@ -179,10 +146,7 @@ async fn redis_keeps_every_promise_of_the_store_port() {
     }
     run(|| async {
         let rig = Arc::new(Rig::start().await);
-        Fixture {
-            store: rig.store.clone(),
-            faults: rig,
-        }
+        Fixture { store: rig.store.clone(), faults: rig }
     })
     .await;
 }
@@ -194,10 +158,7 @@ async fn a_server_that_would_evict_rows_is_refused() {
     }
     let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]).await;
     let error = refused(&server.url()).await;
-    assert!(
-        matches!(&error, StoreError::Unusable(text) if text.contains("noeviction")),
-        "{error}"
-    );
+    assert!(matches!(&error, StoreError::Unusable(text) if text.contains("noeviction")), "{error}");
 }
 
 #[tokio::test]
@@ -211,9 +172,7 @@ async fn a_wrong_password_is_not_retryable() {
         assert!(matches!(error, StoreError::Unusable(_)), "{error}");
     }
     let url = format!("redis://:secret@{}", server.address());
-    RedisStore::connect(&url, "test", RedisOptions::default())
-        .await
-        .expect("the right password");
+    RedisStore::connect(&url, "test", RedisOptions::default()).await.expect("the right password");
 }
 
 #[tokio::test]
@@ -222,11 +181,7 @@ async fn nobody_listening_is_said_at_once() {
     let start = Instant::now();
     let error = refused(&format!("redis://127.0.0.1:{port}")).await;
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let error = refused("no url").await;
     assert!(matches!(error, StoreError::Unusable(_)), "{error}");
 }
@@ -242,10 +197,7 @@ async fn a_primary_that_became_a_replica_refuses_writes() {
     new.follow(old.port).await;
     new.promote().await;
     old.follow(new.port).await;
-    let error = store
-        .commit(commit(fence, "1"))
-        .await
-        .expect_err("a replica takes no writes");
+    let error = store.commit(commit(fence, "1")).await.expect_err("a replica takes no writes");
     assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
 }
 
@@ -257,25 +209,10 @@ async fn f7_a_primary_without_enough_replicas_refuses_writes() {
     let server = Server::start(&[]).await;
     let store = connect(&server).await;
     let fence = leader(&store).await;
-    server::command(
-        &server.url(),
-        &["CONFIG", "SET", "min-replicas-to-write", "1"],
-    )
-    .await;
-    let error = store
-        .commit(commit(fence, "1"))
-        .await
-        .expect_err("no replica");
+    server::command(&server.url(), &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    let error = store.commit(commit(fence, "1")).await.expect_err("no replica");
     assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
-    assert_eq!(
-        store
-            .head("allocator")
-            .await
-            .expect("head")
-            .expect("a record")
-            .seq,
-        0
-    );
+    assert_eq!(store.head("allocator").await.expect("head").expect("a record").seq, 0);
 }
 
 #[tokio::test]
@@ -290,20 +227,11 @@ async fn f10_a_server_that_cannot_save_refuses_writes() {
     server::command(&server.url(), &["CONFIG", "SET", "save", "3600 1"]).await;
     server::command(&server.url(), &["BGSAVE"]).await;
     let start = Instant::now();
-    while !server::text_of(&server.url(), &["INFO", "persistence"])
-        .await
-        .contains("rdb_last_bgsave_status:err")
-    {
-        assert!(
-            start.elapsed() < Duration::from_secs(10),
-            "the save did not fail"
-        );
+    while !server::text_of(&server.url(), &["INFO", "persistence"]).await.contains("rdb_last_bgsave_status:err") {
+        assert!(start.elapsed() < Duration::from_secs(10), "the save did not fail");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let error = store
-        .commit(commit(fence, "1"))
-        .await
-        .expect_err("nothing can be saved");
+    let error = store.commit(commit(fence, "1")).await.expect_err("nothing can be saved");
     assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
     assert!(store.load("allocator").await.expect("load").rows.is_empty());
 }
@@ -317,11 +245,7 @@ async fn a_server_that_forgot_the_scripts_is_given_them_again() {
     let store = connect(&server).await;
     let mut fence = leader(&store).await;
     for value in ["1", "2"] {
-        fence.seq = store
-            .commit(commit(fence, value))
-            .await
-            .expect("commit")
-            .seq;
+        fence.seq = store.commit(commit(fence, value)).await.expect("commit").seq;
         server::command(&server.url(), &["SCRIPT", "FLUSH"]).await;
     }
     assert_eq!(store.load("allocator").await.expect("load").seq, 2);
@@ -333,12 +257,8 @@ async fn clusters_share_a_server_without_touching_each_other() {
         return;
     }
     let server = Server::start(&[]).await;
-    let one = RedisStore::connect(&server.url(), "one", RedisOptions::default())
-        .await
-        .expect("connect");
-    let two = RedisStore::connect(&server.url(), "two", RedisOptions::default())
-        .await
-        .expect("connect");
+    let one = RedisStore::connect(&server.url(), "one", RedisOptions::default()).await.expect("connect");
+    let two = RedisStore::connect(&server.url(), "two", RedisOptions::default()).await.expect("connect");
     let fence = leader(&one).await;
     leader(&two).await;
     one.commit(commit(fence, "1")).await.expect("commit");
@@ -354,11 +274,7 @@ async fn f9_a_torn_append_only_file_loses_whole_commits_and_is_noticed() {
     let store = connect(&server).await;
     let mut fence = leader(&store).await;
     for value in ["1", "2"] {
-        fence.seq = store
-            .commit(commit(fence, value))
-            .await
-            .expect("commit")
-            .seq;
+        fence.seq = store.commit(commit(fence, value)).await.expect("commit").seq;
     }
     server.kill();
     server.tear_append_only_file(10);
@@ -373,10 +289,7 @@ async fn f9_a_torn_append_only_file_loses_whole_commits_and_is_noticed() {
             other => break other.expect_err("a commit was lost"),
         }
     };
-    assert!(
-        matches!(error, StoreError::RolledBack { stored: 1, ours: 2 }),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::RolledBack { stored: 1, ours: 2 }), "{error}");
     let loaded = store.load("allocator").await.expect("load");
     assert_eq!((loaded.seq, &loaded.rows[0].1[..]), (1, &b"1"[..]));
     assert_eq!(store.read("allocator", 0, 9).await.expect("read").len(), 1);
@@ -390,14 +303,8 @@ async fn f6_a_sentinel_leads_to_the_promoted_replica() {
     let (old, new) = (Server::start(&[]).await, Server::start(&[]).await);
     new.follow(old.port).await;
     let sentinel = Server::sentinel("main", old.port).await;
-    let url = format!(
-        "redis+sentinel://127.0.0.1:{},{}/main",
-        server::free_port(),
-        sentinel.address()
-    );
-    let store = RedisStore::connect(&url, "test", RedisOptions::default())
-        .await
-        .expect("connect");
+    let url = format!("redis+sentinel://127.0.0.1:{},{}/main", server::free_port(), sentinel.address());
+    let store = RedisStore::connect(&url, "test", RedisOptions::default()).await.expect("connect");
     let mut fence = leader(&store).await;
     fence.seq = store.commit(commit(fence, "1")).await.expect("commit").seq;
     // The commit is waited for, so that this failover loses nothing.
@@ -407,9 +314,7 @@ async fn f6_a_sentinel_leads_to_the_promoted_replica() {
     let start = Instant::now();
     let done = loop {
         match store.commit(next.clone()).await {
-            Err(StoreError::Unavailable(_) | StoreError::ReadOnly(_))
-                if start.elapsed() < Duration::from_secs(30) =>
-            {
+            Err(StoreError::Unavailable(_) | StoreError::ReadOnly(_)) if start.elapsed() < Duration::from_secs(30) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             other => break other.expect("the promoted replica goes on"),

@@ -27,11 +27,8 @@ impl Proxy {
     pub(crate) async fn start(target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared {
-            target: Mutex::new(target),
-            lose: AtomicU8::new(PASS),
-            cuts: watch::Sender::new(0),
-        });
+        let shared =
+            Arc::new(Shared { target: Mutex::new(target), lose: AtomicU8::new(PASS), cuts: watch::Sender::new(0) });
         let accepting = shared.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -47,11 +44,7 @@ impl Proxy {
 
     /// New connections go there.
     pub(crate) fn turn_to(&self, target: SocketAddr) {
-        *self
-            .shared
-            .target
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = target;
+        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Closes every connection.
@@ -88,18 +81,10 @@ impl Shared {
     }
 
     /// Copies until an end, or until what it would copy is to be lost.
-    async fn pump(
-        &self,
-        mut from: impl AsyncRead + Unpin,
-        mut to: impl AsyncWrite + Unpin,
-        lost_by: u8,
-    ) {
+    async fn pump(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, lost_by: u8) {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(read) = from.read(&mut buffer).await {
-            let lose = self
-                .lose
-                .compare_exchange(lost_by, PASS, Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok();
+            let lose = self.lose.compare_exchange(lost_by, PASS, Ordering::SeqCst, Ordering::SeqCst).is_ok();
             if read == 0 || lose || to.write_all(&buffer[..read]).await.is_err() {
                 return;
             }

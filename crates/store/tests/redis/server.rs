@@ -13,17 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Whether redis-server is installed. Without it a test fails, unless `MESOS_SKIP_MISSING=1` says that
 /// it may be left out.
 pub(crate) fn is_there() -> bool {
-    let found = Command::new(BINARY)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok();
+    let found = Command::new(BINARY).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !found {
         let why = "redis-server is not installed, so the Redis adapter cannot be tested";
-        assert!(
-            std::env::var("MESOS_SKIP_MISSING").as_deref() == Ok("1"),
-            "{why} (MESOS_SKIP_MISSING=1 skips it)"
-        );
+        assert!(std::env::var("MESOS_SKIP_MISSING").as_deref() == Ok("1"), "{why} (MESOS_SKIP_MISSING=1 skips it)");
         println!("skipped: {why}");
     }
     found
@@ -31,10 +24,7 @@ pub(crate) fn is_there() -> bool {
 
 /// A port that nobody listens on.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 pub(crate) struct Server {
@@ -48,25 +38,9 @@ impl Server {
     pub(crate) async fn start(arguments: &[&str]) -> Server {
         let port = free_port();
         let folder = tempfile::tempdir().expect("a folder");
-        let fixed = [
-            "--save",
-            "",
-            "--repl-diskless-sync-delay",
-            "0",
-            "--repl-timeout",
-            "5",
-        ];
-        let arguments = fixed
-            .iter()
-            .chain(arguments)
-            .map(|argument| (*argument).to_owned())
-            .collect();
-        let mut server = Server {
-            port,
-            folder,
-            arguments,
-            child: None,
-        };
+        let fixed = ["--save", "", "--repl-diskless-sync-delay", "0", "--repl-timeout", "5"];
+        let arguments = fixed.iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
+        let mut server = Server { port, folder, arguments, child: None };
         server.spawn();
         ready(&server.url()).await;
         server
@@ -82,23 +56,12 @@ impl Server {
         );
         std::fs::write(&config, text).expect("a file");
         let arguments = vec!["--sentinel".to_owned()];
-        let mut server = Server {
-            port: free_port(),
-            folder,
-            arguments,
-            child: None,
-        };
+        let mut server = Server { port: free_port(), folder, arguments, child: None };
         server.spawn_with(Some(&config.to_string_lossy()));
         ready(&server.url()).await;
         let start = Instant::now();
-        while !text_of(&server.url(), &["INFO", "sentinel"])
-            .await
-            .contains("slaves=1")
-        {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "the sentinel does not see the replica"
-            );
+        while !text_of(&server.url(), &["INFO", "sentinel"]).await.contains("slaves=1") {
+            assert!(start.elapsed() < PATIENCE, "the sentinel does not see the replica");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server
@@ -111,13 +74,7 @@ impl Server {
     fn spawn_with(&mut self, config: Option<&str>) {
         let child = Command::new(BINARY)
             .args(config)
-            .args([
-                "--port",
-                &self.port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--dir",
-            ])
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(self.folder.path())
             .args(&self.arguments)
             .stdout(Stdio::null())
@@ -152,13 +109,8 @@ impl Server {
 
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.as_ref().expect("it runs").id();
-        let sent = Command::new("kill")
-            .args([format!("-{name}"), pid.to_string()])
-            .status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "kill -{name} {pid}"
-        );
+        let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
     }
 
     /// Cuts bytes off the end of the append-only file.
@@ -186,24 +138,15 @@ impl Server {
 
     /// Waits until this replica has everything that the server on `port` has now.
     pub(crate) async fn caught_up(&self, port: u16) {
-        let primary = text_of(
-            &format!("redis://127.0.0.1:{port}"),
-            &["INFO", "replication"],
-        )
-        .await;
+        let primary = text_of(&format!("redis://127.0.0.1:{port}"), &["INFO", "replication"]).await;
         let wanted = number(&primary, "master_repl_offset");
         let start = Instant::now();
         loop {
             let info = text_of(&self.url(), &["INFO", "replication"]).await;
-            if info.contains("master_link_status:up")
-                && number(&info, "slave_repl_offset") >= wanted
-            {
+            if info.contains("master_link_status:up") && number(&info, "slave_repl_offset") >= wanted {
                 return;
             }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "the replica did not catch up: {info}"
-            );
+            assert!(start.elapsed() < PATIENCE, "the replica did not catch up: {info}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -220,12 +163,8 @@ impl Drop for Server {
 }
 
 fn number(info: &str, name: &str) -> u64 {
-    let found = info
-        .lines()
-        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
-    found
-        .and_then(|number| number.parse().ok())
-        .expect("a number")
+    let found = info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+    found.and_then(|number| number.parse().ok()).expect("a number")
 }
 
 /// Waits until the server answers something, be it that a password is wanted.
@@ -235,10 +174,7 @@ pub(crate) async fn ready(url: &str) {
         match ask(url, &["PING"]).await {
             Ok(_) => return,
             Err(error) if error.code() == Some("NOAUTH") => return,
-            Err(error) => assert!(
-                start.elapsed() < PATIENCE,
-                "redis-server does not answer: {error}"
-            ),
+            Err(error) => assert!(start.elapsed() < PATIENCE, "redis-server does not answer: {error}"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -254,9 +190,7 @@ pub(crate) async fn text_of(url: &str, words: &[&str]) -> String {
 }
 
 async fn ask(url: &str, words: &[&str]) -> redis::RedisResult<redis::Value> {
-    let mut connection = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     command.query_async(&mut connection).await

@@ -19,10 +19,7 @@ pub(super) async fn every_subscriber_gets_a_published_message(fixture: Arc<Fixtu
     publish(b, "news.today", "two").await;
     for subscription in &mut subscriptions {
         let got = [next(subscription).await, next(subscription).await];
-        assert!(
-            got.iter()
-                .all(|message| message.subject == "news.today" && message.reply.is_none())
-        );
+        assert!(got.iter().all(|message| message.subject == "news.today" && message.reply.is_none()));
         assert!(got.iter().any(|message| message.payload == "one"));
         assert!(got.iter().any(|message| message.payload == "two"));
     }
@@ -62,9 +59,7 @@ pub(super) async fn wildcards_stand_for_tokens(fixture: Arc<Fixture>) {
     }
 }
 
-pub(super) async fn overlapping_subscriptions_of_one_client_each_get_the_message(
-    fixture: Arc<Fixture>,
-) {
+pub(super) async fn overlapping_subscriptions_of_one_client_each_get_the_message(fixture: Arc<Fixture>) {
     let (a, b) = (&fixture.clients[0], &fixture.clients[1]);
     let mut exact = b.subscribe("o.x").await.unwrap();
     let mut wild = b.subscribe("o.*").await.unwrap();
@@ -84,11 +79,7 @@ pub(super) async fn ten_thousand_messages_arrive_in_order(fixture: Arc<Fixture>)
     let mut both = fixture.clients[1].subscribe("order.*").await.unwrap();
     let sender = tokio::spawn(async move {
         for number in 0..COUNT {
-            let subject = if number % 2 == 0 {
-                "order.one"
-            } else {
-                "order.two"
-            };
+            let subject = if number % 2 == 0 { "order.one" } else { "order.two" };
             publish(&a, subject, number.to_be_bytes().to_vec()).await;
         }
     });
@@ -100,11 +91,7 @@ pub(super) async fn ten_thousand_messages_arrive_in_order(fixture: Arc<Fixture>)
         let message = next(&mut both).await;
         let number = u32::from_be_bytes(message.payload[..].try_into().unwrap());
         let subject = usize::from(message.subject == "order.two");
-        assert!(
-            last[subject] < Some(number),
-            "{number} after {:?}",
-            last[subject]
-        );
+        assert!(last[subject] < Some(number), "{number} after {:?}", last[subject]);
         last[subject] = Some(number);
     }
     sender.await.unwrap();
@@ -115,17 +102,8 @@ pub(super) async fn headers_and_an_empty_payload_are_kept(fixture: Arc<Fixture>)
     let mut subscription = b.subscribe("h").await.unwrap();
     let all = [
         headers_of(&[]),
-        headers_of(&[(
-            "traceparent",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        )]),
-        headers_of(&[
-            ("z", "1"),
-            ("a", "two words: and, signs"),
-            ("Kind", ""),
-            ("kind", "x"),
-            ("z", "2"),
-        ]),
+        headers_of(&[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]),
+        headers_of(&[("z", "1"), ("a", "two words: and, signs"), ("Kind", ""), ("kind", "x"), ("z", "2")]),
     ];
     for headers in all {
         a.publish("h", headers.clone(), Bytes::new()).await.unwrap();
@@ -139,21 +117,13 @@ pub(super) async fn four_mebibytes_arrive_intact_by_publish(fixture: Arc<Fixture
     let (a, b) = (&fixture.clients[0], &fixture.clients[1]);
     let mut subscription = b.subscribe("large.*").await.unwrap();
     let headers = headers_of(&[("kind", "large"), ("a", "b")]);
-    for (seed, bytes) in [4 << 20, (4 << 20) + 1, 1 << 20, (1 << 20) - 1, 700_001]
-        .into_iter()
-        .enumerate()
-    {
+    for (seed, bytes) in [4 << 20, (4 << 20) + 1, 1 << 20, (1 << 20) - 1, 700_001].into_iter().enumerate() {
         let payload = pattern_bytes(bytes, seed as u64);
-        a.publish("large.one", headers.clone(), payload.clone())
-            .await
-            .unwrap();
+        a.publish("large.one", headers.clone(), payload.clone()).await.unwrap();
         publish(a, "large.one", "small after it").await;
         let message = next(&mut subscription).await;
         assert!(message.payload == payload, "{bytes} bytes differ");
-        assert_eq!(
-            (message.subject.as_str(), &message.headers),
-            ("large.one", &headers)
-        );
+        assert_eq!((message.subject.as_str(), &message.headers), ("large.one", &headers));
         assert_eq!(next(&mut subscription).await.payload, "small after it");
     }
 }
@@ -185,10 +155,7 @@ pub(super) async fn a_slow_reader_hurts_nobody_and_holds_back_little(fixture: Ar
         held_back += message.expect("the subscription goes on").payload.len();
     }
     assert!(held_back > 0, "a slow reader keeps what fits");
-    assert!(
-        held_back <= HELD_BACK_BYTES_MAX,
-        "{held_back} bytes were held back"
-    );
+    assert!(held_back <= HELD_BACK_BYTES_MAX, "{held_back} bytes were held back");
     expect_only_marker(a, "flood", &mut slow).await;
 }
 
@@ -197,30 +164,12 @@ pub(super) async fn a_dropped_subscription_is_gone(fixture: Arc<Fixture>) {
     let first = b.subscribe("gone").await.unwrap();
     let second = b.subscribe("gone").await.unwrap();
     drop(first);
-    let silent = a
-        .request(
-            "gone",
-            Headers::new(),
-            Bytes::new(),
-            Duration::from_millis(300),
-        )
-        .await;
-    assert!(
-        matches!(silent, Err(BusError::Timeout { .. })),
-        "{silent:?}"
-    );
+    let silent = a.request("gone", Headers::new(), Bytes::new(), Duration::from_millis(300)).await;
+    assert!(matches!(silent, Err(BusError::Timeout { .. })), "{silent:?}");
     drop(second);
     let started = Instant::now();
     loop {
-        match a
-            .request(
-                "gone",
-                Headers::new(),
-                Bytes::new(),
-                Duration::from_millis(100),
-            )
-            .await
-        {
+        match a.request("gone", Headers::new(), Bytes::new(), Duration::from_millis(100)).await {
             Err(BusError::NoResponders(subject)) => return assert_eq!(subject, "gone"),
             Err(BusError::Timeout { .. }) => {
                 assert!(started.elapsed() < PATIENCE, "still subscribed")
@@ -234,46 +183,19 @@ pub(super) async fn invalid_subjects_are_refused(fixture: Arc<Fixture>) {
     let bus = &fixture.clients[0];
     let refused = |outcome: Result<(), BusError>, subject: &str| {
         let error = outcome.expect_err(subject);
-        assert!(
-            matches!(error, BusError::Refused(_)),
-            "{subject:?}: {error:?}"
-        );
+        assert!(matches!(error, BusError::Refused(_)), "{subject:?}: {error:?}");
         assert!(!error.is_retryable());
     };
-    let everywhere = [
-        "",
-        ".",
-        "a.",
-        ".a",
-        "a..b",
-        "a b",
-        "a\tb",
-        "a\r\nPUB b 0\r\n",
-        " a",
-        "a*b",
-    ];
+    let everywhere = ["", ".", "a.", ".a", "a..b", "a b", "a\tb", "a\r\nPUB b 0\r\n", " a", "a*b"];
     for subject in everywhere.into_iter().chain(["a.*", "*", ">", "a.>"]) {
-        refused(
-            bus.publish(subject, Headers::new(), Bytes::new()).await,
-            subject,
-        );
+        refused(bus.publish(subject, Headers::new(), Bytes::new()).await, subject);
         refused(ask(bus, subject, "").await.map(drop), subject);
     }
     for pattern in everywhere.into_iter().chain(["a.>.b", ">.a", "a>", "a.b*"]) {
         refused(bus.subscribe(pattern).await.map(drop), pattern);
     }
-    for (name, value) in [
-        ("a\r\nb", "x"),
-        ("", "x"),
-        ("a", "x\r\ny: z"),
-        ("a:b", "x"),
-        ("a", "x\n"),
-    ] {
-        refused(
-            bus.publish("a", headers_of(&[(name, value)]), Bytes::new())
-                .await,
-            name,
-        );
+    for (name, value) in [("a\r\nb", "x"), ("", "x"), ("a", "x\r\ny: z"), ("a:b", "x"), ("a", "x\n")] {
+        refused(bus.publish("a", headers_of(&[(name, value)]), Bytes::new()).await, name);
     }
     // None of it harmed the connection.
     let mut subscription = bus.subscribe("fine").await.unwrap();
@@ -286,10 +208,7 @@ pub(super) async fn flush_returns_once_messages_are_out(fixture: Arc<Fixture>) {
     for _ in 0..100 {
         publish(a, "flushed", "x").await;
     }
-    tokio::time::timeout(PATIENCE, a.flush())
-        .await
-        .expect("flush ends")
-        .unwrap();
+    tokio::time::timeout(PATIENCE, a.flush()).await.expect("flush ends").unwrap();
     for _ in 0..100 {
         assert_eq!(next(&mut subscription).await.payload, "x");
     }
