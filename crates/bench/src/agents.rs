@@ -94,6 +94,7 @@ fn options(number: usize, instance: u128, total: Resources) -> Options {
         attributes: Vec::new(),
         domain: None,
         hostname,
+        ip: "127.0.0.1".to_owned(),
         port: 5051,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot: String::new(),

@@ -48,7 +48,8 @@ impl Setup {
         let mut setup = Setup::empty(common)?;
         let port = ports::free()?;
         setup.url = format!("http://127.0.0.1:{port}");
-        let mut args = vec![format!("--agents={agents}"), format!("--port={port}"), setup.work_dir("local")?];
+        // Without a work directory, as whoever tries it starts it: its temporary folder is below ours.
+        let mut args = vec![format!("--agents={agents}"), format!("--port={port}")];
         args.extend_from_slice(options);
         setup.add(common, "local", "local", args)?;
         setup.until_ready(agents).await?;
@@ -183,7 +184,7 @@ impl Setup {
             name: name.to_owned(),
             program: binary(common)?,
             args,
-            env: Default::default(),
+            env: [("TMPDIR".to_owned(), self.cluster.directory().display().to_string())].into(),
             log: self.cluster.directory().join(format!("{name}.log")),
         })
     }

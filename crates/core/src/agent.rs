@@ -50,6 +50,8 @@ pub struct Options {
     pub domain: Option<(String, String)>,
     /// Where it can be reached.
     pub hostname: String,
+    /// The address that tasks on its host's network have; may be empty.
+    pub ip: String,
     /// Port of its own HTTP API.
     pub port: u32,
     /// The program's version.

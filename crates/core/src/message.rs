@@ -341,6 +341,9 @@ pub struct Offer {
     pub agent: AgentId,
     /// The agent's host.
     pub hostname: String,
+    /// The address that tasks on the agent's host's network have; may be empty.
+    #[serde(default)]
+    pub ip: String,
     /// The agent's port.
     pub port: u32,
     /// What is offered.
@@ -559,6 +562,9 @@ pub struct AgentReport {
     pub boot: String,
     /// Where it can be reached.
     pub hostname: String,
+    /// The address that tasks on its host's network have; may be empty.
+    #[serde(default)]
+    pub ip: String,
     /// Port of its own HTTP API.
     pub port: u32,
     /// Its program's version.

@@ -172,6 +172,9 @@ pub struct AgentRow {
     pub boot: String,
     /// Where it can be reached.
     pub hostname: String,
+    /// The address that tasks on its host's network have; may be empty.
+    #[serde(default)]
+    pub ip: String,
     /// Port of its own HTTP API.
     pub port: u32,
     /// Its program's version.

@@ -250,6 +250,7 @@ impl World {
             attributes: Vec::new(),
             domain: None,
             hostname: node.to_string(),
+            ip: String::new(),
             port: 5051,
             version: "0.1.0".to_owned(),
             boot: format!("boot-{host}-{boot}"),

@@ -24,6 +24,7 @@ pub fn offer(proto: &v1::Offer) -> Offer {
         role: Role::new(role),
         agent: proto.agent_id.value.as_str().into(),
         hostname: proto.hostname.clone(),
+        ip: String::new(),
         port: 0,
         resources: resources(&proto.resources),
         attributes: proto.attributes.iter().filter_map(attribute).collect(),

@@ -220,6 +220,7 @@ fn machine_options(options: &AgentOptions, instance: u128) -> Options {
         attributes: options.attributes.clone(),
         domain: options.domain.clone(),
         hostname: options.hostname.clone(),
+        ip: options.ip.to_string(),
         port: options.port,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot: boot_id(),

@@ -80,8 +80,10 @@ export function Chart(props: Props) {
   );
 }
 
+// What is drawn later lies above: the line of what is used must be seen where nothing is offered on top of it.
 function data(props: Props): uPlot.AlignedData {
-  return columns(props.history, props.kind);
+  const [times, used, offered, total] = columns(props.history, props.kind);
+  return [times, total, offered, used];
 }
 
 function options(props: Props, width: number, onHover: (index: number | null) => void): uPlot.Options {
@@ -118,11 +120,11 @@ function options(props: Props, width: number, onHover: (index: number | null) =>
     ],
     series: [
       {},
-      { stroke: color('--used'), fill: color('--used-fill'), width: 1.5, points: { show: false } },
-      { stroke: color('--offered'), width: 1.5, points: { show: false } },
       { stroke: color('--total'), width: 1, dash: [4, 4], points: { show: false } },
+      { stroke: color('--offered'), width: 1.5, points: { show: false } },
+      { stroke: color('--used'), fill: color('--used-fill'), width: 1.5, points: { show: false } },
     ],
-    bands: [{ series: [2, 1], fill: color('--offered-fill') }],
+    bands: [{ series: [2, 3], fill: color('--offered-fill') }],
     hooks: { setCursor: [(plot) => onHover(plot.cursor.idx ?? null)] },
   };
 }

@@ -206,6 +206,7 @@ impl Agent {
             instance: self.own.instance,
             boot: self.own.boot.clone(),
             hostname: self.options.hostname.clone(),
+            ip: self.options.ip.clone(),
             port: self.options.port,
             version: self.options.version.clone(),
             total: self.options.total.clone(),

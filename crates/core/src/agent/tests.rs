@@ -18,6 +18,7 @@ fn options() -> Options {
         attributes: Vec::new(),
         domain: None,
         hostname: "host".into(),
+        ip: "10.0.0.1".into(),
         port: 5051,
         version: "1".into(),
         boot: "boot-1".into(),

@@ -101,6 +101,7 @@ impl Allocator {
             instance: report.instance,
             boot: report.boot.clone(),
             hostname: report.hostname.clone(),
+            ip: report.ip.clone(),
             port: report.port,
             version: report.version.clone(),
             total: report.total.clone(),

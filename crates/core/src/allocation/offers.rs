@@ -306,6 +306,7 @@ impl Allocator {
             role: role.clone(),
             agent: agent.clone(),
             hostname: row.hostname.clone(),
+            ip: row.ip.clone(),
             port: row.port,
             resources,
             attributes: row.attributes.clone(),

@@ -237,6 +237,7 @@ impl Life {
             instance: u128::from(id.as_str().as_bytes()[0]),
             boot: String::new(),
             hostname: id.to_string(),
+            ip: String::new(),
             port: 1,
             version: String::new(),
             total: host.total.clone(),

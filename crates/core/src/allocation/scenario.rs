@@ -318,6 +318,7 @@ fn report(agent: &str, named: &BTreeMap<&str, &str>) -> AgentReport {
         instance: u128::from(number("instance", instance_of(agent))),
         boot: "boot".into(),
         hostname: format!("host-{agent}"),
+        ip: String::new(),
         port: 5051,
         version: "1".into(),
         total: resources(named.get("total").copied().unwrap_or("cpus:4;mem:4096")),

@@ -234,6 +234,7 @@ pub(super) fn agent(id: &str, state: AgentState, epoch: u64) -> RowChange {
         instance: 1,
         boot: "b".into(),
         hostname: id.to_lowercase(),
+        ip: String::new(),
         port: 5051,
         version: String::new(),
         total: Resources::new(),

@@ -278,7 +278,7 @@ async fn run(display: &str, options: AgentArgs, dir: PathBuf, cancel: Cancellati
         ..options.host.agent(dir.clone(), options.host.resources(&dir)?)
     };
     println!("{display} offers {}", agent.resources);
-    let store = checkpoint(&dir)?;
+    let store = checkpoint(&dir, Sync::Each)?;
     let identity = mesos_agent::identity(&agent, &*store).await.map_err(|error| error.to_string())?;
     let link: Arc<std::sync::OnceLock<Arc<LinkBus>>> = Arc::default();
     let bus: Arc<dyn Bus> = match &options.nats_url {
@@ -310,10 +310,10 @@ async fn run(display: &str, options: AgentArgs, dir: PathBuf, cancel: Cancellati
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens an agent's checkpoint: synced with each commit.
-pub(crate) fn checkpoint(dir: &Path) -> Result<Arc<dyn Store>, String> {
+/// Opens an agent's checkpoint. It is synced with each commit where it may be read again after the host went down.
+pub(crate) fn checkpoint(dir: &Path, sync: Sync) -> Result<Arc<dyn Store>, String> {
     let path = dir.join("checkpoint");
-    let store = EmbeddedStore::open(&path, Sync::Each).map_err(|error| format!("{}: {error}", path.display()))?;
+    let store = EmbeddedStore::open(&path, sync).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(Arc::new(store))
 }
 

@@ -24,6 +24,7 @@ use mesos_runtime::{
     shell::Ports,
     telemetry::Metrics,
 };
+use mesos_store::embedded::Sync as Syncing;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -234,7 +235,9 @@ impl Agents {
             let admitted = move |id: &AgentId| {
                 let _ = ids[number].set(id.clone());
             };
-            agents.running.spawn(one(agent, bus, subjects, Arc::new(admitted), agents.stop.clone()));
+            // A temporary folder is not there after the host went down, and so needs no syncing.
+            let sync = if options.work_dir.is_some() { Syncing::Each } else { Syncing::every_second() };
+            agents.running.spawn(one(agent, sync, bus, subjects, Arc::new(admitted), agents.stop.clone()));
         }
         Ok(agents)
     }
@@ -279,12 +282,13 @@ async fn end_all(containerizer: &dyn Containerizer, agent: &AgentId) {
 
 async fn one(
     agent: AgentOptions,
+    sync: Syncing,
     bus: Arc<dyn Bus>,
     subjects: mesos_model::subject::Subjects,
     admitted: Arc<dyn Fn(&AgentId) + Send + Sync>,
     cancel: CancellationToken,
 ) -> Result<(), String> {
-    let store = checkpoint(&agent.work_dir)?;
+    let store = checkpoint(&agent.work_dir, sync)?;
     let text = |error: mesos_agent::AgentError| error.to_string();
     let identity = mesos_agent::identity(&agent, &*store).await.map_err(text)?;
     let containerizers = mesos_agent::containerizers(&agent).map_err(text)?;

@@ -116,6 +116,7 @@ impl Stage {
             role: role.into(),
             agent: agent.into(),
             hostname: "h".into(),
+            ip: String::new(),
             port: 0,
             resources: parse(resources, "*").unwrap(),
             attributes: Vec::new(),

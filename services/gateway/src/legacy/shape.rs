@@ -93,11 +93,11 @@ fn by_role<T>(total: &Resources, of: impl Fn(&Resources) -> T) -> BTreeMap<Strin
     roles.into_iter().map(|role| (role.to_string(), one(role))).collect()
 }
 
-/// The address of an agent's own API: an IP where its hostname is one.
+/// The address of an agent's own API, by IP if it said one.
 #[must_use]
 pub fn agent_address(agent: &AgentRow) -> String {
     // mesos-dns and traefik take the host of the pid for the agent's address.
-    let host = if agent.hostname == "localhost" { "127.0.0.1" } else { &agent.hostname };
+    let host = if agent.ip.is_empty() { &agent.hostname } else { &agent.ip };
     format!("{host}:{}", agent.port)
 }
 

@@ -103,6 +103,7 @@ mod tests {
             role: "*".into(),
             agent: agent.into(),
             hostname: "h".into(),
+            ip: String::new(),
             port: 5051,
             resources: Resources::of(&[("cpus", cpus)]),
             attributes: vec![],

@@ -21,6 +21,8 @@ use crate::{errors::Refusal, streams::Subscription};
 const WHOLE: u32 = 6;
 /// How much of a body that is too large is read so that its sender sees why it is refused, in bytes.
 const PASSED_MAX: usize = 64 * 1024 * 1024;
+/// A sender that pauses for so long has written what it had, and waits for the answer.
+const PASSED_PAUSE: Duration = Duration::from_millis(250);
 
 /// Reads a body of at most `max` bytes, unpacked. A client may pause for `patience` at most.
 ///
@@ -67,7 +69,8 @@ async fn pass_over(headers: &HeaderMap, mut body: Body, end: tokio::time::Instan
     }
     let mut passed = 0;
     while passed < PASSED_MAX
-        && let Ok(Some(Ok(frame))) = tokio::time::timeout_at(end, body.frame()).await
+        && let until = end.min(tokio::time::Instant::now() + PASSED_PAUSE)
+        && let Ok(Some(Ok(frame))) = tokio::time::timeout_at(until, body.frame()).await
     {
         passed += frame.data_ref().map_or(0, Bytes::len);
     }

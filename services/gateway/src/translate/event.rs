@@ -120,7 +120,7 @@ pub fn offer(framework: &FrameworkId, capabilities: &Capabilities, offer: &Offer
     let form = Form { allocated_to: role, refined: capabilities.reservation_refinement };
     let address = v1::Address {
         hostname: Some(offer.hostname.clone()),
-        ip: offer.hostname.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_string()),
+        ip: (!offer.ip.is_empty()).then(|| offer.ip.clone()),
         port: i32::try_from(offer.port).unwrap_or(0),
     };
     v1::Offer {
@@ -242,6 +242,7 @@ mod tests {
             role: "ads".into(),
             agent: "l-S1".into(),
             hostname: "10.0.0.1".into(),
+            ip: "10.0.0.1".into(),
             port: 5051,
             resources: Resources::of(&[("cpus", 1500)]),
             attributes: mesos_model::attribute::parse("rack:r2;n:5;span:[1-2]").unwrap(),

@@ -31,6 +31,7 @@ pub(crate) fn agent(id: &str) -> AgentRow {
         instance: 1,
         boot: "b".into(),
         hostname: "10.0.0.7".into(),
+        ip: "10.0.0.7".into(),
         port: 5051,
         version: "0.1.0".into(),
         total: resources_text::parse("cpus:8;mem:4096;disk:1000;ports:[31000-31005,32000-32001];cpus(ads):2", "*")

@@ -21,6 +21,7 @@ fn offer(id: &str) -> Offer {
         role: "*".into(),
         agent: "a".into(),
         hostname: "h".into(),
+        ip: String::new(),
         port: 5051,
         resources: Resources::of(&[("cpus", 1000)]),
         attributes: vec![],
