@@ -55,7 +55,12 @@ impl Drop for Agents {
 
 impl Agents {
     /// Starts so many with the same resources.
-    pub(crate) async fn start(bus: Arc<dyn Bus>, subjects: Subjects, count: usize, resources: &Resources) -> anyhow::Result<Agents> {
+    pub(crate) async fn start(
+        bus: Arc<dyn Bus>,
+        subjects: Subjects,
+        count: usize,
+        resources: &Resources,
+    ) -> anyhow::Result<Agents> {
         let (outbox, posts) = mpsc::unbounded_channel();
         tokio::spawn(publish(bus.clone(), posts));
         let shared = Arc::new(Shared {
@@ -74,7 +79,13 @@ impl Agents {
             everyone.push(events.clone());
             let instance = Uuid::new_v4().as_u128();
             listen(&shared, shared.subjects.agent(&uuid_text(instance)), vec![events.clone()]).await?;
-            tokio::spawn(one(shared.clone(), options(number, instance, resources.clone()), events, received, cancel.clone()));
+            tokio::spawn(one(
+                shared.clone(),
+                options(number, instance, resources.clone()),
+                events,
+                received,
+                cancel.clone(),
+            ));
         }
         listen(&shared, shared.subjects.agents(), everyone).await?;
         Ok(Agents { cancel, shared })
@@ -144,7 +155,8 @@ async fn listen(shared: &Shared, subject: String, agents: Vec<mpsc::UnboundedSen
 
 fn facts(message: &ToAgent) -> Vec<TaskFacts> {
     let ToAgent::Orders { orders, .. } = message else { return Vec::new() };
-    let launches = orders.iter().filter_map(|order| if let Order::Launch(launch) = order { Some(launch) } else { None });
+    let launches =
+        orders.iter().filter_map(|order| if let Order::Launch(launch) = order { Some(launch) } else { None });
     launches.flat_map(|launch| launch.tasks.iter().map(|_| TaskFacts::default())).collect()
 }
 
@@ -164,7 +176,15 @@ async fn one(
     };
     let mut host = Host { shared: shared.clone(), events, listening: None };
     let act = move |happening| host.act(happening);
-    solo::run(config, Arc::new(EmbeddedStore::in_memory()), move || Agent::new(options.clone()), received, act, cancel.clone()).await;
+    solo::run(
+        config,
+        Arc::new(EmbeddedStore::in_memory()),
+        move || Agent::new(options.clone()),
+        received,
+        act,
+        cancel.clone(),
+    )
+    .await;
     if !cancel.is_cancelled() {
         shared.stopped.fetch_add(1, Ordering::Relaxed);
     }

@@ -109,7 +109,10 @@ impl Client {
                         Ok(answer) if answer.status() == reqwest::StatusCode::ACCEPTED => {}
                         Ok(answer) => {
                             let status = answer.status();
-                            note(&errors, format!("a call was refused: {status}: {}", answer.text().await.unwrap_or_default()));
+                            note(
+                                &errors,
+                                format!("a call was refused: {status}: {}", answer.text().await.unwrap_or_default()),
+                            );
                         }
                         Err(error) => note(&errors, format!("a call was not answered: {error}")),
                     }
@@ -162,12 +165,14 @@ async fn http(
 ) -> Result<Door> {
     let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build()?;
     let url = format!("{url}/api/v1/scheduler");
-    let request = client.post(&url).header("content-type", PROTOBUF).header("accept", PROTOBUF).body(subscribe.encode_to_vec());
+    let request =
+        client.post(&url).header("content-type", PROTOBUF).header("accept", PROTOBUF).body(subscribe.encode_to_vec());
     let answer = tokio::time::timeout(PATIENCE, request.send()).await.context("SUBSCRIBE was not answered")??;
     if answer.status() != reqwest::StatusCode::OK {
         bail!("SUBSCRIBE: {}: {}", answer.status(), answer.text().await.unwrap_or_default());
     }
-    let stream = answer.headers().get("mesos-stream-id").and_then(|id| id.to_str().ok()).context("no stream id")?.to_owned();
+    let stream =
+        answer.headers().get("mesos-stream-id").and_then(|id| id.to_str().ok()).context("no stream id")?.to_owned();
     tokio::spawn(read_http(answer, events, errors));
     Ok(Door::Http { client, url, stream })
 }

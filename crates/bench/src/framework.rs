@@ -96,7 +96,11 @@ impl Framework {
     pub(crate) async fn subscribe(common: &Common, url: &str, name: &str, size: Size) -> Result<Framework> {
         let info = v1::FrameworkInfo {
             name: name.to_owned(),
-            user: nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name).unwrap_or_default(),
+            user: nix::unistd::User::from_uid(nix::unistd::geteuid())
+                .ok()
+                .flatten()
+                .map(|user| user.name)
+                .unwrap_or_default(),
             roles: vec!["*".to_owned()],
             capabilities: vec![v1::framework_info::Capability {
                 r#type: Some(v1::framework_info::capability::Type::MultiRole.into()),
@@ -104,8 +108,9 @@ impl Framework {
             ..Default::default()
         };
         let errors = Errors::default();
-        let (client, events) =
-            Client::subscribe(url, common.api, info, errors.clone()).await.with_context(|| format!("{name} at {url}"))?;
+        let (client, events) = Client::subscribe(url, common.api, info, errors.clone())
+            .await
+            .with_context(|| format!("{name} at {url}"))?;
         Ok(Framework {
             client,
             events,
@@ -147,7 +152,8 @@ impl Framework {
     /// Launches tasks with one ACCEPT of all offers of the agent with the most room: as many of the given
     /// ones, from the front, as fit. What is left of the offers is to come back at once.
     pub(crate) fn launch(&mut self, tasks: &[(String, v1::TaskInfo)]) -> usize {
-        let Some((agent, room)) = self.held.iter().map(|(agent, held)| (agent, self.fits(held))).max_by_key(|(_, room)| *room)
+        let Some((agent, room)) =
+            self.held.iter().map(|(agent, held)| (agent, self.fits(held))).max_by_key(|(_, room)| *room)
         else {
             return 0;
         };
@@ -205,7 +211,8 @@ impl Framework {
 
     /// Takes the framework with all its tasks away.
     pub(crate) fn teardown(&self) {
-        self.client.send(scheduler::Call { r#type: Some(scheduler::call::Type::Teardown.into()), ..Default::default() });
+        self.client
+            .send(scheduler::Call { r#type: Some(scheduler::call::Type::Teardown.into()), ..Default::default() });
     }
 
     /// Gives back the offers of one agent and wants them again at once. `false` if none is held.
@@ -334,7 +341,6 @@ impl Framework {
 pub(crate) fn command(line: &str) -> v1::TaskInfo {
     v1::TaskInfo { command: Some(build::shell(line)), ..Default::default() }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -35,10 +35,13 @@ pub(crate) async fn run(common: &Common, options: &Latency) -> Result<()> {
     framework.counting = true;
     load.drive(&mut framework, options.rate, Duration::from_secs_f64(options.seconds)).await?;
     let launched = load.launched;
-    let mut line = Line::new("latency", json!({
-        "mode": options.mode, "rate": options.rate, "seconds": options.seconds, "agents": options.agents,
-        "containerizer": options.containerizer, "api": common.api, "command": options.command,
-    }));
+    let mut line = Line::new(
+        "latency",
+        json!({
+            "mode": options.mode, "rate": options.rate, "seconds": options.seconds, "agents": options.agents,
+            "containerizer": options.containerizer, "api": common.api, "command": options.command,
+        }),
+    );
     line.times("accept_to_running", &load.running)
         .times("accept_to_finished", &load.ended)
         .times("planned_to_running", &load.planned_running)

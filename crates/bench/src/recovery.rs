@@ -56,18 +56,23 @@ pub(crate) async fn run(common: &Common, options: &Recovery) -> Result<()> {
         let after = sleepers(setup.directory());
         let kept = before.intersection(&after).count();
         lost += (options.tasks - 1).saturating_sub(kept) as u64;
-        runs.push(json!({"back_ms": round(took.as_secs_f64() * 1000.0), "processes_kept": kept, "processes": after.len()}));
+        runs.push(
+            json!({"back_ms": round(took.as_secs_f64() * 1000.0), "processes_kept": kept, "processes": after.len()}),
+        );
     }
     let wrong = framework.wrong();
-    Line::new("recovery", json!({"tasks": options.tasks, "runs": options.runs, "containerizer": "process", "api": common.api}))
-        .times("start_to_obeys", &back)
-        .times("start_to_new_task_running", &new_running)
-        .set("runs", json!(runs))
-        .used(&meter, options.runs as u64)
-        .set("lost", lost)
-        .set("errors", json!(wrong))
-        .say(format!("{lost} tasks lost"))
-        .print(common);
+    Line::new(
+        "recovery",
+        json!({"tasks": options.tasks, "runs": options.runs, "containerizer": "process", "api": common.api}),
+    )
+    .times("start_to_obeys", &back)
+    .times("start_to_new_task_running", &new_running)
+    .set("runs", json!(runs))
+    .used(&meter, options.runs as u64)
+    .set("lost", lost)
+    .set("errors", json!(wrong))
+    .say(format!("{lost} tasks lost"))
+    .print(common);
     verdict(lost, &wrong)?;
     setup.finish()
 }

@@ -18,7 +18,10 @@ pub(crate) struct Times(Histogram<u64>);
 impl Default for Times {
     fn default() -> Self {
         // The largest value, ten minutes, is above every deadline of a measurement.
-        Times(Histogram::new_with_bounds(1, 600_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are constants in range")))
+        Times(
+            Histogram::new_with_bounds(1, 600_000_000, 3)
+                .unwrap_or_else(|_| unreachable!("the bounds are constants in range")),
+        )
     }
 }
 
@@ -101,7 +104,11 @@ impl Line {
         let (total, per_launch) = split(&used, launches);
         let rss: BTreeMap<&String, f64> = used.iter().map(|(name, used)| (name, used.rss_peak_mib)).collect();
         let parts: Vec<String> = per_launch.iter().map(|(name, ms)| format!("{name} {ms:.3}")).collect();
-        self.summary.push(format!("CPU ms per launch: {} (sum {:.3})", parts.join(", "), per_launch.values().sum::<f64>()));
+        self.summary.push(format!(
+            "CPU ms per launch: {} (sum {:.3})",
+            parts.join(", "),
+            per_launch.values().sum::<f64>()
+        ));
         let parts: Vec<String> = rss.iter().map(|(name, mib)| format!("{name} {mib:.0}")).collect();
         self.summary.push(format!("peak RSS MiB: {}", parts.join(", ")));
         self.set("cpu_ms", json!(total));
@@ -128,7 +135,11 @@ fn split(used: &BTreeMap<String, Used>, launches: u64) -> (BTreeMap<String, f64>
 /// Fails the run if anything was lost or went wrong.
 pub(crate) fn verdict(lost: u64, errors: &[String]) -> Result<()> {
     if lost > 0 || !errors.is_empty() {
-        bail!("{lost} tasks lost, {} errors{}", errors.len(), errors.first().map(|first| format!(", the first: {first}")).unwrap_or_default());
+        bail!(
+            "{lost} tasks lost, {} errors{}",
+            errors.len(),
+            errors.first().map(|first| format!(", the first: {first}")).unwrap_or_default()
+        );
     }
     Ok(())
 }

@@ -39,7 +39,8 @@ pub(crate) struct Setup {
 impl Setup {
     fn empty(common: &Common) -> Result<Setup> {
         let cluster = Cluster::empty()?;
-        let name = cluster.directory().file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let name =
+            cluster.directory().file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         Ok(Setup { cluster, name, url: String::new(), nats_url: String::new(), keep: common.keep })
     }
 

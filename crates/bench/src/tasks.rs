@@ -31,7 +31,10 @@ pub(crate) async fn burst(common: &Common, options: &Burst) -> Result<()> {
         let (running, lost) = until_running(&mut framework, tasks.len()).await?;
         let all = start.elapsed();
         let wrong = framework.wrong();
-        let mut line = Line::new("burst", json!({"tasks": options.tasks, "containerizer": options.containerizer, "run": run, "api": common.api}));
+        let mut line = Line::new(
+            "burst",
+            json!({"tasks": options.tasks, "containerizer": options.containerizer, "run": run, "api": common.api}),
+        );
         line.times("accept_to_running", &running)
             .set("all_running_ms", round(all.as_secs_f64() * 1000.0))
             .say(format!("all {} running after {:.0} ms", running.count(), all.as_secs_f64() * 1000.0))

@@ -66,7 +66,10 @@ pub(crate) async fn run(common: &Common, options: &Throughput) -> Result<()> {
     if !common.quiet {
         eprintln!("   {lost} tasks lost, {} errors", wrong.len());
     }
-    println!("{}", json!({"bench": "throughput-end", "lost": lost, "errors": wrong.len(), "first_errors": &wrong[..wrong.len().min(5)]}));
+    println!(
+        "{}",
+        json!({"bench": "throughput-end", "lost": lost, "errors": wrong.len(), "first_errors": &wrong[..wrong.len().min(5)]})
+    );
     verdict(lost, &wrong)?;
     drop(agents);
     setup.finish()
@@ -150,11 +153,14 @@ async fn observe(setup: &Setup, shared: &Shared, seconds: f64) -> Span {
 
 fn line(common: &Common, options: &Throughput, rate: f64, readers: usize, span: &Span) -> Line {
     let each = span.completed as f64 / span.seconds;
-    let mut line = Line::new("throughput", json!({
-        "agents": options.agents, "frameworks": options.frameworks, "seconds": options.seconds, "rate": rate,
-        "tasks_per_accept": options.tasks_per_accept, "cpus": options.cpus, "readers": readers,
-        "reader_pause_ms": options.reader_pause_ms, "api": common.api,
-    }));
+    let mut line = Line::new(
+        "throughput",
+        json!({
+            "agents": options.agents, "frameworks": options.frameworks, "seconds": options.seconds, "rate": rate,
+            "tasks_per_accept": options.tasks_per_accept, "cpus": options.cpus, "readers": readers,
+            "reader_pause_ms": options.reader_pause_ms, "api": common.api,
+        }),
+    );
     line.set("completed", span.completed)
         .set("launched", span.launched)
         .set("completed_per_second", round(each))
@@ -167,7 +173,12 @@ fn line(common: &Common, options: &Throughput, rate: f64, readers: usize, span: 
         .used(&span.meter, span.completed);
     let growth = |name: &str| {
         let at = |value: Option<&Value>| value.and_then(|rss| rss[name].as_f64()).unwrap_or(0.0);
-        format!("{name} {:.0} -> {:.0} -> {:.0}", at(span.rss.first()), at(span.rss.get(span.rss.len() / 2)), at(span.rss.last()))
+        format!(
+            "{name} {:.0} -> {:.0} -> {:.0}",
+            at(span.rss.first()),
+            at(span.rss.get(span.rss.len() / 2)),
+            at(span.rss.last())
+        )
     };
     let names = ["allocator", "registry", "gateway", "redis", "nats", "load"];
     line.say(format!("RSS MiB at start, half, end: {}", names.map(growth).join(", ")));
@@ -223,7 +234,12 @@ async fn with_readers(
         .set("p99_ms_with_readers", round(p99(&with)))
         .set("bus_messages_lost", nats.lost())
         .say(format!("{} reads failed, {:.1} MB read", seen.failed, seen.bytes as f64 / 1e6))
-        .say(format!("p99 ACCEPT to RUNNING: {:.2} ms without readers, {:.2} ms with {}", p99(&without), p99(&with), options.readers))
+        .say(format!(
+            "p99 ACCEPT to RUNNING: {:.2} ms without readers, {:.2} ms with {}",
+            p99(&without),
+            p99(&with),
+            options.readers
+        ))
         .print(common);
     whole(&with, agents)?;
     if seen.failed > 0 {
@@ -258,7 +274,8 @@ async fn play(mut framework: Framework, number: usize, rate: f64, shared: Arc<Sh
                 }
                 None => shared.tasks_per_accept,
             };
-            let tasks: Vec<_> = (0..count as u64).map(|at| (format!("t-{number}-{}", next + at), info.clone())).collect();
+            let tasks: Vec<_> =
+                (0..count as u64).map(|at| (format!("t-{number}-{}", next + at), info.clone())).collect();
             let launched = framework.launch(&tasks);
             if launched == 0 {
                 break;

@@ -24,7 +24,8 @@ pub(crate) fn cpu_ms(pid: u32) -> f64 {
 fn status_mib(pid: u32, key: &str) -> f64 {
     let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return 0.0 };
     let line = status.lines().find_map(|line| line.strip_prefix(key));
-    let kib: f64 = line.and_then(|line| line.trim_start_matches(':').trim().split(' ').next()?.parse().ok()).unwrap_or(0.0);
+    let kib: f64 =
+        line.and_then(|line| line.trim_start_matches(':').trim().split(' ').next()?.parse().ok()).unwrap_or(0.0);
     kib / 1024.0
 }
 

@@ -439,7 +439,8 @@ impl Containerizer for DockerContainerizer {
         let host = spec::limits(&limits);
         let body = ContainerUpdateBody {
             cpu_shares: host.cpu_shares,
-            nano_cpus: host.nano_cpus,
+            cpu_period: host.cpu_period,
+            cpu_quota: host.cpu_quota,
             memory: host.memory,
             memory_swap: host.memory_swap,
             pids_limit: host.pids_limit,

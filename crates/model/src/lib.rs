@@ -9,7 +9,7 @@
 //! - [`trace`]: W3C trace context.
 //! - [`envelope`]: the one wrapping of every row, checkpoint and bus message.
 //! - [`subject`]: names on the bus.
-//! - [`time`]: milliseconds.
+//! - [`time`] - points in time and spans, in milliseconds.
 
 pub mod attribute;
 pub mod envelope;

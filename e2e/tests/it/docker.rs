@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use mesos_e2e::host::{self, docker};
-use mesos_e2e::{TaskSpec, eventually, http, ports};
+use mesos_e2e::{Cluster, TaskSpec, eventually, http, ports};
 use serde_json::{Value, json};
 
 use crate::support::{IMAGE, LATER, SOON, file, file_with, framework, last, local, master_and_agent, processes};
@@ -86,6 +86,19 @@ async fn a_docker_task_has_its_variables_volumes_and_limits() -> Result<()> {
     framework.kill("box").await?;
     framework.wait_for("box", "TASK_KILLED", SOON).await?;
     assert!(!found["box"].runs());
+    cluster.finish()
+}
+
+#[tokio::test]
+async fn a_container_may_ask_for_more_cpus_than_this_host_has_if_they_are_offered() -> Result<()> {
+    let cpus = std::thread::available_parallelism()?.get() + 4;
+    let resources = format!("--resources=cpus:{cpus};mem:4096");
+    let cluster = Cluster::builder().agents(1).arg("local", &resources).start_local().await?;
+    let framework = framework(&cluster, "overcommitted").await?;
+    let mut task = TaskSpec::docker("large", IMAGE, "true");
+    task.cpus = f64::from(u32::try_from(cpus)?);
+    framework.launch([task]);
+    framework.wait_for("large", "TASK_FINISHED", SOON).await?;
     cluster.finish()
 }
 

@@ -8,6 +8,11 @@ use mesos_ports::containerizer::{Command, ContainerError, ContainerSpec, DockerS
 use super::{LABEL_AGENT, LABEL_CONTAINER, LABEL_FRAMEWORK, LABEL_LOG_BASE, LABEL_SANDBOX, LABEL_TASK, parameters};
 use crate::cgroup::MIN_MEMORY;
 
+/// The kernel's own period.
+const CPU_PERIOD_US: i64 = 100_000;
+/// The kernel takes no smaller quota.
+const CPU_QUOTA_MIN_US: i64 = 1_000;
+
 fn invalid(text: String) -> ContainerError {
     ContainerError::Invalid(text)
 }
@@ -79,10 +84,13 @@ fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
 pub(super) fn limits(limits: &Limits) -> HostConfig {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let memory = limits.memory_bytes.map(|bytes| number(bytes.max(MIN_MEMORY)));
+    let quota = limits.cpu_quota_milli.map(|milli| number(milli.saturating_mul(100)).max(CPU_QUOTA_MIN_US));
     HostConfig {
         cpu_shares: Some(number((limits.cpu_shares_milli.saturating_mul(1024) / 1000).clamp(2, 262_144))),
         // A quota that nobody asked for would throttle a container that could use idle cores.
-        nano_cpus: limits.cpu_quota_milli.map(|milli| number(milli.saturating_mul(1_000_000))),
+        // Not as NanoCpus: Docker refuses more of those than the host has CPUs, and an agent may offer more.
+        cpu_period: quota.map(|_| CPU_PERIOD_US),
+        cpu_quota: quota,
         memory,
         memory_swap: memory,
         pids_limit: limits.pids.map(number),
@@ -180,7 +188,7 @@ mod tests {
         assert_eq!(body.exposed_ports, Some(vec!["80/tcp".to_string()]));
         let host = body.host_config.expect("there");
         assert_eq!(host.binds, Some(vec!["/s:/mnt/s:rw".to_string(), "/s/d:/d:ro".to_string()]));
-        assert_eq!((host.cpu_shares, host.nano_cpus), (Some(512), Some(1_500_000_000)));
+        assert_eq!((host.cpu_shares, host.cpu_quota, host.cpu_period), (Some(512), Some(150_000), Some(100_000)));
         assert_eq!((host.memory, host.memory_swap), (Some(32 << 20), Some(32 << 20)));
         assert_eq!(host.pids_limit, Some(9));
         let bindings = host.port_bindings.expect("there");
