@@ -177,9 +177,12 @@ impl Group {
         }
     }
 
-    /// Moves the calling process into the group.
+    /// Moves the calling process, which has one thread, into the group.
     pub fn join(&self) -> io::Result<()> {
-        self.dirs().into_iter().try_for_each(|dir| put(dir, "cgroup.procs", 0))
+        // Writing `cgroup.procs` waits for all threads of the host to pass by (a grace period of RCU, many
+        // milliseconds, one writer at a time). A thread that moves itself through v1's `tasks` does not.
+        let file = if self.version == Version::V1 { "tasks" } else { "cgroup.procs" };
+        self.dirs().into_iter().try_for_each(|dir| put(dir, file, 0))
     }
 
     /// Its processes, by their numbers in the caller's PID namespace.

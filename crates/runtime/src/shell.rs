@@ -123,8 +123,9 @@ const BEAT: Duration = Duration::from_secs(1);
 const BEATS_MISSED_MAX: u32 = 3;
 /// How long the end may wait for store and bus.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
-/// Entries of the peer's change stream that are kept for gateways and standbys that lag.
-const KEPT_ENTRIES: u64 = 10_000;
+/// Entries of the peer's change stream that are kept for gateways and standbys that lag. Under load an entry
+/// is a batch of hundreds of rows; who lags further loads the rows.
+const KEPT_ENTRIES: u64 = 256;
 
 enum Work<S: Service> {
     Input(Input<<S::Machine as Machine>::Event>),

@@ -169,4 +169,4 @@ where
     }
 }
 
-const TRIM_EVERY: u64 = 1024;
+const TRIM_EVERY: u64 = 64;

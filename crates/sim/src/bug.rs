@@ -9,14 +9,8 @@ pub enum Bug {
     StoreWithoutFence,
     /// The store takes a commit whatever number it shows.
     StoreWithoutSeq,
-    /// The shell takes any answer of the store for the one to its last commit.
-    StrayAnswers,
-    /// The bus drops every confirmation of a status to its agent.
-    NoReceived,
     /// Gateways let events out before SUBSCRIBED.
     EventsBeforeSubscribed,
-    /// Gateways do not take back the offers of an earlier term of the allocator.
-    NoRescind,
     /// The agent's disk answers before it has written, and forgets at a crash.
     DiskWithoutSync,
     /// The containerizer starts a container again that it started before.
@@ -25,13 +19,10 @@ pub enum Bug {
 
 impl Bug {
     /// All of them with the names that the command line takes.
-    pub const ALL: [(&'static str, Bug); 8] = [
+    pub const ALL: [(&'static str, Bug); 5] = [
         ("store-without-fence", Bug::StoreWithoutFence),
         ("store-without-seq", Bug::StoreWithoutSeq),
-        ("stray-answers", Bug::StrayAnswers),
-        ("no-received", Bug::NoReceived),
         ("events-before-subscribed", Bug::EventsBeforeSubscribed),
-        ("no-rescind", Bug::NoRescind),
         ("disk-without-sync", Bug::DiskWithoutSync),
         ("container-twice", Bug::ContainerTwice),
     ];

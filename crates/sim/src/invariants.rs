@@ -70,6 +70,8 @@ pub struct Seen {
     acknowledged: BTreeSet<u128>,
     ends_acknowledged: BTreeSet<TaskKey>,
     uuids_told: BTreeSet<u128>,
+    /// Tasks whose end the registry wrote down.
+    ends_committed: BTreeSet<TaskKey>,
     unsure: BTreeSet<TaskKey>,
     end_uuids: BTreeMap<u128, TaskKey>,
     obeyed: BTreeMap<(Node, u64), u128>,
@@ -232,6 +234,11 @@ impl Seen {
     /// A commit of the registry, before it is applied.
     pub fn registry_commits(&mut self, now: u64, commit: &Commit, rows: &BTreeMap<RowKey, Row>) {
         for change in commit.changes.iter() {
+            if let RowChange::Put(Row::Task(row)) = change
+                && row.state.is_terminal()
+            {
+                self.ends_committed.insert((row.framework.clone(), row.task.clone()));
+            }
             let RowChange::Put(Row::Framework(row)) = change else { continue };
             if !matches!(row.state, FrameworkState::Removed { .. }) {
                 continue;
@@ -324,6 +331,8 @@ impl Seen {
                     || self.ends_acknowledged.contains(&key)
                     || self.removed.contains(&key.0)
                     || pending.status.state == TaskState::Killing
+                    // A registry that lost commits may have said that the task is gone before its agent spoke.
+                    || (self.rolled_back && self.ends_committed.contains(&key))
                     || self.later_was_acknowledged(&key, pending.number);
                 if !stays && !settled {
                     self.fail("I8", || {

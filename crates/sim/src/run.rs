@@ -160,6 +160,7 @@ fn runs(world: &World, framework: &FrameworkId, task: &mesos_model::TaskId) -> O
 /// L3: every task of a living framework is known to it as it is.
 fn l3_every_task_is_known_as_it_is(world: &mut World) {
     let mut wrong = Vec::new();
+    let rolled_back = world.net.seen.rolled_back;
     for framework in world.frameworks.values() {
         if !framework.is_subscribed() {
             wrong.push("a framework is not subscribed".to_owned());
@@ -168,6 +169,9 @@ fn l3_every_task_is_known_as_it_is(world: &mut World) {
         for (name, task) in &framework.tasks {
             let truth = runs(world, id, name);
             let fits = match &truth {
+                // A framework that knows nothing of partitions takes TASK_LOST for an end; a store that forgot that
+                // it was told so does not take it back.
+                Some(Phase::Running) if rolled_back && task.state == Some(TaskState::Lost) => !framework.temper.partition_aware,
                 Some(Phase::Running) => matches!(task.state, Some(TaskState::Running | TaskState::Killing)),
                 // It may have been ended a moment ago.
                 Some(Phase::Preparing) => true,

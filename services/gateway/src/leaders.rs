@@ -10,11 +10,13 @@ use std::{
 
 use mesos_core::row::service;
 use mesos_runtime::shell::Ports;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::calls::Calls;
 
 const LOOK: Duration = Duration::from_secs(2);
+/// Until both services have had a leader.
+const LOOK_FIRST: Duration = Duration::from_millis(50);
 
 /// What is known of both leaders.
 pub struct Leaders {
@@ -33,10 +35,7 @@ impl Leaders {
 
     /// Looks at the store's heads until it is dropped.
     pub async fn watch(self: Arc<Self>, ports: Ports) {
-        let mut tick = tokio::time::interval(LOOK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
             for (service, moved) in SERVICES.into_iter().zip(&self.moved) {
                 if let Ok(Some(head)) = ports.store.head(service).await {
                     let mut moved = moved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,6 +44,8 @@ impl Leaders {
                     }
                 }
             }
+            let seen = |moved: &Mutex<Option<_>>| moved.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            tokio::time::sleep(if self.moved.iter().all(seen) { LOOK } else { LOOK_FIRST }).await;
         }
     }
 

@@ -189,7 +189,9 @@ impl Framework {
         }
         if self.ending {
             let (now, tasks) = (net.now, &self.tasks);
-            let due = |task: &Task| !task.over && task.settled && (!task.killed || now > task.asked_at + 5000);
+            // What was lost may still run where nobody sees it.
+            let open = |task: &Task| (!task.over || task.state == Some(TaskState::Lost)) && task.settled;
+            let due = |task: &Task| open(task) && (!task.killed || now > task.asked_at + 5000);
             let left: Vec<TaskId> = tasks.iter().filter(|(_, task)| due(task)).map(|(id, _)| id.clone()).collect();
             for task in left {
                 self.kill(net, &task);
@@ -411,7 +413,9 @@ impl Framework {
     fn accept(&mut self, net: &mut Net, caller: &Caller, offer: &Offer) {
         let mut left = offer.resources.clone();
         let mut tasks = Vec::new();
-        for _ in 0..net.rng.between(1, 3) {
+        let active = self.tasks.values().filter(|task| !task.over).count();
+        let room = self.temper.tasks_max.saturating_sub(active) as u64;
+        for _ in 0..net.rng.between(1, 3).min(room) {
             let cpus = 100 * net.rng.between(1, 10) as i64;
             let resources = Resources::of(&[("cpus", cpus), ("mem", 32_000)]);
             if left.take(&resources) {

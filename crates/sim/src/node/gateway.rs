@@ -423,9 +423,6 @@ impl Gateway {
 
     /// The allocator has a new term: what frameworks were offered before is not valid any more.
     fn rescind_others(&mut self, net: &mut Net, term: Term) {
-        if net.bug == Some(Bug::NoRescind) {
-            return;
-        }
         let own = term.leader_text();
         let mut rescinded = Vec::new();
         for (id, stream) in &self.streams {

@@ -17,7 +17,6 @@ use mesos_model::{AgentId, CallId, GatewayId, Term};
 
 use super::follower::{Followed, Follower, SILENCE};
 use crate::{
-    bug::Bug,
     host::Script,
     net::{Message, Net, Node, Payload, StoreAnswer, StoreAsk, Subject, Work},
     store::Commit,
@@ -607,7 +606,8 @@ impl<K: Kind> Service<K> {
             StoreAnswer::Loaded(true, loaded) => self.handle(net, Input::PeerLoaded(loaded)),
             StoreAnswer::Acquired(granted) => self.handle(net, Input::Acquired(granted)),
             StoreAnswer::Committed(attempt, done) => {
-                if attempt == self.attempt || net.bug == Some(Bug::StrayAnswers) {
+                // An answer to a commit of an earlier term must not pass for one to the commit in flight.
+                if attempt == self.attempt {
                     self.handle(net, Input::Committed(done));
                 }
             }
