@@ -10,13 +10,20 @@ use std::{
 
 use anyhow::Result;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::report::Times;
 
 /// Readers at work; dropping them ends them.
 pub(crate) struct Readers {
-    _tasks: JoinSet<()>,
     shared: Arc<Shared>,
+    cancel: CancellationToken,
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
 }
 
 #[derive(Default)]
@@ -34,21 +41,29 @@ pub(crate) struct Seen {
 }
 
 impl Readers {
-    /// So many clients, each with a connection of its own, that read again after a pause.
+    /// So many clients, each with a connection of its own, that read again after a pause. They have a
+    /// thread of their own: what they read must not delay the frameworks' clocks.
     pub(crate) fn start(url: &str, count: usize, pause: Duration) -> Result<Readers> {
-        let shared = Arc::new(Shared::default());
-        let mut tasks = JoinSet::new();
-        for number in 0..count {
-            let client = reqwest::Client::builder().no_proxy().build()?;
-            // Spread over the first pause, as clients that know nothing of each other are.
-            let wait = pause.mul_f64(number as f64 / count as f64);
-            tasks.spawn(read(client, format!("{url}/state"), wait, pause, shared.clone()));
-        }
-        Ok(Readers { _tasks: tasks, shared })
+        let (shared, cancel) = (Arc::new(Shared::default()), CancellationToken::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (url, seen, cancelled) = (format!("{url}/state"), shared.clone(), cancel.clone());
+        std::thread::Builder::new().name("readers".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                let mut tasks = JoinSet::new();
+                for number in 0..count {
+                    // Spread over the first pause, as clients that know nothing of each other are.
+                    let wait = pause.mul_f64(number as f64 / count as f64);
+                    tasks.spawn(read(url.clone(), wait, pause, seen.clone()));
+                }
+                cancelled.cancelled().await;
+            });
+        })?;
+        Ok(Readers { shared, cancel })
     }
 
     /// Ends them.
     pub(crate) fn stop(self) -> Seen {
+        self.cancel.cancel();
         Seen {
             times: self.shared.times.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             bytes: self.shared.bytes.load(Ordering::Relaxed),
@@ -57,7 +72,11 @@ impl Readers {
     }
 }
 
-async fn read(client: reqwest::Client, url: String, wait: Duration, pause: Duration, shared: Arc<Shared>) {
+async fn read(url: String, wait: Duration, pause: Duration, shared: Arc<Shared>) {
+    let Ok(client) = reqwest::Client::builder().no_proxy().build() else {
+        shared.failed.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
     tokio::time::sleep(wait).await;
     loop {
         let start = Instant::now();

@@ -237,6 +237,8 @@ async fn bad_operator_calls_and_paths_are_refused() -> Result<()> {
         ("/tasks?limit=many", 400),
         ("/v1/tasks?state=TASK_HAPPY", 400),
         ("/v1/tasks?limit=-1", 400),
+        ("/nothing/here", 404),
+        ("/state.json", 404),
         ("/v1/nothing", 404),
         ("/v1/tasks/a/b", 404),
         ("/v1/tasks/a/b/files/stdout", 404),

@@ -10,6 +10,7 @@ mod cluster;
 mod docker;
 mod harness;
 mod local;
+mod reads;
 mod refusals;
 mod support;
 mod tracing;

@@ -7,7 +7,14 @@ pub mod listen;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, routing::any, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::any,
+    routing::get,
+};
 use mesos_model::{FrameworkId, GatewayId};
 use mesos_proto::v1;
 use mesos_runtime::{shell::Ports, telemetry::Metrics};
@@ -23,6 +30,7 @@ use uuid::Uuid;
 pub use self::listen::Connection;
 use crate::{
     calls::Calls,
+    errors::Refusal,
     grpc, health,
     leaders::Leaders,
     options::GatewayOptions,
@@ -198,7 +206,8 @@ impl Bound {
         let ports = app.ports.clone();
         tokio::spawn(async move { background.run_until_cancelled(leaders.watch(ports)).await });
         let (grpc, links) = grpc::routes(&app).await.map_err(StartError::Serve)?;
-        let router = router(&app).merge(grpc);
+        // After the merge: the gRPC side brings a fallback of its own, which would answer everybody.
+        let router = router(&app).merge(grpc).fallback(nowhere);
         let grace = app.options.grace;
         let farewell = async {
             cancel.cancelled().await;
@@ -251,6 +260,16 @@ fn router(app: &App) -> Router {
         .with_state(app.clone())
         .merge(app.reads.router())
         .layer(CompressionLayer::new().gzip(true).compress_when(Packed))
+}
+
+/// Answers what has no route, each client in its own protocol.
+async fn nowhere(request: Request) -> Response {
+    let content = request.headers().get(header::CONTENT_TYPE);
+    if content.is_some_and(|content| content.as_bytes().starts_with(b"application/grpc")) {
+        return tonic::Status::unimplemented("no such service or method").into_http();
+    }
+    let path = request.uri().path().escape_debug();
+    Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}")).into_response()
 }
 
 /// Streams are never packed: an event must not wait in a compressor.
