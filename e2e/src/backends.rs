@@ -9,8 +9,7 @@ use crate::process::Spec;
 
 /// Where `scripts/setup` keeps what it installs.
 fn cache() -> PathBuf {
-    std::env::var_os("MESOS_CACHE")
-        .map_or_else(|| PathBuf::from("/var/cache/mesos-e2e"), PathBuf::from)
+    std::env::var_os("MESOS_CACHE").map_or_else(|| PathBuf::from("/var/cache/mesos-e2e"), PathBuf::from)
 }
 
 /// The first that is there: the variable, the cache, the PATH.
@@ -43,18 +42,12 @@ pub fn mesos_binary() -> Result<PathBuf> {
         bail!("MESOS_BIN is {}, which is not a file", path.display());
     }
     let root = repository();
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     ["release/mesos", "debug/mesos"]
         .iter()
         .map(|binary| target.join(binary))
         .find(|candidate| candidate.is_file())
-        .ok_or_else(|| {
-            anyhow::anyhow!(
-                "no mesos binary below {}; run `cargo build --release`",
-                target.display()
-            )
-        })
+        .ok_or_else(|| anyhow::anyhow!("no mesos binary below {}; run `cargo build --release`", target.display()))
 }
 
 /// The Python with the packages that client scripts use.
@@ -77,11 +70,7 @@ pub fn nats(directory: &Path, port: u16) -> Result<Spec> {
     Ok(Spec {
         name: "nats".to_owned(),
         program: find("NATS_SERVER", "venv/bin/nats-server", "nats-server")?,
-        args: ["-a", "127.0.0.1", "-p"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain([port.to_string()])
-            .collect(),
+        args: ["-a", "127.0.0.1", "-p"].map(str::to_owned).into_iter().chain([port.to_string()]).collect(),
         env: BTreeMap::new(),
         log: directory.join("nats.log"),
     })
@@ -105,10 +94,7 @@ pub fn redis(directory: &Path, port: u16) -> Result<Spec> {
     Ok(Spec {
         name: "redis".to_owned(),
         program: find("REDIS_SERVER", "bin/redis-server", "redis-server")?,
-        args: args
-            .into_iter()
-            .flat_map(|(key, value)| [key.to_owned(), value])
-            .collect(),
+        args: args.into_iter().flat_map(|(key, value)| [key.to_owned(), value]).collect(),
         env: BTreeMap::new(),
         log: directory.join("redis.log"),
     })

@@ -92,11 +92,7 @@ pub async fn shell(directory: &std::path::Path, env: &[(&str, &str)], script: &s
 }
 
 async fn outcome(mut command: tokio::process::Command, env: &[(&str, &str)], text: &str) -> Result<Outcome> {
-    let output = command
-        .envs(env.iter().copied())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let output = command.envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(TIMEOUT, output)
         .await
         .with_context(|| format!("`{text}` did not end within {TIMEOUT:?}"))?

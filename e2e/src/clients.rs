@@ -42,9 +42,7 @@ impl Client {
             .await
             .with_context(|| format!("{self:?} did not end within {TIMEOUT:?}"))?
             .with_context(|| format!("{} did not start", program.display()))?;
-        let text = [output.stdout, output.stderr]
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .join("\n");
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
         if !output.status.success() {
             bail!("{self:?} ended with {}:\n{text}", output.status);
         }
@@ -54,30 +52,17 @@ impl Client {
     fn command(self, master: &str) -> Result<(PathBuf, Vec<String>)> {
         let script = |name: &str| -> Result<String> {
             let path = repository().join("e2e/clients").join(name);
-            let path = path
-                .canonicalize()
-                .with_context(|| format!("{} is not there", path.display()))?;
+            let path = path.canonicalize().with_context(|| format!("{} is not there", path.display()))?;
             Ok(path.display().to_string())
         };
         let master = master.to_owned();
         Ok(match self {
-            Self::NodeMesosFramework => (
-                PathBuf::from("node"),
-                vec![script("mesos-framework.mjs")?, master],
-            ),
-            Self::PythonMesosHttp => (
-                backends::python()?,
-                vec![script("mesoshttp_task.py")?, master],
-            ),
-            Self::PythonHttp => (
-                backends::python()?,
-                vec![script("http_framework.py")?, master],
-            ),
+            Self::NodeMesosFramework => (PathBuf::from("node"), vec![script("mesos-framework.mjs")?, master]),
+            Self::PythonMesosHttp => (backends::python()?, vec![script("mesoshttp_task.py")?, master]),
+            Self::PythonHttp => (backends::python()?, vec![script("http_framework.py")?, master]),
             Self::PythonGrpc => (backends::python()?, vec![script("grpc_task.py")?, master]),
             Self::GoMsh => {
-                let args = ["-master", &master, "--", "echo", "hello"]
-                    .map(str::to_owned)
-                    .to_vec();
+                let args = ["-master", &master, "--", "echo", "hello"].map(str::to_owned).to_vec();
                 (backends::msh()?, args)
             }
         })

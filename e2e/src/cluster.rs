@@ -41,10 +41,7 @@ pub struct AgentSpec {
 impl AgentSpec {
     /// An agent with fixed resources, so that a test does not depend on its host's size.
     pub fn with_resources(resources: &str) -> Self {
-        Self {
-            args: vec![format!("--resources={resources}")],
-            linked: false,
-        }
+        Self { args: vec![format!("--resources={resources}")], linked: false }
     }
 
     /// With one more option.
@@ -103,8 +100,7 @@ impl ClusterBuilder {
     /// Several agents with `cpus:4;mem:4096;disk:10000;ports:[31000-32000]` each.
     pub fn agents(mut self, count: usize) -> Self {
         let resources = "cpus:4;mem:4096;disk:10000;ports:[31000-32000]";
-        self.agents
-            .extend((0..count).map(|_| AgentSpec::with_resources(resources)));
+        self.agents.extend((0..count).map(|_| AgentSpec::with_resources(resources)));
         self
     }
 
@@ -140,11 +136,9 @@ impl ClusterBuilder {
         }
         cluster.wait_for_port("nats", nats).await?;
         cluster.wait_for_port("redis", redis).await?;
-        for (service, count) in [
-            ("allocator", self.allocators),
-            ("registry", self.registries),
-            ("gateway", self.gateways),
-        ] {
+        for (service, count) in
+            [("allocator", self.allocators), ("registry", self.registries), ("gateway", self.gateways)]
+        {
             for number in 0..count {
                 let mut args = cluster.bus_args();
                 args.extend([format!("--redis-url={}", cluster.redis_url)]);
@@ -170,11 +164,7 @@ impl ClusterBuilder {
     }
 
     fn add_agents(&self, cluster: &mut Cluster) -> Result<()> {
-        let masters: Vec<String> = cluster
-            .gateways
-            .iter()
-            .map(|port| format!("127.0.0.1:{port}"))
-            .collect();
+        let masters: Vec<String> = cluster.gateways.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         for (number, agent) in self.agents.iter().enumerate() {
             let mut args = if agent.linked {
                 let mut args = vec![format!("--master={}", masters.join(","))];
@@ -230,14 +220,8 @@ impl Cluster {
 
     /// A cluster without processes, for tests that start their own with [`Cluster::add`].
     pub fn empty() -> Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("mesos-e2e-")
-            .tempdir()?
-            .keep();
-        let name = directory
-            .file_name()
-            .map(|name| name.to_string_lossy().to_lowercase())
-            .unwrap_or_default();
+        let directory = tempfile::Builder::new().prefix("mesos-e2e-").tempdir()?.keep();
+        let name = directory.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         Ok(Self {
             directory,
             name,
@@ -278,9 +262,7 @@ impl Cluster {
 
     /// The base URLs of all gateways.
     pub fn gateway_urls(&self) -> Vec<String> {
-        (0..self.gateways.len())
-            .map(|number| self.gateway(number))
-            .collect()
+        (0..self.gateways.len()).map(|number| self.gateway(number)).collect()
     }
 
     /// The base URL of an agent.
@@ -300,9 +282,7 @@ impl Cluster {
 
     /// The base URL of Jaeger's query API.
     pub fn jaeger(&self) -> Result<String> {
-        let ports = self
-            .jaeger
-            .context("this cluster was started without Jaeger")?;
+        let ports = self.jaeger.context("this cluster was started without Jaeger")?;
         Ok(format!("http://127.0.0.1:{}", ports.query))
     }
 
@@ -329,9 +309,7 @@ impl Cluster {
     /// Does something with one process.
     pub fn with<T>(&self, name: &str, action: impl FnOnce(&mut Process) -> Result<T>) -> Result<T> {
         let mut processes = self.lock();
-        let process = processes
-            .get_mut(name)
-            .with_context(|| format!("there is no process {name}"))?;
+        let process = processes.get_mut(name).with_context(|| format!("there is no process {name}"))?;
         action(process)
     }
 
@@ -353,10 +331,7 @@ impl Cluster {
     /// SIGTERM, and waits until it is over.
     pub async fn terminate(&self, name: &str, timeout: Duration) -> Result<ExitStatus> {
         self.with(name, |process| process.signal(Signal::SIGTERM))?;
-        eventually_some(timeout, &format!("{name} ends"), async || {
-            self.with(name, Process::status)
-        })
-        .await
+        eventually_some(timeout, &format!("{name} ends"), async || self.with(name, Process::status)).await
     }
 
     /// Starts it again on the same ports and directories; kills it first if it still runs.
@@ -377,11 +352,7 @@ impl Cluster {
     /// GET at a gateway, as JSON. Any status but 200 is an error.
     pub async fn get(&self, gateway: usize, path: &str) -> Result<Value> {
         let url = format!("{}{path}", self.gateway(gateway));
-        let answer = http()
-            .get(&url)
-            .timeout(Duration::from_secs(10))
-            .send()
-            .await?;
+        let answer = http().get(&url).timeout(Duration::from_secs(10)).send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
         if status != reqwest::StatusCode::OK {
             bail!("GET {url}: {status}: {text}");
@@ -390,19 +361,11 @@ impl Cluster {
     }
 
     /// Waits until a gateway knows so many active agents.
-    pub async fn wait_for_agents(
-        &self,
-        gateway: usize,
-        count: usize,
-        timeout: Duration,
-    ) -> Result<()> {
+    pub async fn wait_for_agents(&self, gateway: usize, count: usize, timeout: Duration) -> Result<()> {
         eventually(timeout, &format!("{count} agents are active"), async || {
             let answer = self.get(gateway, "/slaves").await?;
             let agents = answer["slaves"].as_array().context("no list of agents")?;
-            let active = agents
-                .iter()
-                .filter(|agent| agent["active"] == true)
-                .count();
+            let active = agents.iter().filter(|agent| agent["active"] == true).count();
             if active != count {
                 bail!("{active} are active");
             }
@@ -415,11 +378,7 @@ impl Cluster {
     /// directory.
     pub fn finish(mut self) -> Result<()> {
         for (name, process) in self.lock().iter() {
-            if let Some(line) = process
-                .log()
-                .lines()
-                .find(|line| line.contains("panicked at"))
-            {
+            if let Some(line) = process.log().lines().find(|line| line.contains("panicked at")) {
                 bail!("{name} panicked: {line}");
             }
         }
@@ -428,23 +387,15 @@ impl Cluster {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Process>> {
-        self.processes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn bus_args(&self) -> Vec<String> {
-        vec![
-            format!("--nats-url={}", self.nats_url),
-            format!("--cluster={}", self.name),
-        ]
+        vec![format!("--nats-url={}", self.nats_url), format!("--cluster={}", self.name)]
     }
 
     async fn start_jaeger(&mut self) -> Result<()> {
-        let jaeger = JaegerPorts {
-            otlp: ports::free()?,
-            query: ports::free()?,
-        };
+        let jaeger = JaegerPorts { otlp: ports::free()?, query: ports::free()? };
         self.add(backends::jaeger(&self.directory, jaeger)?)?;
         self.jaeger = Some(jaeger);
         self.wait_for_port("jaeger", jaeger.otlp).await?;
@@ -502,21 +453,13 @@ impl Cluster {
         self.unless_one_ends(async {
             for number in 0..self.gateways.len() {
                 let url = format!("{}/ready", self.gateway(number));
-                eventually(
-                    START_TIMEOUT,
-                    &format!("gateway {number} is ready"),
-                    async || {
-                        let answer = http()
-                            .get(&url)
-                            .timeout(Duration::from_secs(5))
-                            .send()
-                            .await?;
-                        if answer.status() != reqwest::StatusCode::OK {
-                            bail!("{}: {}", answer.status(), answer.text().await?);
-                        }
-                        Ok(true)
-                    },
-                )
+                eventually(START_TIMEOUT, &format!("gateway {number} is ready"), async || {
+                    let answer = http().get(&url).timeout(Duration::from_secs(5)).send().await?;
+                    if answer.status() != reqwest::StatusCode::OK {
+                        bail!("{}: {}", answer.status(), answer.text().await?);
+                    }
+                    Ok(true)
+                })
                 .await?;
                 self.wait_for_agents(number, agents, START_TIMEOUT).await?;
             }
@@ -544,15 +487,9 @@ impl Cluster {
 
     /// Prints where the logs are, and the end of each.
     fn tell(&self) {
-        eprintln!(
-            "\n== logs and work directories are kept in {}",
-            self.directory.display()
-        );
+        eprintln!("\n== logs and work directories are kept in {}", self.directory.display());
         for (name, process) in self.lock().iter() {
-            eprintln!(
-                "-- the end of {name}'s log:\n{}",
-                tail(&process.log(), TAIL_LINES)
-            );
+            eprintln!("-- the end of {name}'s log:\n{}", tail(&process.log(), TAIL_LINES));
         }
     }
 }
@@ -576,10 +513,7 @@ impl Drop for Cluster {
 fn remove_containers(directory: &Path) {
     let docker = |args: &[&str]| -> Option<String> {
         let output = Command::new("docker").args(args).output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let Some(list) = docker(&["ps", "--all", "--quiet", "--no-trunc"]) else {
         return;

@@ -53,12 +53,7 @@ pub struct TaskSpec {
 impl TaskSpec {
     /// A shell command with a tenth of a CPU and 32 MB.
     pub fn shell(id: &str, command: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            cpus: 0.1,
-            mem: 32.0,
-            info: json!({"command": {"shell": true, "value": command}}),
-        }
+        Self { id: id.to_owned(), cpus: 0.1, mem: 32.0, info: json!({"command": {"shell": true, "value": command}}) }
     }
 
     /// A shell command in a Docker container.
@@ -104,10 +99,7 @@ pub struct Launched {
 impl Launched {
     /// The latest state; empty before the first.
     pub fn state(&self) -> &str {
-        self.statuses
-            .last()
-            .and_then(|status| status["state"].as_str())
-            .unwrap_or("")
+        self.statuses.last().and_then(|status| status["state"].as_str()).unwrap_or("")
     }
 
     /// Whether it is over.
@@ -150,11 +142,7 @@ impl Framework {
 
     /// The same with a FrameworkInfo of one's own, and with other gateways for the calls (none: where it
     /// subscribed).
-    pub async fn start_with(
-        info: Value,
-        subscribe_at: &[String],
-        call_at: &[String],
-    ) -> Result<Self> {
+    pub async fn start_with(info: Value, subscribe_at: &[String], call_at: &[String]) -> Result<Self> {
         let shared = Arc::new(Shared {
             info,
             subscribe_at: subscribe_at.to_vec(),
@@ -164,18 +152,14 @@ impl Framework {
         });
         let worker = tokio::spawn(run(Arc::clone(&shared)));
         let framework = Self { shared, worker };
-        eventually_some(
-            Duration::from_secs(30),
-            "the framework subscribes",
-            async || {
-                let state = framework.shared.lock();
-                match (&state.framework_id, state.errors.last()) {
-                    (Some(_), _) => Ok(Some(())),
-                    (None, Some(error)) => bail!("{error}"),
-                    (None, None) => Ok(None),
-                }
-            },
-        )
+        eventually_some(Duration::from_secs(30), "the framework subscribes", async || {
+            let state = framework.shared.lock();
+            match (&state.framework_id, state.errors.last()) {
+                (Some(_), _) => Ok(Some(())),
+                (None, Some(error)) => bail!("{error}"),
+                (None, None) => Ok(None),
+            }
+        })
         .await?;
         Ok(framework)
     }
@@ -213,12 +197,7 @@ impl Framework {
     }
 
     /// Waits until a task's latest state is `state`.
-    pub async fn wait_for(
-        &self,
-        task_id: &str,
-        state: &str,
-        timeout: Duration,
-    ) -> Result<Launched> {
+    pub async fn wait_for(&self, task_id: &str, state: &str, timeout: Duration) -> Result<Launched> {
         eventually_some(timeout, &format!("task {task_id} is {state}"), async || {
             let task = self.task(task_id).context("not launched")?;
             if task.state() == state {
@@ -230,11 +209,7 @@ impl Framework {
     }
 
     /// Waits until every task that was queued has the state that `expected` gives for its id.
-    pub async fn wait_for_all(
-        &self,
-        timeout: Duration,
-        expected: impl Fn(&str) -> &'static str,
-    ) -> Result<()> {
+    pub async fn wait_for_all(&self, timeout: Duration, expected: impl Fn(&str) -> &'static str) -> Result<()> {
         eventually_some(timeout, "all tasks reach their states", async || {
             let state = self.shared.lock();
             let wrong: Vec<String> = state
@@ -250,12 +225,7 @@ impl Framework {
                 "{} wait, {} are not there: {}; errors: {:?}",
                 state.waiting.len(),
                 wrong.len(),
-                wrong
-                    .iter()
-                    .take(10)
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(", "),
+                wrong.iter().take(10).cloned().collect::<Vec<_>>().join(", "),
                 state.errors.iter().rev().take(5).collect::<Vec<_>>()
             )
         })
@@ -275,10 +245,7 @@ impl Shared {
     }
 
     fn caller(&self) -> Result<Caller> {
-        self.lock()
-            .caller
-            .clone()
-            .context("the framework is not subscribed")
+        self.lock().caller.clone().context("the framework is not subscribed")
     }
 
     fn note(&self, error: &anyhow::Error) {
@@ -310,10 +277,7 @@ async fn run(shared: Arc<Shared>) {
 async fn follow(shared: &Shared, mut scheduler: Scheduler) -> Result<()> {
     let caller = {
         let mut state = shared.lock();
-        let caller = match shared
-            .call_at
-            .get(state.subscriptions as usize % shared.call_at.len().max(1))
-        {
+        let caller = match shared.call_at.get(state.subscriptions as usize % shared.call_at.len().max(1)) {
             Some(url) => scheduler.caller().through(url),
             None => scheduler.caller().clone(),
         };
@@ -368,18 +332,12 @@ fn tolerate(shared: &Shared, result: Result<()>) {
 }
 
 async fn answer_offer(shared: &Shared, caller: &Caller, offer: &Value) -> Result<()> {
-    let offer_id = offer["id"]["value"]
-        .as_str()
-        .context("an offer without id")?;
-    let agent_id = offer["agent_id"]["value"]
-        .as_str()
-        .context("an offer without agent")?;
+    let offer_id = offer["id"]["value"].as_str().context("an offer without id")?;
+    let agent_id = offer["agent_id"]["value"].as_str().context("an offer without agent")?;
     let tasks = take_what_fits(shared, &offer["resources"], agent_id);
     if tasks.is_empty() {
         let waits = !shared.lock().waiting.is_empty();
-        return caller
-            .decline(&[offer_id], if waits { 0.1 } else { DECLINE_SECONDS })
-            .await;
+        return caller.decline(&[offer_id], if waits { 0.1 } else { DECLINE_SECONDS }).await;
     }
     let infos = tasks.iter().map(|task| task.task_info(agent_id)).collect();
     // When the outcome is unknown the tasks stay recorded: silence leads to a question, its answer to
@@ -408,10 +366,7 @@ fn take_what_fits(shared: &Shared, resources: &Value, agent_id: &str) -> Vec<Tas
             Launched {
                 spec: task.clone(),
                 agent_id: agent_id.to_owned(),
-                statuses: before
-                    .as_ref()
-                    .map(|task| task.statuses.clone())
-                    .unwrap_or_default(),
+                statuses: before.as_ref().map(|task| task.statuses.clone()).unwrap_or_default(),
                 relaunches: before.map_or(0, |task| task.relaunches),
                 heard: Instant::now(),
             },
@@ -424,16 +379,10 @@ fn take_what_fits(shared: &Shared, resources: &Value, agent_id: &str) -> Vec<Tas
 /// Records a status; `true` when its task never started and waits again.
 fn take_status(shared: &Shared, status: &Value) -> bool {
     let mut state = shared.lock();
-    let Some(task) = status["task_id"]["value"]
-        .as_str()
-        .and_then(|id| state.launched.get_mut(id))
-    else {
+    let Some(task) = status["task_id"]["value"].as_str().and_then(|id| state.launched.get_mut(id)) else {
         return false;
     };
-    let had_started = task
-        .statuses
-        .iter()
-        .any(|status| status["uuid"].is_string());
+    let had_started = task.statuses.iter().any(|status| status["uuid"].is_string());
     task.heard = Instant::now();
     task.statuses.push(status.clone());
     let never_started = !had_started && matches!(task.state(), "TASK_DROPPED" | "TASK_UNKNOWN");

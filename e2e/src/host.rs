@@ -28,11 +28,7 @@ impl HostProcess {
         if fields.first() == Some(&"Z") {
             return None;
         }
-        Some(Self {
-            pid,
-            parent: fields.get(1)?.parse().ok()?,
-            started: fields.get(19)?.parse().ok()?,
-        })
+        Some(Self { pid, parent: fields.get(1)?.parse().ok()?, started: fields.get(19)?.parse().ok()? })
     }
 
     /// Whether this very process still runs.
@@ -58,8 +54,7 @@ pub fn tasks(framework_id: &str, name: &str) -> Result<BTreeMap<String, HostProc
         }
         let environment = variables(pid);
         let of_framework = environment.get("MESOS_FRAMEWORK_ID").is_some_and(|id| id == framework_id);
-        let (true, Some(task), Some(process)) =
-            (of_framework, environment.get("MESOS_TASK_ID"), HostProcess::of(pid))
+        let (true, Some(task), Some(process)) = (of_framework, environment.get("MESOS_TASK_ID"), HostProcess::of(pid))
         else {
             continue;
         };
@@ -97,10 +92,7 @@ pub fn cpu_quota_milli(pid: u32) -> Result<Option<u64>> {
     let directory = cgroup(pid, "cpu")?;
     let read = |name: &str| -> Result<String> {
         let path = directory.join(name);
-        Ok(fs::read_to_string(&path)
-            .with_context(|| path.display().to_string())?
-            .trim()
-            .to_owned())
+        Ok(fs::read_to_string(&path).with_context(|| path.display().to_string())?.trim().to_owned())
     };
     let (quota, period) = if directory.join("cpu.max").exists() {
         let both = read("cpu.max")?;

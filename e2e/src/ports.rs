@@ -14,9 +14,7 @@ static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// A loopback port on which nothing listens and which no other call in this process was given.
 pub fn free() -> Result<u16> {
-    let mut taken = TAKEN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let width = RANGE.end - RANGE.start;
     // Test processes that run side by side start their search at different places.
     let start = u16::try_from(std::process::id() % u32::from(width)).unwrap_or(0);

@@ -40,11 +40,7 @@ impl Process {
     /// Starts the program.
     pub fn start(spec: Spec) -> Result<Self> {
         let child = spawn(&spec)?;
-        Ok(Self {
-            spec,
-            child,
-            status: None,
-        })
+        Ok(Self { spec, child, status: None })
     }
 
     /// What was started.
@@ -74,19 +70,14 @@ impl Process {
     pub fn must_run(&mut self) -> Result<()> {
         match self.status()? {
             None => Ok(()),
-            Some(status) => bail!(
-                "{} is over ({status}):\n{}",
-                self.spec.name,
-                self.log_tail(30)
-            ),
+            Some(status) => bail!("{} is over ({status}):\n{}", self.spec.name, self.log_tail(30)),
         }
     }
 
     /// Sends a signal to the process alone, as an operator would. Fails when it is over.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         self.must_run()?;
-        kill(raw_pid(&self.child), signal)
-            .with_context(|| format!("{signal} to {}", self.spec.name))
+        kill(raw_pid(&self.child), signal).with_context(|| format!("{signal} to {}", self.spec.name))
     }
 
     /// SIGKILL to the process alone, and waits until it is gone. Processes that detached themselves,
@@ -119,9 +110,7 @@ impl Process {
 
     /// All it wrote since its first start.
     pub fn log(&self) -> String {
-        fs::read(&self.spec.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.spec.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The last lines it wrote.
@@ -170,13 +159,8 @@ pub fn sweep(directory: &Path) {
         return;
     };
     for entry in entries.flatten() {
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok());
-        let Some(pid) =
-            pid.filter(|pid| u32::try_from(*pid).is_ok_and(|pid| pid != std::process::id()))
-        else {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        let Some(pid) = pid.filter(|pid| u32::try_from(*pid).is_ok_and(|pid| pid != std::process::id())) else {
             continue;
         };
         if names(&entry.path(), needle) {
@@ -187,10 +171,8 @@ pub fn sweep(directory: &Path) {
 
 /// Whether the process at `/proc/<pid>` names `needle`.
 fn names(proc: &Path, needle: &str) -> bool {
-    let contains = |file: &str| {
-        fs::read(proc.join(file))
-            .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(needle))
-    };
+    let contains =
+        |file: &str| fs::read(proc.join(file)).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(needle));
     let lives_there = fs::read_link(proc.join("cwd")).is_ok_and(|cwd| cwd.starts_with(needle));
     lives_there || contains("cmdline") || contains("environ")
 }

@@ -26,11 +26,8 @@ impl Decoder {
             }
             return Ok(None);
         };
-        let digits =
-            std::str::from_utf8(&self.buffer[..end]).context("a record's length is not text")?;
-        let length: usize = digits
-            .parse()
-            .with_context(|| format!("a record's length is {digits:?}, not a number"))?;
+        let digits = std::str::from_utf8(&self.buffer[..end]).context("a record's length is not text")?;
+        let length: usize = digits.parse().with_context(|| format!("a record's length is {digits:?}, not a number"))?;
         if length > RECORD_BYTES_MAX {
             bail!("a record of {length} bytes");
         }

@@ -58,18 +58,14 @@ pub struct Scheduler {
 impl Scheduler {
     /// Subscribes at a gateway and waits for SUBSCRIBED. A refusal is an error with status and body.
     pub async fn subscribe(url: &str, framework_info: &Value) -> Result<Self> {
-        let mut call =
-            json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": framework_info}});
+        let mut call = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": framework_info}});
         if let Some(id) = framework_info.get("id") {
             call["framework_id"] = id.clone();
         }
         let answer = post(url, None, &call).await?;
         if answer.status() != StatusCode::OK {
             let status = answer.status();
-            bail!(
-                "SUBSCRIBE at {url}: {status}: {}",
-                answer.text().await.unwrap_or_default()
-            );
+            bail!("SUBSCRIBE at {url}: {status}: {}", answer.text().await.unwrap_or_default());
         }
         let stream_id = answer
             .headers()
@@ -78,20 +74,13 @@ impl Scheduler {
             .context("SUBSCRIBE was answered without Mesos-Stream-Id")?
             .to_owned();
         let mut scheduler = Self {
-            caller: Caller {
-                url: url.to_owned(),
-                framework_id: String::new(),
-                stream_id,
-            },
+            caller: Caller { url: url.to_owned(), framework_id: String::new(), stream_id },
             subscribed: Value::Null,
             answer,
             decoder: Decoder::default(),
             passed_over: VecDeque::new(),
         };
-        let first = scheduler
-            .next_event(CALL_TIMEOUT)
-            .await?
-            .context("the stream ended before its first event")?;
+        let first = scheduler.next_event(CALL_TIMEOUT).await?.context("the stream ended before its first event")?;
         if first["type"] != "SUBSCRIBED" {
             bail!("the first event is not SUBSCRIBED: {first}");
         }
@@ -129,15 +118,8 @@ impl Scheduler {
 
     /// Waits for an event of one type. Events of other types stay for later, heartbeats do not.
     pub async fn wait_for(&mut self, timeout: Duration, kind: &str) -> Result<Value> {
-        if let Some(at) = self
-            .passed_over
-            .iter()
-            .position(|event| event["type"] == kind)
-        {
-            return self
-                .passed_over
-                .remove(at)
-                .context("the position was just found");
+        if let Some(at) = self.passed_over.iter().position(|event| event["type"] == kind) {
+            return self.passed_over.remove(at).context("the position was just found");
         }
         let deadline = Instant::now() + timeout;
         loop {
@@ -158,9 +140,7 @@ impl Scheduler {
     async fn read(&mut self, deadline: Instant) -> Result<Option<Value>> {
         loop {
             if let Some(record) = self.decoder.next_record()? {
-                return Ok(Some(
-                    serde_json::from_slice(&record).context("an event is not JSON")?,
-                ));
+                return Ok(Some(serde_json::from_slice(&record).context("an event is not JSON")?));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left, self.answer.chunk()).await {
@@ -187,10 +167,7 @@ pub struct Caller {
 impl Caller {
     /// The same subscription, with calls through another gateway.
     pub fn through(&self, url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            ..self.clone()
-        }
+        Self { url: url.to_owned(), ..self.clone() }
     }
 
     /// Sends a call; `body` goes under the call's own name unless it is null. Returns status and text.
@@ -217,21 +194,13 @@ impl Caller {
     /// Launches tasks (TaskInfos, already with their agent's id) on offers.
     pub async fn launch(&self, offer_ids: &[&str], tasks: Vec<Value>) -> Result<()> {
         let operation = json!({"type": "LAUNCH", "launch": {"task_infos": tasks}});
-        self.call(
-            "ACCEPT",
-            json!({"offer_ids": ids(offer_ids), "operations": [operation]}),
-        )
-        .await
+        self.call("ACCEPT", json!({"offer_ids": ids(offer_ids), "operations": [operation]})).await
     }
 
     /// Declines offers for some seconds.
     pub async fn decline(&self, offer_ids: &[&str], refuse_seconds: f64) -> Result<()> {
         let filters = json!({"refuse_seconds": refuse_seconds});
-        self.call(
-            "DECLINE",
-            json!({"offer_ids": ids(offer_ids), "filters": filters}),
-        )
-        .await
+        self.call("DECLINE", json!({"offer_ids": ids(offer_ids), "filters": filters})).await
     }
 
     /// Acknowledges an UPDATE's status; one without uuid needs none.
@@ -247,8 +216,7 @@ impl Caller {
 
     /// Kills a task.
     pub async fn kill(&self, task_id: &str) -> Result<()> {
-        self.call("KILL", json!({"task_id": {"value": task_id}}))
-            .await
+        self.call("KILL", json!({"task_id": {"value": task_id}})).await
     }
 }
 

@@ -388,7 +388,9 @@ impl Seen {
                 && let RegistryCall::Streams(held) = &call.what
             {
                 for (framework, stream) in held {
-                    self.reported.insert(framework.clone(), (now, *stream));
+                    if let Some(reported) = self.reported.get_mut(framework).filter(|(_, current)| current == stream) {
+                        reported.0 = now;
+                    }
                 }
             }
         }
@@ -397,7 +399,8 @@ impl Seen {
     // Frameworks.
 
     /// A framework has its id.
-    pub fn subscribed(&mut self, id: &FrameworkId, temper: &Temper) {
+    pub fn subscribed(&mut self, now: u64, id: &FrameworkId, stream: u128, temper: &Temper) {
+        self.reported.insert(id.clone(), (now, stream));
         self.timeouts.insert(id.clone(), temper.failover_ms);
         self.held.remove(id);
     }

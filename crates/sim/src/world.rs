@@ -7,7 +7,7 @@ use mesos_core::{
     allocation::{self, Allocator},
     driver::Failure,
     registry::{self, Registry},
-    row::service,
+    row::{Row, RowChange, service},
 };
 use mesos_model::{Resources, Term};
 
@@ -432,7 +432,10 @@ impl World {
                     net.seen.committed(name, &commit);
                 }
                 let rows = commit.changes.len() as u64;
-                net.trace(1000 + rows, || format!("{node} commits {rows} rows: {:?}", done.as_ref().map(|d| d.0.seq)));
+                net.trace(1000 + rows, || {
+                    let keys: Vec<String> = commit.changes.iter().map(|change| described(change)).collect();
+                    format!("{node} commits {:?}: {}", done.as_ref().map(|d| d.0.seq), keys.join(" "))
+                });
                 StoreAnswer::Committed(attempt, done.map(|(done, _)| done))
             }
         };
@@ -577,6 +580,14 @@ impl World {
     #[must_use]
     pub fn registry(&self) -> Option<&Registry> {
         self.registries.values().find(|service| service.driver.leading().is_some()).map(|service| service.driver.machine())
+    }
+}
+
+fn described(change: &RowChange) -> String {
+    match change {
+        RowChange::Put(Row::Task(row)) => format!("+{}={:?}", change.key().text(), row.state),
+        RowChange::Put(_) => format!("+{}", change.key().text()),
+        RowChange::Delete(key) => format!("-{}", key.text()),
     }
 }
 

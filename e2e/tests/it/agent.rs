@@ -131,11 +131,7 @@ async fn a_task_runs_as_its_user_among_its_own_processes_and_can_gain_no_privile
     let text = file(&cluster, &framework.id(), "alone", "stdout").await?;
     assert!(text.contains("user=nobody\n"), "{text}");
     assert!(text.contains("NoNewPrivs:\t1\n"), "{text}");
-    let seen: u32 = text
-        .lines()
-        .find_map(|line| line.strip_prefix("processes="))
-        .context("no count")?
-        .parse()?;
+    let seen: u32 = text.lines().find_map(|line| line.strip_prefix("processes=")).context("no count")?.parse()?;
     assert!(seen < 10, "it sees {seen} processes: {text}");
     let listed = file(&cluster, &framework.id(), "alone", "processes").await?;
     assert!(listed.lines().count() < 10, "{listed}");
@@ -213,7 +209,11 @@ async fn an_agent_that_was_killed_finds_all_its_tasks_again_and_restarts_none() 
     let go = cluster.directory().join("go");
     let staying = (0..10).map(|i| TaskSpec::shell(&format!("stays-{i}"), "exec tail -f /dev/null"));
     let ending = (0..10).map(|i| {
-        let script = format!("echo started >> {0}/starts; while [ ! -e {1} ]; do sleep 0.1; done; exit {i}", cluster.directory().display(), go.display());
+        let script = format!(
+            "echo started >> {0}/starts; while [ ! -e {1} ]; do sleep 0.1; done; exit {i}",
+            cluster.directory().display(),
+            go.display()
+        );
         TaskSpec::shell(&format!("ends-{i}"), &script)
     });
     framework.launch(staying.chain(ending));

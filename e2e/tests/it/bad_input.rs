@@ -96,7 +96,8 @@ fn requests(caller: &Caller) -> Vec<Request> {
     vec![
         Request::json("no content type", "{}", 400, "Content-Type").content(None),
         Request::json("another content type", "{}", 415, "").content(Some("text/plain")),
-        Request::json("a content type with a parameter", "{}", 415, "").content(Some("application/json; charset=utf-8")),
+        Request::json("a content type with a parameter", "{}", 415, "")
+            .content(Some("application/json; charset=utf-8")),
         Request::json("no body", "", 400, "Failed to parse body into JSON"),
         Request::json("no JSON", "{not json", 400, "Failed to parse body into JSON"),
         Request::json("half a JSON", r#"{"type":"SUBSC"#, 400, "Failed to parse body into JSON"),
@@ -104,7 +105,8 @@ fn requests(caller: &Caller) -> Vec<Request> {
         Request::json("a number", "7", 400, ""),
         Request::json("not UTF-8", b"{\"type\":\"\xff\xfe\"}".to_vec(), 400, ""),
         Request::json("very deep", deep, 400, ""),
-        Request::json("records in place of JSON", format!("{}\n{revive}", revive.len()), 400, "").stream(&caller.stream_id),
+        Request::json("records in place of JSON", format!("{}\n{revive}", revive.len()), 400, "")
+            .stream(&caller.stream_id),
         Request::json("no protobuf", b"\xff\xff\xff\xff".to_vec(), 400, "").content(Some("application/x-protobuf")),
         Request::json("half a protobuf", b"\x12\x7f\x01".to_vec(), 400, "").content(Some("application/x-protobuf")),
         Request::json("JSON as protobuf", "{}", 400, "").content(Some("application/x-protobuf")),
@@ -112,19 +114,30 @@ fn requests(caller: &Caller) -> Vec<Request> {
         Request::json("an unknown type", r#"{"type":"DANCE"}"#, 400, valid),
         Request::json("a type that is no text", r#"{"type":{"a":1}}"#, 400, ""),
         Request::json("SUBSCRIBE without its part", r#"{"type":"SUBSCRIBE"}"#, 400, valid),
-        Request::json("SUBSCRIBE without user", r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"name":"x"}}}"#, 400, ""),
+        Request::json(
+            "SUBSCRIBE without user",
+            r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"name":"x"}}}"#,
+            400,
+            "",
+        ),
         Request::json("SUBSCRIBE with two ids", two_ids.to_string(), 400, valid),
         Request::json("SUBSCRIBE with a stream", subscribe.clone(), 400, "").stream(&caller.stream_id),
         Request::json("SUBSCRIBE for a browser", subscribe, 406, "").accept("text/html"),
         Request::json("a call without framework", r#"{"type":"REVIVE"}"#, 400, valid).stream(&caller.stream_id),
-        Request::json("a framework that nobody knows", stranger, 400, "Framework cannot be found").stream(&caller.stream_id),
+        Request::json("a framework that nobody knows", stranger, 400, "Framework cannot be found")
+            .stream(&caller.stream_id),
         Request::json("a call without stream", revive.clone(), 400, "Mesos-Stream-Id"),
         Request::json("a stream that is no UUID", revive.clone(), 400, "").stream("garbage"),
         Request::json("another stream", revive, 400, "").stream("11111111-2222-4333-8444-555555555555"),
         Request::json("ACCEPT without its part", of(json!({"type": "ACCEPT"})), 400, valid).stream(&caller.stream_id),
         Request::json("KILL without task", of(json!({"type": "KILL", "kill": {}})), 400, "").stream(&caller.stream_id),
-        Request::json("ACKNOWLEDGE with a short uuid", of(json!({"type": "ACKNOWLEDGE", "acknowledge": bad_uuid})), 400, valid)
-            .stream(&caller.stream_id),
+        Request::json(
+            "ACKNOWLEDGE with a short uuid",
+            of(json!({"type": "ACKNOWLEDGE", "acknowledge": bad_uuid})),
+            400,
+            valid,
+        )
+        .stream(&caller.stream_id),
         Request::json("type UNKNOWN", of(json!({"type": "UNKNOWN"})), 501, "").stream(&caller.stream_id),
         Request::json("more than a body may hold", vec![b' '; 9 << 20], 413, ""),
     ]
@@ -151,7 +164,10 @@ impl Bystander {
         self.framework.launch([TaskSpec::shell(&id, "true")]);
         self.framework.wait_for(&id, "TASK_FINISHED", SOON).await?;
         let calm = self.framework.task("calm").context("unknown")?;
-        ensure!(calm.state() == "TASK_RUNNING" && calm.statuses.iter().all(|status| !status["uuid"].is_null()), "{calm:?}");
+        ensure!(
+            calm.state() == "TASK_RUNNING" && calm.statuses.iter().all(|status| !status["uuid"].is_null()),
+            "{calm:?}"
+        );
         let (subscriptions, errors) = self.framework.history();
         ensure!(subscriptions == 1 && errors.is_empty(), "{subscriptions} subscriptions, {errors:?}");
         Ok(())
@@ -310,8 +326,7 @@ impl Clumsy {
     /// Launches a task on offers; whatever is left of them is wanted back at once.
     async fn accept(&self, offers: &[&str], task: &Value) -> Result<()> {
         let operation = json!({"type": "LAUNCH", "launch": {"task_infos": [task]}});
-        let body =
-            json!({"offer_ids": ids(offers), "operations": [operation], "filters": {"refuse_seconds": 0.0}});
+        let body = json!({"offer_ids": ids(offers), "operations": [operation], "filters": {"refuse_seconds": 0.0}});
         let (status, text) = self.caller.send("ACCEPT", body).await?;
         if !matches!(status.as_u16(), 202 | 400) {
             bail!("ACCEPT of {task}: {status}: {text}");
@@ -337,7 +352,10 @@ impl Clumsy {
     async fn end(&mut self, task: &str) -> Result<Value> {
         loop {
             let status = self.update(task).await?;
-            if !matches!(status["state"].as_str(), Some("TASK_STARTING" | "TASK_RUNNING" | "TASK_STAGING" | "TASK_KILLING")) {
+            if !matches!(
+                status["state"].as_str(),
+                Some("TASK_STARTING" | "TASK_RUNNING" | "TASK_STAGING" | "TASK_KILLING")
+            ) {
                 return Ok(status);
             }
         }
@@ -413,9 +431,12 @@ async fn tasks_that_cannot_be_are_errors_and_take_nothing() -> Result<()> {
         with("no-number", &|info| amount(info, json!("NaN"))),
         with("not-offered", &|info| info["resources"][0]["name"] = json!("unicorns")),
         with("no-name", &|info| info["resources"][0]["name"] = json!("")),
-        with("ranges-as-scalar", &|info| info["resources"][0] = json!({"name": "ports", "type": "SCALAR", "scalar": {"value": 1}})),
+        with("ranges-as-scalar", &|info| {
+            info["resources"][0] = json!({"name": "ports", "type": "SCALAR", "scalar": {"value": 1}})
+        }),
         with("backward-range", &|info| {
-            info["resources"][0] = json!({"name": "ports", "type": "RANGES", "ranges": {"range": [{"begin": 31010, "end": 31000}]}});
+            info["resources"][0] =
+                json!({"name": "ports", "type": "RANGES", "ranges": {"range": [{"begin": 31010, "end": 31000}]}});
         }),
         with("another-agent", &|info| info["agent_id"] = json!({"value": "no-such-agent"})),
         with("nothing-to-do", &|info| info["command"] = Value::Null),
@@ -436,7 +457,9 @@ async fn tasks_that_cannot_be_are_errors_and_take_nothing() -> Result<()> {
         let id = task["task_id"]["value"].as_str().unwrap_or_default().to_owned();
         let (offer, _) = clumsy.offer().await?;
         let told = match clumsy.accept(&[&offer], &task).await {
-            Ok(()) => clumsy.update(&id).await.and_then(|status| master_said(&status, "TASK_ERROR", "REASON_TASK_INVALID")),
+            Ok(()) => {
+                clumsy.update(&id).await.and_then(|status| master_said(&status, "TASK_ERROR", "REASON_TASK_INVALID"))
+            }
             // A number that no protobuf has is refused with the whole call.
             Err(error) if id == "no-number" && error.to_string().starts_with("400") => {
                 clumsy.caller.decline(&[&offer], 0.0).await
@@ -485,7 +508,9 @@ async fn amounts_that_only_protobuf_can_carry_are_refused_too() -> Result<()> {
     let cluster = cluster_that_logs().await?;
     let mut bystander = Bystander::start(&cluster).await?;
     let mut clumsy = Clumsy::start(&cluster).await?;
-    for (number, value) in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, -0.0, f64::MAX].into_iter().enumerate() {
+    for (number, value) in
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, -0.0, f64::MAX].into_iter().enumerate()
+    {
         let (offer, agent) = clumsy.offer().await?;
         let id = format!("odd-{number}");
         let task = v1::TaskInfo {
@@ -514,7 +539,6 @@ async fn amounts_that_only_protobuf_can_carry_are_refused_too() -> Result<()> {
                 offer_ids: vec![v1::OfferId { value: offer.clone() }],
                 operations: vec![operation],
                 filters: Some(v1::Filters { refuse_seconds: Some(f64::NAN) }),
-                ..v1::scheduler::call::Accept::default()
             }),
             ..v1::scheduler::Call::default()
         };
@@ -553,7 +577,10 @@ async fn operations_of_later_versions_are_answered_with_an_error() -> Result<()>
     });
     clumsy
         .caller
-        .call("ACCEPT", json!({"offer_ids": ids(&[&offer]), "operations": [operation], "filters": {"refuse_seconds": 0.0}}))
+        .call(
+            "ACCEPT",
+            json!({"offer_ids": ids(&[&offer]), "operations": [operation], "filters": {"refuse_seconds": 0.0}}),
+        )
         .await?;
     let event = clumsy.scheduler.wait_for(SOON, "UPDATE_OPERATION_STATUS").await?;
     let status = &event["update_operation_status"]["status"];

@@ -49,8 +49,7 @@ fn short(directory: &Path, prefix: &str, count: usize, docker_every: usize) -> V
             // Each a file of its own, to which it appends: a second start is seen.
             let command = format!("echo {id} >> {}/{id}; exit {}", starts.display(), i % 4 / 3);
             if i % docker_every == 0 {
-                let container =
-                    json!({"type": "DOCKER", "docker": {"image": IMAGE}, "volumes": [volume]});
+                let container = json!({"type": "DOCKER", "docker": {"image": IMAGE}, "volumes": [volume]});
                 TaskSpec::docker(&id, IMAGE, &command).with("container", container)
             } else {
                 TaskSpec::shell(&id, &command)
@@ -286,9 +285,7 @@ async fn no_task_dies_with_the_gateway_of_a_framework_whose_failover_timeout_is_
     for task in found.keys() {
         framework.kill(task).await?;
     }
-    framework
-        .wait_for_all(SOON, |id| if id.starts_with("stays-") { "TASK_KILLED" } else { "TASK_FINISHED" })
-        .await?;
+    framework.wait_for_all(SOON, |id| if id.starts_with("stays-") { "TASK_KILLED" } else { "TASK_FINISHED" }).await?;
     cluster.finish()
 }
 
@@ -305,10 +302,8 @@ async fn a_framework_that_goes_away_takes_its_tasks_along_unless_it_asked_for_ti
     let of_patient = processes(&patient.id(), "sleep", 1).await?;
     let (id, info) = (patient.id(), framework_info("patient", 600.0));
     drop((brief, patient));
-    eventually(SOON, "the tasks of the brief one are ended", async || {
-        Ok(!of_brief.values().any(HostProcess::runs))
-    })
-    .await?;
+    eventually(SOON, "the tasks of the brief one are ended", async || Ok(!of_brief.values().any(HostProcess::runs)))
+        .await?;
     all_run(&of_patient, "its framework is away")?;
     // It comes back as the same one and is told of its task.
     let mut info = info;
@@ -320,7 +315,8 @@ async fn a_framework_that_goes_away_takes_its_tasks_along_unless_it_asked_for_ti
     scheduler.caller().call("TEARDOWN", Value::Null).await?;
     eventually(SOON, "its task is ended", async || Ok(!of_patient.values().any(HostProcess::runs))).await?;
     // Its id is used up.
-    let error = Scheduler::subscribe(&cluster.gateway(0), &info).await.err().context("a removed framework came back")?;
+    let error =
+        Scheduler::subscribe(&cluster.gateway(0), &info).await.err().context("a removed framework came back")?;
     ensure!(error.to_string().contains("removed"), "{error:#}");
     cluster.finish()
 }
@@ -341,7 +337,8 @@ async fn two_frameworks_share_the_cluster_fairly() -> Result<()> {
         }));
     }
     let most = eventually_some(LATER, "both run tasks at the same time", async || {
-        let running = frameworks.each_ref().map(|framework| host::tasks(&framework.id(), "sleep").map(|found| found.len()));
+        let running =
+            frameworks.each_ref().map(|framework| host::tasks(&framework.id(), "sleep").map(|found| found.len()));
         let [left, right] = running;
         let (left, right) = (left?, right?);
         Ok((left >= 2 && right >= 2).then_some((left, right)))

@@ -153,9 +153,7 @@ async fn an_image_that_cannot_be_pulled_fails_the_task_and_is_named() -> Result<
         TaskSpec::docker("forced", &forced, "true").with("container", force(true)),
         TaskSpec::docker("present", &forced, "true").with("container", force(false)),
     ]);
-    framework
-        .wait_for_all(LATER, |id| if id == "present" { "TASK_FINISHED" } else { "TASK_FAILED" })
-        .await?;
+    framework.wait_for_all(LATER, |id| if id == "present" { "TASK_FINISHED" } else { "TASK_FAILED" }).await?;
     docker(&["rmi", &forced])?;
     for (id, image) in [("missing", &missing), ("forced", &forced)] {
         let task = framework.task(id).context("unknown")?;

@@ -63,33 +63,21 @@ async fn a_paused_server_is_silent_until_it_is_resumed() -> Result<()> {
     let cluster = Cluster::empty()?;
     let port = ports::free()?;
     cluster.add(backends::nats(cluster.directory(), port)?)?;
-    eventually(TIMEOUT, "nats greets", async || {
-        Ok(ask(port, "PING").await?.starts_with("INFO"))
-    })
-    .await?;
+    eventually(TIMEOUT, "nats greets", async || Ok(ask(port, "PING").await?.starts_with("INFO"))).await?;
     cluster.pause("nats")?;
     let silent = tokio::time::timeout(Duration::from_millis(300), ask(port, "PING")).await;
     assert!(silent.is_err(), "{silent:?}");
     cluster.resume("nats")?;
-    eventually(TIMEOUT, "nats greets again", async || {
-        Ok(ask(port, "PING").await?.starts_with("INFO"))
-    })
-    .await?;
+    eventually(TIMEOUT, "nats greets again", async || Ok(ask(port, "PING").await?.starts_with("INFO"))).await?;
     let status = cluster.terminate("nats", TIMEOUT).await?;
-    assert!(
-        ["exit 0", "exit 1", "signal 15"].contains(&describe(status).as_str()),
-        "{status}"
-    );
+    assert!(["exit 0", "exit 1", "signal 15"].contains(&describe(status).as_str()), "{status}");
     cluster.finish()
 }
 
 #[tokio::test]
 async fn jaeger_answers_queries_on_ports_of_its_own() -> Result<()> {
     let cluster = Cluster::empty()?;
-    let jaeger = backends::JaegerPorts {
-        otlp: ports::free()?,
-        query: ports::free()?,
-    };
+    let jaeger = backends::JaegerPorts { otlp: ports::free()?, query: ports::free()? };
     cluster.add(backends::jaeger(cluster.directory(), jaeger)?)?;
     eventually(TIMEOUT, "jaeger answers", async || {
         let url = format!("http://127.0.0.1:{}/api/services", jaeger.query);
@@ -107,27 +95,17 @@ async fn jaeger_answers_queries_on_ports_of_its_own() -> Result<()> {
 #[tokio::test]
 async fn a_deadline_tells_what_was_waited_for_and_the_last_error() -> Result<()> {
     let started = Instant::now();
-    let error = eventually(Duration::from_millis(100), "the moon is blue", async || {
-        bail!("it is grey")
-    })
-    .await
-    .err()
-    .context("the condition came true")?;
-    assert_eq!(
-        error.to_string(),
-        "the moon is blue: not within 100ms; last error: it is grey"
-    );
+    let error = eventually(Duration::from_millis(100), "the moon is blue", async || bail!("it is grey"))
+        .await
+        .err()
+        .context("the condition came true")?;
+    assert_eq!(error.to_string(), "the moon is blue: not within 100ms; last error: it is grey");
     // A look that never returns does not hold up the deadline.
-    let error = eventually(Duration::from_millis(100), "it returns", async || {
-        std::future::pending().await
-    })
-    .await
-    .err()
-    .context("the condition came true")?;
-    assert!(
-        error.to_string().contains("the last look did not return"),
-        "{error}"
-    );
+    let error = eventually(Duration::from_millis(100), "it returns", async || std::future::pending().await)
+        .await
+        .err()
+        .context("the condition came true")?;
+    assert!(error.to_string().contains("the last look did not return"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5));
     Ok(())
 }
@@ -135,24 +113,10 @@ async fn a_deadline_tells_what_was_waited_for_and_the_last_error() -> Result<()>
 #[tokio::test]
 async fn a_process_that_ends_at_once_is_told_with_its_log() -> Result<()> {
     let cluster = Cluster::empty()?;
-    cluster.add(shell(
-        cluster.directory(),
-        "broken",
-        "echo out of luck >&2; exit 3",
-    ))?;
-    eventually(TIMEOUT, "it ends", async || {
-        cluster.with("broken", |process| Ok(process.status()?.is_some()))
-    })
-    .await?;
-    let error = cluster
-        .pause("broken")
-        .err()
-        .context("a dead process was paused")?
-        .to_string();
-    assert!(
-        error.contains("broken is over") && error.contains("out of luck"),
-        "{error}"
-    );
+    cluster.add(shell(cluster.directory(), "broken", "echo out of luck >&2; exit 3"))?;
+    eventually(TIMEOUT, "it ends", async || cluster.with("broken", |process| Ok(process.status()?.is_some()))).await?;
+    let error = cluster.pause("broken").err().context("a dead process was paused")?.to_string();
+    assert!(error.contains("broken is over") && error.contains("out of luck"), "{error}");
     cluster.finish()
 }
 
@@ -162,10 +126,7 @@ async fn processes_in_sessions_of_their_own_are_swept_up_too() -> Result<()> {
     let mut parent = Process::start(shell(
         directory.path(),
         "parent",
-        &format!(
-            "cd {0} && setsid sleep 1000 & echo $! > {0}/pid; wait",
-            directory.path().display()
-        ),
+        &format!("cd {0} && setsid sleep 1000 & echo $! > {0}/pid; wait", directory.path().display()),
     ))?;
     let pid_file = directory.path().join("pid");
     let mut child = String::new();
@@ -176,10 +137,7 @@ async fn processes_in_sessions_of_their_own_are_swept_up_too() -> Result<()> {
     })
     .await?;
     parent.kill_9()?;
-    assert!(
-        std::fs::exists(format!("/proc/{child}"))?,
-        "a kill of the parent took the child along"
-    );
+    assert!(std::fs::exists(format!("/proc/{child}"))?, "a kill of the parent took the child along");
     sweep(directory.path());
     eventually(TIMEOUT, "the child is gone", async || {
         // It may stay as a zombie where nobody collects orphans.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use mesos_e2e::process::Spec;
 use mesos_e2e::{Cluster, backends, cli, eventually, eventually_some, host, ports};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{LATER, SOON, local, processes};
 
@@ -122,9 +122,14 @@ async fn the_commands_of_the_book_work_as_written() -> Result<()> {
         .await?
         .expect(0)?;
     assert_eq!(launched.stdout, "Hello Mesos!\n");
-    assert!(launched.stderr.contains("TASK_RUNNING") && launched.stderr.contains("TASK_FINISHED"), "{}", launched.stderr);
+    assert!(
+        launched.stderr.contains("TASK_RUNNING") && launched.stderr.contains("TASK_FINISHED"),
+        "{}",
+        launched.stderr
+    );
 
-    let usage = book.sh("cpu_usage=$(mesos stats | grep 'CPU usage' | awk '{print $2}'); echo $cpu_usage").await?.expect(0)?;
+    let usage =
+        book.sh("cpu_usage=$(mesos stats | grep 'CPU usage' | awk '{print $2}'); echo $cpu_usage").await?.expect(0)?;
     let usage: f64 = usage.stdout.trim().parse().with_context(|| format!("no number: {:?}", usage.stdout))?;
     assert!((0.0..=100.0).contains(&usage), "{usage}");
 
@@ -148,7 +153,10 @@ async fn the_names_and_spelling_of_apache_mesos_work_too() -> Result<()> {
     book.sh("mesos-master --version").await?;
     let port: u16 = book.port().parse()?;
     book.start("master", "mesos-master --work_dir=master-dir --ip=127.0.0.1", port)?;
-    let slave = format!("mesos-slave --work_dir=slave-dir --master={} --resources='cpus:3;mem:1024;ports:[31000-31099]'", book.master);
+    let slave = format!(
+        "mesos-slave --work_dir=slave-dir --master={} --resources='cpus:3;mem:1024;ports:[31000-31099]'",
+        book.master
+    );
     book.start("slave", &slave, ports::free()?)?;
     let agent = eventually_some(LATER, "the agent is there", async || {
         book.cluster.with("slave", |process| process.must_run())?;
@@ -170,7 +178,8 @@ async fn launch_follows_its_task_and_ends_as_it_does() -> Result<()> {
         assert!(outcome.stderr.contains(state), "{}", outcome.stderr);
     }
     // Words after the options are the program and its arguments, as they are.
-    let outcome = cluster.mesos(&["launch", "--cpus", "0.2", "--", "/bin/echo", "a  b", "$HOME", "--name"]).await?.expect(0)?;
+    let outcome =
+        cluster.mesos(&["launch", "--cpus", "0.2", "--", "/bin/echo", "a  b", "$HOME", "--name"]).await?.expect(0)?;
     assert_eq!(outcome.stdout, "a  b $HOME --name\n");
     let outcome = cluster.mesos(&["launch", "sh", "-c", "exit 7"]).await?.expect(7)?;
     assert_eq!(outcome.stdout, "");
@@ -188,16 +197,22 @@ async fn launch_follows_its_task_and_ends_as_it_does() -> Result<()> {
 async fn spawned_tasks_are_listed_read_and_killed() -> Result<()> {
     let cluster = local().await?;
     let spawned = cluster
-        .mesos(&["spawn", "--name", "web", "--instances", "3", "-o", "json", "--command", "echo started; exec sleep 1000"])
+        .mesos(&[
+            "spawn",
+            "--name",
+            "web",
+            "--instances",
+            "3",
+            "-o",
+            "json",
+            "--command",
+            "echo started; exec sleep 1000",
+        ])
         .await?
         .json()?;
     let framework = spawned["framework_id"].as_str().context("no framework id")?.to_owned();
-    let tasks: Vec<String> = spawned["task_ids"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|id| id.as_str().map(str::to_owned))
-        .collect();
+    let tasks: Vec<String> =
+        spawned["task_ids"].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect();
     assert_eq!(tasks.len(), 3, "{spawned}");
     let running = async |count: usize| {
         eventually(SOON, &format!("{count} tasks run"), async || {
@@ -237,10 +252,8 @@ async fn logs_follow_a_task_until_it_ends() -> Result<()> {
     let command = format!("echo first; while [ ! -e {} ]; do sleep 0.05; done; echo last", go.display());
     let spawned = cluster.mesos(&["spawn", "-o", "json", "--name", "talks", "--command", &command]).await?.json()?;
     let task = spawned["task_ids"][0].as_str().context("no task id")?.to_owned();
-    eventually(SOON, "it has begun to talk", async || {
-        Ok(cluster.mesos(&["logs", &task]).await?.stdout == "first\n")
-    })
-    .await?;
+    eventually(SOON, "it has begun to talk", async || Ok(cluster.mesos(&["logs", &task]).await?.stdout == "first\n"))
+        .await?;
     let command = ["logs", "-f", &task];
     let (followed, ()) = tokio::join!(cluster.mesos(&command), async {
         // Once the command runs its output is open; what is written after that must come as well.
@@ -282,7 +295,8 @@ async fn every_command_that_prints_prints_json_too() -> Result<()> {
 #[tokio::test]
 async fn what_a_task_holds_is_seen_at_once_and_given_back_at_its_end() -> Result<()> {
     let cluster = local().await?;
-    let spawned = cluster.mesos(&["spawn", "--cpus", "4", "--mem", "1GB", "-o", "json", "sleep", "1000"]).await?.json()?;
+    let spawned =
+        cluster.mesos(&["spawn", "--cpus", "4", "--mem", "1GB", "-o", "json", "sleep", "1000"]).await?.json()?;
     let task = spawned["task_ids"][0].as_str().context("no task id")?.to_owned();
     let used = async |cpus: f64, mem: f64| {
         eventually(SOON, &format!("{cpus} cpus are used"), async || {
@@ -323,7 +337,9 @@ async fn spawned_tasks_outlive_a_master_that_was_killed() -> Result<()> {
     // The store is a file that is synced every second, and the launcher's tasks are in it.
     eventually(SOON, "all run", async || {
         let listed = cluster.mesos(&["ps", "-o", "json"]).await?.json()?;
-        Ok(listed.as_array().is_some_and(|lines| lines.iter().filter(|line| line["state"] == "TASK_RUNNING").count() == 5))
+        Ok(listed
+            .as_array()
+            .is_some_and(|lines| lines.iter().filter(|line| line["state"] == "TASK_RUNNING").count() == 5))
     })
     .await?;
     cluster.kill_9("master-0")?;
@@ -347,4 +363,50 @@ async fn spawned_tasks_outlive_a_master_that_was_killed() -> Result<()> {
     }
     eventually(SOON, "all are killed", async || Ok(!before.values().any(host::HostProcess::runs))).await?;
     cluster.finish()
+}
+
+#[tokio::test]
+async fn options_come_from_the_command_line_then_the_environment_then_the_file() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let write = |name: &str, value: Value| -> Result<String> {
+        let path = directory.path().join(name);
+        std::fs::write(&path, value.to_string())?;
+        Ok(path.display().to_string())
+    };
+    // The files of the book.
+    let master = write(
+        "mesos-master.json",
+        json!({
+            "cluster": "from-file", "work_dir": directory.path().join("master"), "port": 7001, "ip": "127.0.0.3",
+            "resource.ram": "2GB", "resource.cpu": 2, "log.level": "warn",
+        }),
+    )?;
+    let env = [("MESOS_PORT", "7002"), ("MESOS_CLUSTER", "from-environment"), ("MESOS_NO_OPTION_OF_OURS", "x")];
+    let dump =
+        cli::run(&env, &["master", "--config", &master, "--cluster=from-flag", "--dump-config"]).await?.json()?;
+    let value = |name: &str| dump["options"][name]["value"].clone();
+    assert_eq!(value("cluster"), "from-flag", "{dump}");
+    assert_eq!(value("port"), 7002, "{dump}");
+    assert_eq!(value("ip"), "127.0.0.3", "{dump}");
+    assert_eq!(value("log_level"), "warn", "{dump}");
+    assert_eq!(value("resource_ram"), "2GB", "{dump}");
+    assert_eq!(value("gateway_timeout"), "6s", "{dump}");
+
+    let slave = write(
+        "mesos-slave.json",
+        json!({
+            "master": "10.0.0.1:5050", "work_dir": directory.path().join("slave"), "resource.cpu": 3,
+            "resource.ram": "4GB", "containerizers": [{"name": "docker", "params": {}}],
+        }),
+    )?;
+    let dump = cli::run(&[], &["slave", "--config", &slave, "--dump-config"]).await?.json()?;
+    let from = |name: &str| dump["options"][name]["from"].as_str().unwrap_or_default().to_owned();
+    for name in ["master", "work_dir", "resource_cpus", "resource_mem", "containerizers"] {
+        assert!(from(name).contains("mesos-slave.json"), "{name}: {dump}");
+    }
+
+    let wrong = write("wrong.json", json!({"prot": 5050}))?;
+    cli::run(&[], &["master", "--config", &wrong]).await?.one_clear_line(&["prot"])?;
+    cli::run(&[("MESOS_PORT", "many")], &["master"]).await?.one_clear_line(&["MESOS_PORT", "many"])?;
+    Ok(())
 }

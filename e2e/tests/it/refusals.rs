@@ -89,7 +89,9 @@ async fn a_service_that_is_told_to_wait_starts_when_nats_and_redis_come() -> Res
     }
     cluster.add(backends::nats(cluster.directory(), nats)?)?;
     eventually(SOON, "they look for Redis", async || {
-        Ok(["allocator", "registry", "gateway"].iter().all(|role| cluster.log(role).is_ok_and(|log| log.contains("Redis"))))
+        Ok(["allocator", "registry", "gateway"]
+            .iter()
+            .all(|role| cluster.log(role).is_ok_and(|log| log.contains("Redis"))))
     })
     .await?;
     cluster.add(backends::redis(cluster.directory(), redis)?)?;

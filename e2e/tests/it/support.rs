@@ -51,7 +51,13 @@ pub(crate) async fn file(cluster: &Cluster, framework: &str, task: &str, path: &
 }
 
 /// Waits until a file of a sandbox has what is looked for in it, and returns all of it.
-pub(crate) async fn file_with(cluster: &Cluster, framework: &str, task: &str, path: &str, part: &str) -> Result<String> {
+pub(crate) async fn file_with(
+    cluster: &Cluster,
+    framework: &str,
+    task: &str,
+    path: &str,
+    part: &str,
+) -> Result<String> {
     eventually_some(SOON, &format!("{path} of {task} has {part:?}"), async || {
         let text = file(cluster, framework, task, path).await?;
         if text.contains(part) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mesos_e2e::{Cluster, Scheduler, TaskSpec, eventually_some, http};
 use mesos_e2e::scheduler::framework_info;
+use mesos_e2e::{Cluster, Scheduler, TaskSpec, eventually_some, http};
 use serde_json::{Value, json};
 
 use crate::support::{LATER, SOON, roomy_agent};
@@ -38,7 +38,9 @@ async fn launch_all(cluster: &Cluster) -> Result<()> {
                         launched += 1;
                         accept_under(&caller, &accept, &parent).await?;
                     } else {
-                        caller.call("DECLINE", json!({"offer_ids": [offer["id"]], "filters": {"refuse_seconds": 60.0}})).await?;
+                        caller
+                            .call("DECLINE", json!({"offer_ids": [offer["id"]], "filters": {"refuse_seconds": 60.0}}))
+                            .await?;
                     }
                 }
             }

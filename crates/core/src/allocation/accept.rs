@@ -134,6 +134,10 @@ impl Allocator {
                 OperationKind::Launch(tasks) | OperationKind::LaunchGroup { tasks, .. } => {
                     let message = format!("Task launched with invalid offers: {error}");
                     for task in tasks {
+                        if self.is_taken(&context.framework, &task.task) {
+                            // A repeat of an ACCEPT whose answer a store has lost: its tasks run.
+                            continue;
+                        }
                         self.drop_task(now, context, task, Reason::INVALID_OFFERS, &message, fx);
                     }
                 }

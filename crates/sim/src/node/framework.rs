@@ -325,7 +325,7 @@ impl Framework {
 
     fn subscribed(&mut self, net: &mut Net, framework: FrameworkId, stream: u128) {
         net.trace(11, || format!("{} is subscribed as {framework}", self.node));
-        net.seen.subscribed(&framework, &self.temper);
+        net.seen.subscribed(net.now, &framework, stream, &self.temper);
         self.id = Some(framework);
         self.stream = Some(stream);
         self.connecting = false;
@@ -488,7 +488,9 @@ impl Framework {
     fn reconcile(&mut self, net: &mut Net) {
         self.reconcile_at = net.now + net.rng.between(8_000, 12_000);
         let Some(caller) = self.caller() else { return };
-        let unsure = self.tasks.iter().filter(|(_, task)| !task.over && task.settled);
+        // What nobody knows now may turn up again with its agent.
+        let open = |task: &Task| !task.over || task.state == Some(TaskState::Unknown);
+        let unsure = self.tasks.iter().filter(|(_, task)| open(task) && task.settled);
         let tasks: Vec<_> = unsure.map(|(id, task)| (id.clone(), Some(task.agent.clone()))).collect();
         if !tasks.is_empty() {
             let call = RegistryCall::Reconcile { caller, tasks };
