@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backends::{self, JaegerPorts};
 use crate::cli::{self, Outcome};
-use crate::process::{Process, Spec, sweep, tail};
+use crate::process::{Process, Spec, has_stopped, sweep, tail};
 use crate::wait::{eventually, eventually_some};
 use crate::{http, ports};
 
@@ -318,9 +318,13 @@ impl Cluster {
         self.with(name, Process::kill_9)
     }
 
-    /// SIGSTOP: alive, but silent.
-    pub fn pause(&self, name: &str) -> Result<()> {
-        self.with(name, |process| process.signal(Signal::SIGSTOP))
+    /// SIGSTOP: alive, but silent. Returns when all of it has stopped.
+    pub async fn pause(&self, name: &str) -> Result<()> {
+        let pid = self.with(name, |process| {
+            process.signal(Signal::SIGSTOP)?;
+            Ok(process.pid())
+        })?;
+        eventually(Duration::from_secs(5), &format!("{name} stops"), async || has_stopped(pid)).await
     }
 
     /// SIGCONT.

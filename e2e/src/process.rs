@@ -149,6 +149,18 @@ pub fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// Whether every thread of a process has stopped. SIGSTOP is on its way for a moment, in which a process
+/// may still answer.
+pub fn has_stopped(pid: u32) -> Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = fs::read_to_string(thread?.path().join("stat"))?;
+        if !stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Kills what processes of a test left behind: every process, in whatever session, whose working
 /// directory, arguments or environment name `directory`, which is unique to the test.
 pub fn sweep(directory: &Path) {

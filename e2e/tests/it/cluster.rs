@@ -199,7 +199,7 @@ async fn a_leader_that_was_silent_for_a_while_does_no_harm_when_it_wakes() -> Re
     let found = processes(&framework.id(), "sleep", STAYING).await?;
     // One of each pair leads; to pause both in turn pauses the leader once at least.
     for victim in ["allocator-0", "allocator-1", "registry-0", "registry-1"] {
-        cluster.pause(victim)?;
+        cluster.pause(victim).await?;
         framework.launch(short(cluster.directory(), &format!("silent-{victim}"), 4, 4));
         framework.wait_for_all(FAILOVER, right_end).await.with_context(|| format!("{victim} is silent"))?;
         cluster.resume(victim)?;

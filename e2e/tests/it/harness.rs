@@ -64,7 +64,7 @@ async fn a_paused_server_is_silent_until_it_is_resumed() -> Result<()> {
     let port = ports::free()?;
     cluster.add(backends::nats(cluster.directory(), port)?)?;
     eventually(TIMEOUT, "nats greets", async || Ok(ask(port, "PING").await?.starts_with("INFO"))).await?;
-    cluster.pause("nats")?;
+    cluster.pause("nats").await?;
     let silent = tokio::time::timeout(Duration::from_millis(300), ask(port, "PING")).await;
     assert!(silent.is_err(), "{silent:?}");
     cluster.resume("nats")?;
@@ -115,7 +115,7 @@ async fn a_process_that_ends_at_once_is_told_with_its_log() -> Result<()> {
     let cluster = Cluster::empty()?;
     cluster.add(shell(cluster.directory(), "broken", "echo out of luck >&2; exit 3"))?;
     eventually(TIMEOUT, "it ends", async || cluster.with("broken", |process| Ok(process.status()?.is_some()))).await?;
-    let error = cluster.pause("broken").err().context("a dead process was paused")?.to_string();
+    let error = cluster.pause("broken").await.err().context("a dead process was paused")?.to_string();
     assert!(error.contains("broken is over") && error.contains("out of luck"), "{error}");
     cluster.finish()
 }
