@@ -158,7 +158,9 @@ impl Net {
     pub fn container_tick(&mut self, host: u8, name: String, serial: u64, tick: Tick) {
         let fails = !self.healed && tick == Tick::Start && self.rng.chance(self.plan.container_failure);
         let twice = self.bug == Some(Bug::ContainerTwice);
-        let Some(container) = self.container(host, &name).filter(|container| container.serial == serial) else { return };
+        let Some(container) = self.container(host, &name).filter(|container| container.serial == serial) else {
+            return;
+        };
         match tick {
             Tick::Start if container.phase != Phase::Preparing && !twice => {}
             Tick::Start if fails => {

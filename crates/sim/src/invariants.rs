@@ -244,7 +244,8 @@ impl Seen {
                 continue;
             }
             let before = rows.get(&change.key());
-            let was = matches!(before, Some(Row::Framework(row)) if matches!(row.state, FrameworkState::Removed { .. }));
+            let was =
+                matches!(before, Some(Row::Framework(row)) if matches!(row.state, FrameworkState::Removed { .. }));
             if !was {
                 self.i13_no_removal_before_the_failover_timeout(now, &row.id);
             }
@@ -463,7 +464,11 @@ impl Seen {
             Some(end) if end != status.state => {
                 let unknown = matches!(
                     status.state,
-                    TaskState::Gone | TaskState::Unknown | TaskState::Lost | TaskState::Unreachable | TaskState::Dropped
+                    TaskState::Gone
+                        | TaskState::Unknown
+                        | TaskState::Lost
+                        | TaskState::Unreachable
+                        | TaskState::Dropped
                 );
                 // A registry that lost the commits with the end knows the task as it was, or finds that nobody
                 // knows it any more.
@@ -494,7 +499,10 @@ impl Seen {
         };
         if let Some(missing) = missing {
             let hidden = self.written.values().any(|other| {
-                other.key == *key && other.number == missing && other.state == TaskState::Killing && !temper.task_killing
+                other.key == *key
+                    && other.number == missing
+                    && other.state == TaskState::Killing
+                    && !temper.task_killing
             });
             if !hidden {
                 let state = written.state.name();

@@ -171,7 +171,9 @@ fn l3_every_task_is_known_as_it_is(world: &mut World) {
             let fits = match &truth {
                 // A framework that knows nothing of partitions takes TASK_LOST for an end; a store that forgot that
                 // it was told so does not take it back.
-                Some(Phase::Running) if rolled_back && task.state == Some(TaskState::Lost) => !framework.temper.partition_aware,
+                Some(Phase::Running) if rolled_back && task.state == Some(TaskState::Lost) => {
+                    !framework.temper.partition_aware
+                }
                 Some(Phase::Running) => matches!(task.state, Some(TaskState::Running | TaskState::Killing)),
                 // It may have been ended a moment ago.
                 Some(Phase::Preparing) => true,
@@ -242,12 +244,15 @@ fn l4_everything_free_is_offered(world: &mut World) {
         world.net.seen.late("L4", format!("offers went from {before:?} to {after:?}; {free:?}"));
     }
     let cursor = world.net.ledgers.get(service::REGISTRY).map(|ledger| ledger.term().epoch);
-    let connected = world.registry().map(|machine| {
-        machine.frameworks().filter(|row| row.state == FrameworkState::Connected).count()
-    });
+    let connected = world
+        .registry()
+        .map(|machine| machine.frameworks().filter(|row| row.state == FrameworkState::Connected).count());
     let wanted = world.frameworks.values().filter(|framework| framework.is_subscribed()).count();
     if connected != Some(wanted) {
         let now = Time(world.net.now);
-        world.net.seen.late("L3", format!("{connected:?} of {wanted} frameworks are connected at {now:?}, epoch {cursor:?}"));
+        world
+            .net
+            .seen
+            .late("L3", format!("{connected:?} of {wanted} frameworks are connected at {now:?}, epoch {cursor:?}"));
     }
 }

@@ -573,13 +573,19 @@ impl World {
     /// The machine of the allocator's leader.
     #[must_use]
     pub fn allocator(&self) -> Option<&Allocator> {
-        self.allocators.values().find(|service| service.driver.leading().is_some()).map(|service| service.driver.machine())
+        self.allocators
+            .values()
+            .find(|service| service.driver.leading().is_some())
+            .map(|service| service.driver.machine())
     }
 
     /// The machine of the registry's leader.
     #[must_use]
     pub fn registry(&self) -> Option<&Registry> {
-        self.registries.values().find(|service| service.driver.leading().is_some()).map(|service| service.driver.machine())
+        self.registries
+            .values()
+            .find(|service| service.driver.leading().is_some())
+            .map(|service| service.driver.machine())
     }
 }
 

@@ -138,7 +138,9 @@ fn case_10_a_store_that_loses_its_last_commits_costs_no_task_and_counts_nothing_
         pass(&mut world, 20_000);
         assert_eq!(running(&world), before);
     }
-    until(&mut world, "all launches", |world| launches(world) > 0 && world.registry().is_some_and(|m| m.tasks().count() == before));
+    until(&mut world, "all launches", |world| {
+        launches(world) > 0 && world.registry().is_some_and(|m| m.tasks().count() == before)
+    });
 }
 
 #[test]
@@ -178,9 +180,7 @@ fn case_14_no_task_dies_with_the_gateway_that_held_a_stream_whose_failover_timeo
 #[test]
 fn case_15_an_end_that_was_acknowledged_is_not_told_again_while_its_agent_has_not_heard() {
     let mut world = world(vec![one_task()]);
-    let deaf = |payload: &Payload| {
-        matches!(payload, Payload::Agent(messages) if messages.iter().any(|m| matches!(m, ToAgent::Acknowledged { .. })))
-    };
+    let deaf = |payload: &Payload| matches!(payload, Payload::Agent(messages) if messages.iter().any(|m| matches!(m, ToAgent::Acknowledged { .. })));
     world.net.filter = Some(Box::new(move |_, _, payload| !deaf(payload)));
     until(&mut world, "a task", |world| running(world) == 1);
     stop_launching(&mut world);

@@ -35,7 +35,13 @@ pub const SILENCE: u64 = 1000;
 impl Follower {
     /// Follows anew after this entry. The store is to be read at once.
     pub fn start(&mut self, after: u64) {
-        *self = Follower { generation: self.generation + 1, last: after, active: true, reading: true, ..Follower::default() };
+        *self = Follower {
+            generation: self.generation + 1,
+            last: after,
+            active: true,
+            reading: true,
+            ..Follower::default()
+        };
     }
 
     /// Whether it is time to ask the store.

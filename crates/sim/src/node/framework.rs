@@ -439,7 +439,11 @@ impl Framework {
         let kind = match ids.first() {
             Some(first) if group => {
                 let executor = mesos_model::ExecutorId::from(format!("e-{first}"));
-                let spec = ExecutorSpec { executor, resources: Resources::of(&[("cpus", 100), ("mem", 32_000)]), body: bytes::Bytes::new() };
+                let spec = ExecutorSpec {
+                    executor,
+                    resources: Resources::of(&[("cpus", 100), ("mem", 32_000)]),
+                    body: bytes::Bytes::new(),
+                };
                 OperationKind::LaunchGroup { executor: spec, tasks }
             }
             _ => OperationKind::Launch(tasks),
@@ -502,7 +506,12 @@ impl Framework {
         let Some(id) = self.id.clone() else { return };
         let task = status.task.clone();
         net.trace(15, || {
-            format!("{} hears {task} is {} ({:?})", self.node, status.state.name(), status.reason.and_then(Reason::name))
+            format!(
+                "{} hears {task} is {} ({:?})",
+                self.node,
+                status.state.name(),
+                status.reason.and_then(Reason::name)
+            )
         });
         net.seen.told(&id, status, &self.temper);
         if let Some(known) = self.tasks.get_mut(&task) {

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesos_core::{
-    message::{
-        Answer, AnswerBody, Call, RegistryCall, StreamEvent, ToAllocator, ToRegistry, ToStream,
-    },
+    message::{Answer, AnswerBody, Call, RegistryCall, StreamEvent, ToAllocator, ToRegistry, ToStream},
     row::service,
 };
 use mesos_model::{CallId, FrameworkId, GatewayId, OfferId, Term};

@@ -132,7 +132,9 @@ impl Kind for Allocating {
             allocation::Output::Reply { request, answer } => Route::Reply(request, answer),
             allocation::Output::Stream { gateway, event } => Route::Gateway(gateway, event),
             allocation::Output::Agent { agent, message } => Route::Agent(Subject::Agent(agent), message),
-            allocation::Output::Unregistered { instance, message } => Route::Agent(Subject::Instance(instance), message),
+            allocation::Output::Unregistered { instance, message } => {
+                Route::Agent(Subject::Instance(instance), message)
+            }
             allocation::Output::AllAgents(message) => Route::AllAgents(message),
             allocation::Output::RaiseEpoch(term) => Route::RaiseEpoch(term.epoch),
         }
@@ -282,13 +284,8 @@ pub struct Service<K: Kind> {
 impl<K: Kind> Service<K> {
     /// A process that starts.
     pub fn start(net: &mut Net, node: Node, make: impl Fn() -> K::Machine + Send + 'static) -> Service<K> {
-        let config = Config {
-            service: K::NAME,
-            peer: K::PEER,
-            lease: K::LEASE,
-            batch_max: BATCH_MAX,
-            seed: net.rng.uuid(),
-        };
+        let config =
+            Config { service: K::NAME, peer: K::PEER, lease: K::LEASE, batch_max: BATCH_MAX, seed: net.rng.uuid() };
         let mut service = Service {
             node,
             driver: Driver::new(config, make),
