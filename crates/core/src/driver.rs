@@ -120,7 +120,12 @@ pub enum Input<E> {
     /// The answer to [`Output::Acquire`].
     Acquired(Result<Granted, Failure>),
     /// The answer to [`Output::Commit`].
-    Committed(Result<Done, Failure>),
+    Committed {
+        /// The batch that was tried; an answer about another one, of a term that is over, says nothing.
+        batch: u128,
+        /// What came of it.
+        done: Result<Done, Failure>,
+    },
     /// An agent obeys a term as high as this: take a higher one.
     RaiseEpoch(u64),
     /// Hand over and end.
@@ -349,7 +354,7 @@ impl<M: Machine> Driver<M> {
             Input::Gap => self.gap(out),
             Input::PeerGap => self.load_peer(out),
             Input::Acquired(granted) => self.acquired(now, granted, out),
-            Input::Committed(done) => self.committed(now, done, out),
+            Input::Committed { batch, done } => self.committed(now, batch, done, out),
             Input::RaiseEpoch(epoch) => self.raise_epoch(now, epoch, out),
             Input::Stop => self.stopping = true,
         }
@@ -453,6 +458,8 @@ impl<M: Machine> Driver<M> {
     fn load_peer(&mut self, out: &mut Vec<Output<M::Output>>) {
         if self.config.peer.is_some() && !self.peer.loading {
             self.peer.loading = true;
+            // Until it has worked it is tried again: nothing follows the peer meanwhile.
+            self.peer.loaded = false;
             out.push(Output::LoadPeer);
         }
     }
@@ -509,6 +516,7 @@ impl<M: Machine> Driver<M> {
             }
             self.peer.seq = snapshot.seq;
             self.peer.epoch = snapshot.epoch;
+            self.machine.peer_epoch(snapshot.epoch);
             self.peer.loaded = true;
         }
         while let Some(entry) = self.peer.pending.pop_front() {
@@ -684,8 +692,8 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    fn committed(&mut self, now: Time, done: Result<Done, Failure>, out: &mut Vec<Output<M::Output>>) {
-        let Some(in_flight) = self.in_flight.take() else { return };
+    fn committed(&mut self, now: Time, batch: u128, done: Result<Done, Failure>, out: &mut Vec<Output<M::Output>>) {
+        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.batch == batch) else { return };
         match done {
             Ok(done) => {
                 self.lease.seq = done.seq;

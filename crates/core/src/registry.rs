@@ -436,6 +436,10 @@ impl Machine for Registry {
         self.apply_peer(now, change, effects);
     }
 
+    fn peer_epoch(&mut self, epoch: u64) {
+        self.cluster.epoch = epoch;
+    }
+
     fn peer_lost(&mut self, now: Time, key: RowKey, effects: &mut Out) {
         match key {
             RowKey::Launch(launch) => self.launch_lost(&launch),

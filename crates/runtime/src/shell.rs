@@ -264,7 +264,9 @@ impl<S: Service> Shell<S> {
                     events.extend(term.and_then(S::peer_term));
                     self.flush(&mut events);
                     if let Some(event) = S::caught_up(token) {
-                        self.handle(Input::AfterPeer { seq, event });
+                        // One commit beyond the head shows that the peer's history goes on from there: a store that
+                        // has just lost commits gets none until a new leader has noticed.
+                        self.handle(Input::AfterPeer { seq: seq + 1, event });
                     }
                 }
                 Work::Encoded(changes) => self.encoded = changes,
@@ -417,7 +419,7 @@ impl<S: Service> Shell<S> {
         tokio::spawn(async move {
             let (encoded, done) = side.commit(lease, batch, &changes, peer_cursor).await;
             let _ = inputs.send(Work::Encoded(encoded));
-            let _ = inputs.send(Work::Input(Input::Committed(done)));
+            let _ = inputs.send(Work::Input(Input::Committed { batch, done }));
         });
     }
 

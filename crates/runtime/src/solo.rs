@@ -129,7 +129,7 @@ where
             Output::Commit { lease, batch, changes, peer_cursor } => {
                 tokio::spawn(async move {
                     let (_, done) = side.commit(lease, batch, &changes, peer_cursor).await;
-                    let _ = inputs.send(Input::Committed(done));
+                    let _ = inputs.send(Input::Committed { batch, done });
                 });
             }
             Output::Release(lease) => {

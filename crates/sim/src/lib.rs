@@ -12,7 +12,7 @@
 //! - [`node`]: shells, gateways, frameworks.
 //! - [`invariants`]: what must always hold.
 //! - [`bug`]: faults planted to show that the invariants find them.
-//! - [`rng`]: chance.
+//! - [`rng`]: what is left to chance, from one seed.
 
 pub mod bug;
 pub mod host;

@@ -159,7 +159,7 @@ pub enum StoreAsk {
         epoch_min: u64,
     },
     /// A commit with the number of the shell's attempt.
-    Commit(u64, Commit),
+    Commit(u128, Commit),
     /// The lease back.
     Release(Lease),
     /// The peer's head, for a question.
@@ -183,7 +183,7 @@ pub enum StoreAnswer {
     /// To `Acquire`.
     Acquired(Result<Granted, Failure>),
     /// To `Commit`.
-    Committed(u64, Result<Done, Failure>),
+    Committed(u128, Result<Done, Failure>),
     /// To `Head`: the question, and the head's number and term.
     Head(u64, Option<(u64, Term)>),
 }
@@ -405,7 +405,7 @@ impl Net {
     }
 
     /// The next thing that happens; moves time.
-    pub fn next(&mut self) -> Option<Happening> {
+    pub fn pop(&mut self) -> Option<Happening> {
         let Reverse(due) = self.queue.pop()?;
         self.now = self.now.max(due.time);
         self.events += 1;
@@ -601,7 +601,7 @@ fn unanswered(ask: &StoreAsk) -> StoreAnswer {
             StoreAnswer::Read { peer: *peer, generation: *generation, entries: Err(ReadError::Unavailable) }
         }
         StoreAsk::Acquire { .. } => StoreAnswer::Acquired(Err(why())),
-        StoreAsk::Commit(attempt, _) => StoreAnswer::Committed(*attempt, Err(why())),
+        StoreAsk::Commit(batch, _) => StoreAnswer::Committed(*batch, Err(why())),
         StoreAsk::Release(_) => StoreAnswer::Head(0, None),
         StoreAsk::Head(token) => StoreAnswer::Head(*token, None),
     }

@@ -85,7 +85,8 @@ pub fn run(request: Request) -> Outcome {
 /// Heals everything, and sees that what must come comes in its time.
 pub fn recover(world: &mut World) {
     world.heal();
-    let steps: [(u64, fn(&mut World)); 7] = [
+    type Step = (u64, fn(&mut World));
+    let steps: [Step; 7] = [
         (10_000, l1_one_leader_each),
         (20_000, stop_launching),
         (30_000, l2_every_agent_has_shaken_hands),

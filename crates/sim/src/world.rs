@@ -56,6 +56,9 @@ pub fn agent_total() -> Resources {
     Resources::of(&[("cpus", 4000), ("mem", 1_024_000)])
 }
 
+/// Who leads, and in which term.
+pub type Leaders = Vec<(Node, Term)>;
+
 impl World {
     /// A cluster whose processes start within the first second.
     #[must_use]
@@ -102,9 +105,9 @@ impl World {
 
     /// Lets happen what is next; false when an invariant did not hold.
     pub fn step(&mut self) -> bool {
-        let Some(happening) = self.net.next() else { return false };
+        let Some(happening) = self.net.pop() else { return false };
         self.happen(happening);
-        if self.net.events % CHECK_EVERY == 0 {
+        if self.net.events.is_multiple_of(CHECK_EVERY) {
             self.check();
         }
         self.net.seen.violation.is_none()
@@ -217,7 +220,7 @@ impl World {
         process.up = true;
         process.incarnation += 1;
         self.net.trace(8, || format!("{node} starts"));
-        let seed = self.net.rng.next();
+        let seed = self.net.rng.draw();
         match node {
             Node::Allocator(_) => {
                 let make = move || Allocator::new(allocation::Options { seed, ..allocation::Options::default() });
@@ -394,7 +397,7 @@ impl World {
             let failure = || Failure::ReadOnly("out of memory".to_owned());
             let answer = match ask {
                 StoreAsk::Acquire { .. } => StoreAnswer::Acquired(Err(failure())),
-                StoreAsk::Commit(attempt, _) => StoreAnswer::Committed(attempt, Err(failure())),
+                StoreAsk::Commit(batch, _) => StoreAnswer::Committed(batch, Err(failure())),
                 _ => return,
             };
             return reply(net, node, incarnation, is_disk, answered, answer);
@@ -417,7 +420,7 @@ impl World {
                 ledger.release(clock, lease);
                 return;
             }
-            StoreAsk::Commit(attempt, commit) => {
+            StoreAsk::Commit(batch, commit) => {
                 if is_disk {
                     net.seen.agent_commits(node, &commit, &ledger.rows);
                 }
@@ -433,10 +436,10 @@ impl World {
                 }
                 let rows = commit.changes.len() as u64;
                 net.trace(1000 + rows, || {
-                    let keys: Vec<String> = commit.changes.iter().map(|change| described(change)).collect();
+                    let keys: Vec<String> = commit.changes.iter().map(described).collect();
                     format!("{node} commits {:?}: {}", done.as_ref().map(|d| d.0.seq), keys.join(" "))
                 });
-                StoreAnswer::Committed(attempt, done.map(|(done, _)| done))
+                StoreAnswer::Committed(batch, done.map(|(done, _)| done))
             }
         };
         reply(net, node, incarnation, is_disk, answered, answer);
@@ -453,7 +456,8 @@ impl World {
         }
         self.net.after(FAULT_TICK, Happening::Faults);
         let rates = self.net.plan.per_tick.clone();
-        let kinds: [(u32, fn(Node) -> bool); 4] = [
+        type Kind = (u32, fn(Node) -> bool);
+        let kinds: [Kind; 4] = [
             (rates.crash_service, |node| matches!(node, Node::Allocator(_) | Node::Registry(_))),
             (rates.crash_agent, |node| matches!(node, Node::Agent(_))),
             (rates.crash_gateway, |node| matches!(node, Node::Gateway(_))),
@@ -563,7 +567,7 @@ impl World {
 
     /// The allocator's leaders, and the registry's.
     #[must_use]
-    pub fn leaders(&self) -> (Vec<(Node, Term)>, Vec<(Node, Term)>) {
+    pub fn leaders(&self) -> (Leaders, Leaders) {
         let led = |(node, term): (Option<Term>, Node)| node.map(|node| (term, node));
         let allocators = self.allocators.iter().map(|(node, service)| (service.driver.leading(), *node));
         let registries = self.registries.iter().map(|(node, service)| (service.driver.leading(), *node));

@@ -125,9 +125,16 @@ impl Bench {
         self.give(Input::Tick)
     }
 
+    /// The store's answer about the commit that is in flight.
+    fn commit_answer(&mut self, done: Result<Done, Failure>) -> Vec<Output<Said>> {
+        let batch = self.driver.in_flight.as_ref().map_or(0, |in_flight| in_flight.batch);
+        self.give(Input::Committed { batch, done })
+    }
+
     fn done(&mut self) -> Vec<Output<Said>> {
         let seq = self.driver.applied() + 1;
-        self.give(Input::Committed(Ok(Done { seq, store_time: self.now })))
+        let store_time = self.now;
+        self.commit_answer(Ok(Done { seq, store_time }))
     }
 
     /// Loads an empty store and takes the first term.
@@ -188,7 +195,7 @@ fn f28_a_commit_without_an_answer_is_asked_again_with_the_same_batch() {
     let mut bench = Bench::new();
     bench.lead();
     let first = bench.give(Input::Events(vec![Note::Write("a")]));
-    assert!(bench.give(Input::Committed(Err(Failure::Unavailable("cut".into())))).is_empty());
+    assert!(bench.commit_answer(Err(Failure::Unavailable("cut".into()))).is_empty());
     let again = bench.later(250);
     let batch = |out: &[Output<Said>]| {
         out.iter().find_map(|o| if let Output::Commit { batch, .. } = o { Some(*batch) } else { None })
@@ -204,7 +211,7 @@ fn f4_a_fenced_leader_says_nothing_and_starts_over() {
         let mut bench = Bench::new();
         bench.lead();
         bench.give(Input::Events(vec![Note::Write("a")]));
-        let out = bench.give(Input::Committed(Err(failure)));
+        let out = bench.commit_answer(Err(failure));
         assert!(said(&out).is_empty());
         assert!(matches!(&out[..], [Output::Following(_), Output::Load, Output::LoadPeer]), "{out:?}");
         assert!(bench.driver.machine().rows.is_empty(), "the machine is built anew");
@@ -266,6 +273,17 @@ fn rows_that_vanished_from_the_peer_are_told_as_deleted() {
 }
 
 #[test]
+fn f11_a_leader_whose_reload_of_the_peer_fails_loads_it_again() {
+    let mut bench = Bench::new();
+    bench.lead();
+    let out = bench.give(Input::PeerGap);
+    assert!(matches!(&out[..], [Output::LoadPeer]), "{out:?}");
+    bench.give(Input::PeerLoaded(Err(Failure::Unavailable("no answer".to_owned()))));
+    let out = bench.later(250);
+    assert!(matches!(&out[..], [Output::LoadPeer]), "{out:?}");
+}
+
+#[test]
 fn an_event_that_rests_on_the_peer_waits_for_it() {
     let mut bench = Bench::new();
     bench.lead();
@@ -291,7 +309,7 @@ fn timers_run_in_the_stores_time() {
     bench.lead();
     let store = Time(bench.now.0 + 1_000_000);
     bench.give(Input::Events(vec![Note::Write("a")]));
-    bench.give(Input::Committed(Ok(Done { seq: 2, store_time: store })));
+    bench.commit_answer(Ok(Done { seq: 2, store_time: store }));
     bench.give(Input::Events(vec![Note::WakeAt(store.after(Duration::from_millis(400)))]));
     assert_eq!(bench.driver.deadline(), Some(bench.now.after(Duration::from_millis(400))));
     assert!(said(&bench.later(399)).is_empty());
@@ -321,4 +339,21 @@ fn a_stopping_leader_finishes_its_commit_and_gives_the_lease_back() {
         matches!(&out[2..], [Output::Following(_), Output::Release(lease), Output::Stopped] if lease.seq == 2),
         "{out:?}"
     );
+}
+
+#[test]
+fn an_answer_about_a_commit_of_a_term_that_is_over_is_no_answer() {
+    let mut bench = Bench::new();
+    bench.lead();
+    bench.give(Input::Events(vec![Note::Write("a")]));
+    let old = bench.driver.in_flight.as_ref().map_or(0, |in_flight| in_flight.batch);
+    bench.give(Input::RaiseEpoch(41));
+    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 1, epoch: 1 })));
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 0 })));
+    let out = bench.give(Input::Acquired(Ok(granted(42, 1, 1))));
+    assert_eq!(commits(&out), 1, "{out:?}");
+    let store_time = bench.now;
+    let out = bench.give(Input::Committed { batch: old, done: Ok(Done { seq: 2, store_time }) });
+    assert!(out.is_empty(), "{out:?}");
+    assert_eq!(said(&bench.done()), [Said::Led(42)]);
 }

@@ -273,7 +273,6 @@ pub struct Service<K: Kind> {
     peer: Follower,
     requests: BTreeMap<RequestId, (Node, CallId)>,
     next_request: u64,
-    attempt: u64,
     armed: Option<u64>,
     ticks: u64,
     beats_missed: u32,
@@ -293,7 +292,6 @@ impl<K: Kind> Service<K> {
             peer: Follower::default(),
             requests: BTreeMap::new(),
             next_request: 0,
-            attempt: 0,
             armed: None,
             ticks: 0,
             beats_missed: 0,
@@ -308,12 +306,11 @@ impl<K: Kind> Service<K> {
     /// Does one piece of work.
     pub fn work(&mut self, net: &mut Net, work: Work) {
         match work {
-            Work::Tick(number) => {
-                if number == self.ticks {
-                    self.armed = None;
-                    self.handle(net, Input::Tick);
-                }
+            Work::Tick(number) if number == self.ticks => {
+                self.armed = None;
+                self.handle(net, Input::Tick);
             }
+            Work::Tick(_) => {}
             Work::Bus(message) => self.message(net, &message),
             Work::Store(answer) => self.stored(net, answer),
             Work::BusBack => self.handle(net, Input::Events(vec![K::bus_back()])),
@@ -378,9 +375,8 @@ impl<K: Kind> Service<K> {
             Output::Leading(term) => self.lead(net, term, inputs),
             Output::Following(why) => self.stop_leading(net, &why),
             Output::Commit { lease, batch, changes, peer_cursor } => {
-                self.attempt += 1;
                 let commit = Commit { lease, batch, changes, peer_cursor, length: K::LEASE };
-                net.ask(self.node, K::NAME, StoreAsk::Commit(self.attempt, commit));
+                net.ask(self.node, K::NAME, StoreAsk::Commit(batch, commit));
             }
             Output::Announce(entry) => {
                 if K::PEER.is_some() {
@@ -602,12 +598,7 @@ impl<K: Kind> Service<K> {
             }
             StoreAnswer::Loaded(true, loaded) => self.handle(net, Input::PeerLoaded(loaded)),
             StoreAnswer::Acquired(granted) => self.handle(net, Input::Acquired(granted)),
-            StoreAnswer::Committed(attempt, done) => {
-                // An answer to a commit of an earlier term must not pass for one to the commit in flight.
-                if attempt == self.attempt {
-                    self.handle(net, Input::Committed(done));
-                }
-            }
+            StoreAnswer::Committed(batch, done) => self.handle(net, Input::Committed { batch, done }),
             StoreAnswer::Read { peer, generation, entries } => {
                 let follower = if peer { &mut self.peer } else { &mut self.own };
                 if follower.generation == generation {
@@ -623,7 +614,8 @@ impl<K: Kind> Service<K> {
                     self.handle(net, Input::Events(vec![event]));
                 }
                 if let Some(event) = K::caught_up(token) {
-                    self.handle(net, Input::AfterPeer { seq, event });
+                    // One commit beyond the head shows that the peer's history goes on from there.
+                    self.handle(net, Input::AfterPeer { seq: seq + 1, event });
                 }
             }
         }
