@@ -45,15 +45,13 @@ impl Allocator {
             self.answer_report(&report, known.as_ref(), message, fx);
             return;
         }
-        if let Some(id) = &known {
-            match self.freshness(term, id, &report) {
-                Freshness::Old => return,
-                Freshness::Doubtful => {
-                    self.answer_report(&report, known.as_ref(), ToAgent::Handshake { term }, fx);
-                    return;
-                }
-                Freshness::Good => {}
+        match self.freshness(term, known.as_ref(), &report) {
+            Freshness::Old => return,
+            Freshness::Doubtful => {
+                self.answer_report(&report, known.as_ref(), ToAgent::Handshake { term }, fx);
+                return;
             }
+            Freshness::Good => {}
         }
         let id = known.unwrap_or_else(|| self.name_agent(term));
         self.metrics.handshakes += 1;
@@ -71,20 +69,24 @@ impl Allocator {
         });
     }
 
-    /// The bus may bring a report late or twice. What an old one lists in excess, the next beats put right,
-    /// but a launch must not be ordered again because an old report does not know of it yet.
-    fn freshness(&self, term: Term, id: &AgentId, report: &AgentReport) -> Freshness {
-        let Some(state) = self.agents.get(id) else { return Freshness::Good };
-        let taken_up = state.lane.acknowledged();
-        if taken_up > 0 && (report.term != term || report.number < taken_up) {
-            return Freshness::Old;
+    /// The bus may bring a report late or twice. What an old one lists in excess of the rows would be adopted,
+    /// though it has ended long ago; and a launch must not be ordered again because an old report does not know
+    /// of it yet. So what hangs on a report is believed only if it answers the present term.
+    fn freshness(&self, term: Term, id: Option<&AgentId>, report: &AgentReport) -> Freshness {
+        let state = id.and_then(|id| self.agents.get(id));
+        if let Some(state) = state {
+            let taken_up = state.lane.acknowledged();
+            if taken_up > 0 && (report.term != term || report.number < taken_up) {
+                return Freshness::Old;
+            }
         }
         let named: BTreeSet<&LaunchId> = report.launches.iter().map(|launch| &launch.launch).collect();
+        let adopts = named.iter().any(|launch| !self.launches.contains_key(*launch));
         let uncovered =
-            state.launches.iter().filter_map(|launch| self.launches.get(launch)).any(|row| {
-                row.sent.0 != term && row.sent > (report.term, report.number) && !named.contains(&row.launch)
-            });
-        if uncovered && report.answers != Some(term) { Freshness::Doubtful } else { Freshness::Good }
+            state.into_iter().flat_map(|state| &state.launches).filter_map(|launch| self.launches.get(launch)).any(
+                |row| row.sent.0 != term && row.sent > (report.term, report.number) && !named.contains(&row.launch),
+            );
+        if (uncovered || adopts) && report.answers != Some(term) { Freshness::Doubtful } else { Freshness::Good }
     }
 
     fn name_agent(&mut self, term: Term) -> AgentId {

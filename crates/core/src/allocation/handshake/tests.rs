@@ -30,6 +30,8 @@ fn f12_an_agent_of_a_wiped_store_keeps_its_id_and_its_tasks() {
         > lead 1
           all agents: handshake 1
         > report a term=0 number=9 holds=9:L4/f/t1:cpus:1+t2:cpus:1,9:L5/f/
+        a: handshake 1
+        > report a term=0 number=9 answers=1 holds=9:L4/f/t1:cpus:1+t2:cpus:1,9:L5/f/
           put agent a shook 1
           put launch 00000000-0000-0000-0000-000000000009-L4 f@r on a e t1[cpus:1] t2[cpus:1] sent 0.0 adopted
           a: welcome a
