@@ -111,7 +111,7 @@ fn many(options: &Options, request: Request) -> Sum {
                     }
                     let request = Request { seed: options.start_seed + at, ..request };
                     let outcome = run(request);
-                    let again = (at % 100 == 0).then(|| run(request).hash);
+                    let again = at.is_multiple_of(100).then(|| run(request).hash);
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     add(&mut sum, request.seed, &outcome);
                     if again.is_some_and(|hash| hash != outcome.hash) {
@@ -122,7 +122,7 @@ fn many(options: &Options, request: Request) -> Sum {
                         // Once more with the lines that lead to it.
                         report(options, request, &run(Request { tracing: Tracing::Kept, ..request }));
                     }
-                    if (at + 1) % 100 == 0 {
+                    if (at + 1).is_multiple_of(100) {
                         println!("{} seeds, {} events, {} violations", at + 1, sum.events, sum.violations.len());
                     }
                 }
