@@ -96,6 +96,8 @@ impl Child<'_> {
         }
         // After the switch, which clears it: the task must not outlive the one who records its end.
         let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+        // The agent does without huge pages, and a task would inherit that.
+        let _ = prctl::set_thp_disable(false);
         let _ = prctl::set_no_new_privs();
         chdir(self.sandbox).map_err(|errno| format!("sandbox {}: {}", self.sandbox.display(), errno.desc()))?;
         sys::close_others_on_exec();
