@@ -570,7 +570,7 @@ impl Machine for Agent {
         let Event::Message { message: ToAgent::Orders { orders, .. }, .. } = event else { return None };
         orders.iter().find_map(|order| match order {
             Order::Launch(launch) => Some((launch.trace?, "agent.launch")),
-            Order::Kill { .. } | Order::ShutdownFramework(_) => None,
+            Order::Kill { .. } | Order::ShutdownFramework(_) | Order::Convert(_) | Order::Preempt { .. } => None,
         })
     }
 }

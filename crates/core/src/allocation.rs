@@ -61,7 +61,7 @@ use self::{
 };
 use crate::{
     machine::{Effects, Machine},
-    message::{AgentToAllocator, AllocatorCall, Answer, Call, RequestId, ToAgent, ToStream},
+    message::{AgentToAllocator, AllocatorCall, Answer, Call, Request, RequestId, ToAgent, ToStream},
     row::{AgentRow, BodyRow, LaunchRow, Row, RowChange, RowKey},
 };
 
@@ -290,7 +290,7 @@ impl Allocator {
 
     /// What frameworks said by REQUEST that they would like; no decision looks at it.
     #[must_use]
-    pub fn demand(&self, framework: &FrameworkId) -> &[(Option<AgentId>, Resources)] {
+    pub fn demand(&self, framework: &FrameworkId) -> &[Request] {
         self.frameworks.get(framework).map_or(&[], |framework| &framework.demand)
     }
 }
@@ -408,6 +408,7 @@ impl Machine for Allocator {
                     AllocatorCall::Accept { .. } => "allocator accept",
                     AllocatorCall::Decline { .. } => "allocator decline",
                     AllocatorCall::Request { .. } => "allocator request",
+                    AllocatorCall::Operator(_) => "allocator operator",
                 };
                 call.trace.map(|trace| (trace, name))
             }

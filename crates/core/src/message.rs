@@ -3,6 +3,10 @@
 //! A message may be lost, repeated or late. Whatever matters is a row of its sender, or is asked again.
 
 use bytes::Bytes;
+pub use mesos_engine::{
+    explanation::{Change, Explanation, Query, WhatIf},
+    facts::{Amounts, Constraints, Placement, PolicyName, Request, RoleFacts},
+};
 use mesos_model::{
     AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, OfferId, Resources, Role, TaskId, TaskState,
     TaskStatus, Term, Trace, attribute::Attribute,
@@ -108,9 +112,25 @@ pub enum AnswerBody {
         /// The tasks asked for that it knows.
         jobs: Vec<JobView>,
     },
+    /// The roles that anybody is in, or that anything is set for.
+    Roles(Vec<RoleView>),
+    /// The policy in force.
+    Policy(PolicyView),
+    /// What waits for room.
+    Needs(Vec<NeedView>),
+    /// Why something waits.
+    Explanation(Box<Explanation>),
+    /// What would be, after some changes.
+    WhatIf(Box<WhatIf>),
 }
 
 impl Answer {
+    /// 200 with a body.
+    #[must_use]
+    pub fn ok(body: AnswerBody) -> Answer {
+        Answer { status: 200, text: String::new(), body }
+    }
+
     /// 202, the answer to most calls.
     #[must_use]
     pub fn accepted() -> Answer {
@@ -136,6 +156,9 @@ pub struct TaskSpec {
     pub agent: AgentId,
     /// What it asks for.
     pub resources: Resources,
+    /// Decides whose work goes first when room is made; `None` is the framework's.
+    #[serde(default)]
+    pub priority: Option<i64>,
     /// The framework's own executor, if it named one.
     #[serde(default)]
     pub executor: Option<ExecutorSpec>,
@@ -179,8 +202,27 @@ pub enum OperationKind {
         /// The tasks.
         tasks: Vec<TaskSpec>,
     },
-    /// An operation that this version does not do; its Mesos name. See `allocation::unsupported`.
-    Other(String),
+    /// RESERVE, UNRESERVE, CREATE, DESTROY, GROW_VOLUME or SHRINK_VOLUME.
+    Convert(Conversion),
+    /// An operation that is not acceptable as the gateway read it, or that this version does not do.
+    Invalid {
+        /// Its Mesos name.
+        name: String,
+        /// Why it is not done.
+        message: String,
+    },
+}
+
+/// Some resources of an agent become others: a reservation or a volume comes or goes. The gateway has read
+/// what the client wrote; what is true of the cluster is the machine's to check.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Conversion {
+    /// The operation's Mesos name, for example `RESERVE`.
+    pub name: String,
+    /// What goes.
+    pub consumed: Resources,
+    /// What comes in its place.
+    pub converted: Resources,
 }
 
 /// What is asked of the allocator.
@@ -210,9 +252,128 @@ pub enum AllocatorCall {
     Request {
         /// Who.
         caller: Caller,
-        /// What it would like: on which agent, if it matters, and how much.
-        requests: Vec<(Option<AgentId>, Resources)>,
+        /// What it would like; all that it asked for before is over.
+        requests: Vec<Request>,
     },
+    /// From an operator, whom the gateway has let through; the answer is 200 with a body, or a refusal.
+    Operator(OperatorCall),
+}
+
+/// What an operator asks of the allocator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OperatorCall {
+    /// UPDATE_WEIGHTS: weights of roles, in thousandths.
+    UpdateWeights(Vec<(Role, u64)>),
+    /// UPDATE_QUOTA: all or none.
+    UpdateQuota {
+        /// Also if more is used already than the limit, or the guarantees are more than there is.
+        force: bool,
+        /// Per role, as a whole: what is not named is not limited or guaranteed any more.
+        quotas: Vec<Quota>,
+    },
+    /// Which agents roles are offered first; `None` is as their parent has it.
+    SetPlacement(Role, Option<Placement>),
+    /// Another policy. A module that is not loaded yet comes with it.
+    SetPolicy {
+        /// Which.
+        policy: PolicyName,
+        /// The module's bytes, kept in the store under that name.
+        module: Option<Bytes>,
+    },
+    /// RESERVE_RESOURCES, CREATE_VOLUMES and so on: done with what is free, after taking offers back.
+    Convert {
+        /// On which agent.
+        agent: AgentId,
+        /// What.
+        conversion: Conversion,
+    },
+    /// The policy in force: [`AnswerBody::Policy`].
+    GetPolicy,
+    /// The roles: [`AnswerBody::Roles`].
+    GetRoles,
+    /// What waits for room: [`AnswerBody::Needs`].
+    GetNeeds,
+    /// Why something waits: [`AnswerBody::Explanation`].
+    Explain(Query),
+    /// The same after some changes: [`AnswerBody::WhatIf`].
+    WhatIf {
+        /// What is supposed, in order.
+        changes: Vec<Change>,
+        /// What is asked about.
+        query: Query,
+    },
+}
+
+/// A role's quota.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Which role.
+    pub role: Role,
+    /// What it is to have before others get more.
+    pub guarantee: Amounts,
+    /// What it may have at most.
+    pub limit: Amounts,
+}
+
+/// A role, to look at. Amounts are in thousandths.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoleView {
+    /// Which.
+    pub role: Role,
+    /// In thousandths.
+    pub weight: u64,
+    /// What it is to have before others get more.
+    pub guarantee: Amounts,
+    /// What it may have at most.
+    pub limit: Amounts,
+    /// What counts against the limit: reservations, and what is offered or allocated apart from them.
+    pub consumed: Amounts,
+    /// What is reserved for it and those below it.
+    pub reserved: Amounts,
+    /// What its tasks hold.
+    pub allocated: Amounts,
+    /// What its frameworks sit on.
+    pub offered: Amounts,
+    /// Dominant share, not divided by weight, in parts per million of the cluster.
+    pub share_ppm: u64,
+    /// Which agents it is offered first, as set for the role itself.
+    pub placement: Option<Placement>,
+    /// Frameworks in exactly this role.
+    pub frameworks: Vec<FrameworkId>,
+}
+
+/// The policy in force, to look at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// Which.
+    pub policy: PolicyName,
+    /// Modules that are loaded and could be chosen.
+    pub modules: Vec<String>,
+    /// Why the policy that was chosen last is not the one in force, if it is not.
+    pub trouble: Option<String>,
+}
+
+/// A request that waits for room, to look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeedView {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// In which role.
+    pub role: Role,
+    /// Its name among the framework's requests.
+    pub name: String,
+    /// What one task needs.
+    pub resources: Resources,
+    /// How many such tasks.
+    pub count: u32,
+    /// How many of them are gathered.
+    pub gathered: u32,
+    /// What is held for it, per agent.
+    pub held: Vec<(AgentId, Resources)>,
+    /// It is given up then.
+    pub deadline: mesos_model::Time,
+    /// What it waits for, in words.
+    pub waits_for: String,
 }
 
 /// What is asked of the registry.
@@ -289,6 +450,13 @@ pub enum RegistryCall {
         caller: Caller,
         /// Which tasks, and where the framework thinks they are.
         tasks: Vec<(TaskId, Option<AgentId>)>,
+    },
+    /// An operator gives a framework another priority.
+    SetPriority {
+        /// The operator, and on which framework.
+        caller: Caller,
+        /// The new one; kept over later subscriptions until it is set again.
+        priority: i64,
     },
     /// MESSAGE to an executor.
     Message {
@@ -383,6 +551,15 @@ pub enum StreamEvent {
         /// Why it did not.
         message: String,
     },
+    /// UPDATE_OPERATION_STATUS with OPERATION_FINISHED: the agent has it in its checkpoint.
+    OperationFinished {
+        /// The operation's id.
+        operation: String,
+        /// Where it happened.
+        agent: AgentId,
+        /// What came of it.
+        converted: Resources,
+    },
     /// MESSAGE from an executor.
     Message {
         /// Where.
@@ -433,6 +610,18 @@ pub enum Order {
     },
     /// End everything of a framework and forget it.
     ShutdownFramework(FrameworkId),
+    /// Some of the agent's resources become others; the agent keeps the outcome in its checkpoint, and makes
+    /// or removes the directories of volumes.
+    Convert(Conversion),
+    /// End a task to make room: its agent says so with REASON_CONTAINER_PREEMPTED.
+    Preempt {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        task: TaskId,
+        /// For whom, in words.
+        message: String,
+    },
 }
 
 /// What an agent needs to run an executor.
@@ -571,6 +760,9 @@ pub struct AgentReport {
     pub version: String,
     /// All it has.
     pub total: Resources,
+    /// What it has beyond that as long as its tasks do not use what they hold: revocable.
+    #[serde(default)]
+    pub oversubscribed: Resources,
     /// What it says about itself.
     pub attributes: Vec<Attribute>,
     /// Region and zone.
@@ -709,6 +901,13 @@ pub enum LauncherCall {
         /// Between the polite signal and the final one; `None` is the task's own.
         grace_ms: Option<u64>,
     },
+    /// A task that waits gets another priority; of one that runs it is kept for when room is made.
+    SetPriority {
+        /// Which.
+        task: TaskId,
+        /// The new one.
+        priority: i64,
+    },
     /// What is known of these tasks; none named means all.
     Query {
         /// Which.
@@ -732,6 +931,12 @@ pub struct Submission {
     /// Only agents that have all of these.
     #[serde(default)]
     pub attributes: Vec<Attribute>,
+    /// Higher ones are placed first.
+    #[serde(default)]
+    pub priority: i64,
+    /// Room is gathered for it, for so long, if there is none at once.
+    #[serde(default)]
+    pub hold_ms: Option<u64>,
 }
 
 /// A task of the launcher, to look at.
@@ -755,6 +960,9 @@ pub struct JobView {
     /// Exit code of its process, if it exited by itself.
     #[serde(default)]
     pub exit_code: Option<i32>,
+    /// Higher ones are placed first.
+    #[serde(default)]
+    pub priority: i64,
     /// When it was submitted.
     pub time: mesos_model::Time,
     /// When it ended.

@@ -12,6 +12,8 @@ use mesos_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::message::{Constraints, Conversion, PolicyName, RoleFacts};
+
 /// Names of the services that own rows.
 pub mod service {
     /// Agents, launches, roles.
@@ -50,6 +52,14 @@ pub enum Row {
     AgentSelf(AgentSelfRow),
     /// Agent: an executor with its tasks and their updates.
     Executor(ExecutorRow),
+    /// Allocator: what an operator has set for a role.
+    Role(RoleRow),
+    /// Allocator: which policy is in force.
+    Policy(PolicyRow),
+    /// Allocator: a policy's module, cold.
+    Module(ModuleRow),
+    /// Allocator: an operation that its agent has not taken up yet.
+    Operation(OperationRow),
     /// Launcher: a submitted task.
     Job(JobRow),
     /// Launcher: its subscription.
@@ -73,6 +83,14 @@ pub enum RowKey {
     AgentSelf,
     /// `executor/<launch>`
     Executor(LaunchId),
+    /// `role/<role>`
+    Role(Role),
+    /// `policy`
+    Policy,
+    /// `module/<name>`
+    Module(String),
+    /// `operation/<n>`
+    Operation(String),
     /// `job/<task>`
     Job(TaskId),
     /// `launcher`
@@ -91,6 +109,10 @@ impl RowKey {
             RowKey::Task(framework, task) => format!("task/{framework}/{task}"),
             RowKey::AgentSelf => "self".to_owned(),
             RowKey::Executor(id) => format!("executor/{id}"),
+            RowKey::Role(role) => format!("role/{role}"),
+            RowKey::Policy => "policy".to_owned(),
+            RowKey::Module(name) => format!("module/{name}"),
+            RowKey::Operation(id) => format!("operation/{id}"),
             RowKey::Job(id) => format!("job/{id}"),
             RowKey::LauncherSelf => "launcher".to_owned(),
         }
@@ -111,6 +133,10 @@ impl RowKey {
             }
             "self" => RowKey::AgentSelf,
             "executor" => RowKey::Executor(rest.into()),
+            "role" => RowKey::Role(rest.into()),
+            "policy" => RowKey::Policy,
+            "module" => RowKey::Module(rest.into()),
+            "operation" => RowKey::Operation(rest.into()),
             "job" => RowKey::Job(rest.into()),
             "launcher" => RowKey::LauncherSelf,
             _ => return None,
@@ -130,6 +156,10 @@ impl Row {
             Row::Task(row) => RowKey::Task(row.framework.clone(), row.task.clone()),
             Row::AgentSelf(_) => RowKey::AgentSelf,
             Row::Executor(row) => RowKey::Executor(row.launch.clone()),
+            Row::Role(row) => RowKey::Role(row.role.clone()),
+            Row::Policy(_) => RowKey::Policy,
+            Row::Module(row) => RowKey::Module(row.name.clone()),
+            Row::Operation(row) => RowKey::Operation(row.operation.clone()),
             Row::Job(row) => RowKey::Job(row.task.clone()),
             Row::LauncherSelf(_) => RowKey::LauncherSelf,
         }
@@ -182,6 +212,9 @@ pub struct AgentRow {
     pub version: String,
     /// All it has.
     pub total: Resources,
+    /// What it has beyond that as long as its tasks do not use what they hold: revocable.
+    #[serde(default)]
+    pub oversubscribed: Resources,
     /// What it says about itself.
     #[serde(default)]
     pub attributes: Vec<Attribute>,
@@ -214,6 +247,9 @@ pub struct LaunchTask {
     pub name: String,
     /// Its part of the launch's resources.
     pub resources: Resources,
+    /// Whose work goes first when room is made: the higher one stays.
+    #[serde(default)]
+    pub priority: i64,
 }
 
 /// An accepted launch: one executor with its tasks on one agent. It is an intent until the agent has taken
@@ -267,6 +303,50 @@ pub struct BodyRow {
     /// Protobuf `ExecutorInfo`, if the framework gave one.
     #[serde(default)]
     pub executor: Option<Bytes>,
+}
+
+/// What an operator has set for a role.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoleRow {
+    /// Which.
+    pub role: Role,
+    /// What.
+    pub facts: RoleFacts,
+}
+
+/// Which policy an operator has chosen; without a row it is the one of the options.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyRow {
+    /// Which.
+    pub policy: PolicyName,
+}
+
+/// A policy's WebAssembly module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModuleRow {
+    /// The policy's name.
+    pub name: String,
+    /// The module.
+    pub module: Bytes,
+}
+
+/// An operation that was accepted and ordered. It is in the agent's row already; this row goes when the agent
+/// has it in its checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperationRow {
+    /// Made by the leader, in order.
+    pub operation: String,
+    /// Where.
+    pub agent: AgentId,
+    /// What.
+    pub conversion: Conversion,
+    /// The order that carries it: term and number, per agent.
+    pub sent: (Term, u64),
+    /// The framework that wants to hear of it, and the id that it gave.
+    #[serde(default)]
+    pub feedback: Option<(FrameworkId, String)>,
+    /// When it was accepted.
+    pub time: Time,
 }
 
 /// What an agent keeps about a framework, so that it can be recovered from agents alone.
@@ -338,6 +418,9 @@ pub struct FrameworkInfo {
     /// Per role: an offer must contain one of these; absent means the cluster's default.
     #[serde(default)]
     pub min_allocatable: BTreeMap<Role, Vec<Resources>>,
+    /// Per role: what an offer's agent must be like.
+    #[serde(default)]
+    pub constraints: BTreeMap<Role, Constraints>,
 }
 
 /// A stream of events that a gateway holds for a framework.
@@ -394,6 +477,9 @@ pub struct FrameworkRow {
     /// Rises with each REVIVE of a role; the allocator forgets the role's filters when it does.
     #[serde(default)]
     pub revived: BTreeMap<Role, u64>,
+    /// Set by an operator, in the place of the one in `info`.
+    #[serde(default)]
+    pub priority: Option<i64>,
     /// Known from agents only; it has not subscribed since.
     #[serde(default)]
     pub recovered: bool,
@@ -488,7 +574,10 @@ pub struct AgentSelfRow {
     /// The last order of that term that it took up.
     #[serde(default)]
     pub number: u64,
-    /// What it had at the last start.
+    /// What its options gave it at the last start.
+    #[serde(default)]
+    pub base: Resources,
+    /// What operations have made of that: reservations and volumes. This is the truth about them.
     #[serde(default)]
     pub total: Resources,
 }
@@ -587,6 +676,12 @@ pub struct JobRow {
     /// Only agents that have all of these.
     #[serde(default)]
     pub attributes: Vec<Attribute>,
+    /// Higher ones are placed first.
+    #[serde(default)]
+    pub priority: i64,
+    /// Room is gathered for it, for so long, if there is none at once.
+    #[serde(default)]
+    pub hold_ms: Option<u64>,
     /// Its last status in words.
     #[serde(default)]
     pub message: Option<String>,
@@ -631,6 +726,10 @@ mod tests {
             RowKey::Task("f".into(), "t with spaces.and*stars".into()),
             RowKey::AgentSelf,
             RowKey::Executor("l".into()),
+            RowKey::Role("a/b/c".into()),
+            RowKey::Policy,
+            RowKey::Module("m".into()),
+            RowKey::Operation("o".into()),
             RowKey::Job("t".into()),
             RowKey::LauncherSelf,
         ];

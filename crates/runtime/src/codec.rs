@@ -42,6 +42,7 @@ macro_rules! rows {
     (@key Task) => { RowKey::Task(..) };
     (@key AgentSelf) => { RowKey::AgentSelf };
     (@key LauncherSelf) => { RowKey::LauncherSelf };
+    (@key Policy) => { RowKey::Policy };
     (@key $variant:ident) => { RowKey::$variant(_) };
 }
 
@@ -53,6 +54,10 @@ rows! {
     Task => "task",
     AgentSelf => "agent-self",
     Executor => "executor",
+    Role => "role",
+    Policy => "policy",
+    Module => "module",
+    Operation => "operation",
     Job => "job",
     LauncherSelf => "launcher-self",
 }

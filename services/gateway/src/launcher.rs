@@ -189,6 +189,8 @@ fn submission(request: LaunchRequest) -> Result<Submission, String> {
         resources: spec.resources,
         role: Role::new(role),
         attributes: request.attributes.iter().map(attribute).collect::<Result<_, _>>()?,
+        priority: spec.priority.unwrap_or(0),
+        hold_ms: None,
     })
 }
 

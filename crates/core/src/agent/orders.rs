@@ -130,6 +130,7 @@ impl Agent {
                 }
             }
             Order::ShutdownFramework(framework) => self.shut_down_framework(now, &framework, out),
+            Order::Convert(_) | Order::Preempt { .. } => {}
         }
     }
 
@@ -210,6 +211,7 @@ impl Agent {
             port: self.options.port,
             version: self.options.version.clone(),
             total: self.options.total.clone(),
+            oversubscribed: mesos_model::Resources::new(),
             attributes: self.options.attributes.clone(),
             domain: self.options.domain.clone(),
             body: self.options.body.clone(),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     machine::Effects,
-    message::{ExecutorSpec, LaunchOrder, Operation, OperationKind, Order, StreamEvent, TaskSpec},
+    message::{Conversion, ExecutorSpec, LaunchOrder, Operation, OperationKind, Order, StreamEvent, TaskSpec},
     row::{BodyRow, LaunchRow, LaunchTask, Row},
 };
 
@@ -141,7 +141,7 @@ impl Allocator {
                         self.drop_task(now, context, task, Reason::INVALID_OFFERS, &message, fx);
                     }
                 }
-                OperationKind::Other(name) => {
+                OperationKind::Invalid { name, .. } | OperationKind::Convert(Conversion { name, .. }) => {
                     let message = format!("{name} operation attempted with invalid offers: {error}");
                     self.fail_operation(context, operation.id.as_ref(), None, message, fx);
                 }
@@ -194,8 +194,11 @@ impl Allocator {
                     }
                 }
             }
-            OperationKind::Other(name) => {
-                let message = unsupported::reason(&name);
+            OperationKind::Convert(conversion) => {
+                let message = unsupported::reason(&conversion.name);
+                self.fail_operation(context, operation.id.as_ref(), Some(&claim.agent), message, fx);
+            }
+            OperationKind::Invalid { message, .. } => {
                 self.fail_operation(context, operation.id.as_ref(), Some(&claim.agent), message, fx);
             }
         }
@@ -269,7 +272,7 @@ impl Allocator {
         let tasks = launching
             .tasks
             .into_iter()
-            .map(|task| LaunchTask { task: task.task, name: task.name, resources: task.resources })
+            .map(|task| LaunchTask { task: task.task, name: task.name, resources: task.resources, priority: 0 })
             .collect();
         let mut row = LaunchRow {
             launch,

@@ -10,7 +10,7 @@ use mesos_model::{AgentId, CallId, FrameworkId, OfferId, Resources, Time};
 use super::{Allocator, Output, filters::refuse_span, state::Framework};
 use crate::{
     machine::Effects,
-    message::{AllocatorCall, Answer, Call, Caller, RequestId},
+    message::{AllocatorCall, Answer, Call, Caller, Request, RequestId},
     row::LaunchRow,
 };
 
@@ -77,6 +77,10 @@ impl Allocator {
             AllocatorCall::Accept { caller, .. }
             | AllocatorCall::Decline { caller, .. }
             | AllocatorCall::Request { caller, .. } => caller.clone(),
+            AllocatorCall::Operator(_) => {
+                self.reply(request, Answer::refused(501, "not yet"), fx);
+                return;
+            }
         };
         // Before anything else: the offers of a repeat are gone, and its subscription may be.
         if self.calls.is_repeat(&caller.framework, &call.call) {
@@ -97,6 +101,7 @@ impl Allocator {
             }
             AllocatorCall::Decline { offers, refuse_ms, .. } => self.decline(now, &framework, &offers, refuse_ms),
             AllocatorCall::Request { requests, .. } => self.request(&framework, requests),
+            AllocatorCall::Operator(_) => {}
         }
     }
 
@@ -167,7 +172,7 @@ impl Allocator {
         }
     }
 
-    fn request(&mut self, framework: &FrameworkId, mut requests: Vec<(Option<AgentId>, Resources)>) {
+    fn request(&mut self, framework: &FrameworkId, mut requests: Vec<Request>) {
         requests.truncate(DEMAND_MAX);
         if let Some(framework) = self.frameworks.get_mut(framework) {
             framework.demand = requests;

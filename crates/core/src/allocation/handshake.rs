@@ -107,6 +107,7 @@ impl Allocator {
             port: report.port,
             version: report.version.clone(),
             total: report.total.clone(),
+            oversubscribed: report.oversubscribed.clone(),
             attributes: report.attributes.clone(),
             domain: report.domain.clone(),
             state: AgentState::Active,
@@ -251,6 +252,7 @@ impl Allocator {
                 task: task.clone(),
                 name: String::new(),
                 resources: resources.clone(),
+                priority: 0,
             })
             .collect();
         if tasks.is_empty() {

@@ -7,7 +7,7 @@ use mesos_model::{AgentId, ExecutorId, FrameworkId, LaunchId, Resources, TaskId,
 use super::{Allocator, Output, orders::Lane};
 use crate::{
     machine::Effects,
-    message::{StreamEvent, ToStream, digest},
+    message::{Request, StreamEvent, ToStream, digest},
     row::{
         AgentRow, AgentState, BodyRow, FrameworkFacts, FrameworkRow, FrameworkState, KillOrder, LaunchRow, Row, RowKey,
         Subscription,
@@ -54,7 +54,7 @@ pub(super) struct Framework {
     /// Tasks that the registry has a row for.
     pub(super) tasks: BTreeMap<TaskId, TaskFact>,
     pub(super) offers: BTreeSet<u64>,
-    pub(super) demand: Vec<(Option<AgentId>, Resources)>,
+    pub(super) demand: Vec<Request>,
 }
 
 impl Agent {

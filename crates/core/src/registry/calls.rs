@@ -28,6 +28,7 @@ pub(super) fn name(call: &RegistryCall) -> &'static str {
         RegistryCall::Acknowledge { .. } => "registry.acknowledge",
         RegistryCall::Reconcile { .. } => "registry.reconcile",
         RegistryCall::Message { .. } => "registry.message",
+        RegistryCall::SetPriority { .. } => "registry.set_priority",
         RegistryCall::Closed { .. } => "registry.closed",
         RegistryCall::Streams(_) => "registry.streams",
     }
@@ -44,6 +45,7 @@ fn caller(call: &RegistryCall) -> Option<&Caller> {
         | RegistryCall::Shutdown { caller, .. }
         | RegistryCall::Acknowledge { caller, .. }
         | RegistryCall::Reconcile { caller, .. }
+        | RegistryCall::SetPriority { caller, .. }
         | RegistryCall::Message { caller, .. } => Some(caller),
         RegistryCall::Subscribe { .. } | RegistryCall::Closed { .. } | RegistryCall::Streams(_) => None,
     }
@@ -59,6 +61,7 @@ fn changes(call: &RegistryCall) -> bool {
             | RegistryCall::Revive(..)
             | RegistryCall::Kill { .. }
             | RegistryCall::Shutdown { .. }
+            | RegistryCall::SetPriority { .. }
     )
 }
 
@@ -86,7 +89,7 @@ impl Registry {
         }
         let remember: Option<CallId> = changes(&what).then_some(id);
         // Where the answer is always the same, it may leave before what the call causes.
-        let early = !matches!(what, RegistryCall::Update { .. });
+        let early = !matches!(what, RegistryCall::Update { .. } | RegistryCall::SetPriority { .. });
         if early {
             out.emit(Output::Reply { request, answer: Answer::accepted() });
         }
@@ -170,12 +173,28 @@ impl Registry {
                 self.acknowledge(now, &(caller.framework, task), &agent, uuid, out);
             }
             RegistryCall::Reconcile { caller, tasks } => self.reconcile(now, &caller.framework, tasks, out),
+            RegistryCall::SetPriority { caller, priority } => {
+                return self.set_priority(now, &caller, priority, out);
+            }
             RegistryCall::Message { caller, agent, executor, data } => {
                 let message = ToAgent::Message { framework: caller.framework, executor, data };
                 out.emit(Output::Agent { agent, message });
             }
             RegistryCall::Subscribe { .. } | RegistryCall::Closed { .. } | RegistryCall::Streams(_) => {}
         }
+        Answer::accepted()
+    }
+
+    /// An operator's priority stands in the place of what the framework says of itself.
+    fn set_priority(&mut self, now: Time, caller: &Caller, priority: i64, out: &mut Out) -> Answer {
+        if !caller.operator {
+            return Answer::refused(403, "Only an operator may set a framework's priority");
+        }
+        let Some(mut row) = self.framework(&caller.framework).cloned() else {
+            return Answer::refused(404, "Framework cannot be found");
+        };
+        row.priority = Some(priority);
+        self.save_framework(now, row, out);
         Answer::accepted()
     }
 

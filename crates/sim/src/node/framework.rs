@@ -470,6 +470,7 @@ impl Framework {
             name: String::new(),
             agent: offer.agent.clone(),
             resources,
+            priority: None,
             executor: None,
             invalid: None,
             body: script.body(),

@@ -38,6 +38,8 @@ impl Launcher {
                         name: submission.name.clone(),
                         role: submission.role.clone(),
                         attributes: submission.attributes.clone(),
+                        priority: submission.priority,
+                        hold_ms: submission.hold_ms,
                         message: None,
                         reason: None,
                         exit_code: None,
@@ -56,6 +58,7 @@ impl Launcher {
                 submitted(framework, tasks)
             }
             LauncherCall::Kill { task, grace_ms } => self.kill(now, &task, grace_ms, out),
+            LauncherCall::SetPriority { .. } => Answer::refused(501, "not yet"),
             LauncherCall::Query { tasks } => {
                 let jobs = if tasks.is_empty() {
                     self.jobs.values().map(|job| self.view(now, job)).collect()
@@ -134,6 +137,7 @@ impl Launcher {
             message,
             reason: row.reason,
             exit_code: row.exit_code,
+            priority: row.priority,
             time: row.time,
             ended: row.ended,
         }

@@ -116,6 +116,8 @@ impl Launcher {
             name,
             role: Role::default(),
             attributes: Vec::new(),
+            priority: 0,
+            hold_ms: None,
             message: status.message.clone(),
             reason: status.reason,
             exit_code: None,

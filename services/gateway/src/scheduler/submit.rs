@@ -166,13 +166,19 @@ pub async fn submit(
     Ok(answer)
 }
 
-async fn ask_allocator(app: &App, what: AllocatorCall, context: Context) -> Answer {
-    let (caller, offers): (&Caller, Vec<OfferId>) = match &what {
+/// Who calls, and with which offers.
+fn offers_of(what: &AllocatorCall) -> Option<(&Caller, Vec<OfferId>)> {
+    match what {
         AllocatorCall::Accept { caller, offers, .. } | AllocatorCall::Decline { caller, offers, .. } => {
-            (caller, offers.clone())
+            Some((caller, offers.clone()))
         }
-        AllocatorCall::Request { caller, .. } => (caller, Vec::new()),
-    };
+        AllocatorCall::Request { caller, .. } => Some((caller, Vec::new())),
+        AllocatorCall::Operator(_) => None,
+    }
+}
+
+async fn ask_allocator(app: &App, what: AllocatorCall, context: Context) -> Answer {
+    let Some((caller, offers)) = offers_of(&what) else { return app.calls.allocator(what, context).await };
     let stream = caller.stream;
     if let Some(stream) = stream {
         app.until_covered(&caller.framework, stream).await;

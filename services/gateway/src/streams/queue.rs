@@ -123,6 +123,7 @@ fn size(event: &StreamEvent) -> usize {
         }
         StreamEvent::Message { data, .. } => SMALL + data.len(),
         StreamEvent::OperationError { message, .. } | StreamEvent::Error(message) => SMALL + message.len(),
+        StreamEvent::OperationFinished { converted, .. } => SMALL + 128 * converted.iter().count(),
         StreamEvent::Rescind(_) | StreamEvent::Failure { .. } => SMALL,
     }
 }

@@ -1,7 +1,7 @@
 //! A scheduler's call as the call of a machine. Whether the call may be made is the machine's to say.
 
 use bytes::Bytes;
-use mesos_core::message::{AllocatorCall, Caller, RegistryCall};
+use mesos_core::message::{AllocatorCall, Caller, RegistryCall, Request};
 use mesos_model::{AgentId, FrameworkId, TaskId};
 use mesos_proto::{
     v1::{
@@ -139,7 +139,15 @@ fn request(caller: Caller, call: &scheduler::Call) -> Translated {
     let requests = requests
         .filter_map(|request| {
             let wanted = resources::from_proto(&request.resources).ok()?;
-            Some((request.agent_id.as_ref().map(agent), wanted))
+            Some(Request {
+                name: String::new(),
+                role: None,
+                agent: request.agent_id.as_ref().map(agent),
+                resources: wanted,
+                count: 1,
+                hold_ms: None,
+                priority: None,
+            })
         })
         .collect();
     Translated::Allocator(AllocatorCall::Request { caller, requests })

@@ -91,6 +91,19 @@ pub fn stream_event(framework: &FrameworkId, capabilities: &Capabilities, event:
             }),
             ..Event::default()
         },
+        StreamEvent::OperationFinished { operation, agent, converted } => Event {
+            r#type: Some(Type::UpdateOperationStatus.into()),
+            update_operation_status: Some(event::UpdateOperationStatus {
+                status: v1::OperationStatus {
+                    operation_id: Some(v1::OperationId { value: operation.clone() }),
+                    state: v1::OperationState::OperationFinished.into(),
+                    agent_id: Some(super::agent_id(agent)),
+                    converted_resources: super::resources::to_proto(converted, super::resources::Form::default()),
+                    ..v1::OperationStatus::default()
+                },
+            }),
+            ..Event::default()
+        },
         StreamEvent::Message { agent, executor, data } => Event {
             r#type: Some(Type::Message.into()),
             message: Some(event::Message {

@@ -66,6 +66,7 @@ pub fn framework_info(proto: &v1::FrameworkInfo) -> Translated {
         // The cast saturates, and makes 0 of NaN.
         priority: priority.round() as i64,
         min_allocatable,
+        constraints: BTreeMap::new(),
     };
     Translated { info, invalid }
 }

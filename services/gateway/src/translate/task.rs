@@ -44,6 +44,11 @@ pub fn operations(
         .collect()
 }
 
+fn unsupported(kind: Type) -> OperationKind {
+    let name = kind.as_str_name().to_owned();
+    OperationKind::Invalid { message: format!("{name} failed: not supported by this version"), name }
+}
+
 fn kind(framework: &FrameworkId, operation: &v1::offer::Operation, raw: OperationSlices) -> OperationKind {
     let kind = operation.r#type.and_then(|number| Type::try_from(number).ok()).unwrap_or(Type::Unknown);
     match kind {
@@ -54,9 +59,9 @@ fn kind(framework: &FrameworkId, operation: &v1::offer::Operation, raw: Operatio
         }
         Type::LaunchGroup => match &operation.launch_group {
             Some(group) => launch_group(framework, group, raw),
-            None => OperationKind::Other(kind.as_str_name().to_owned()),
+            None => unsupported(kind),
         },
-        _ => OperationKind::Other(kind.as_str_name().to_owned()),
+        _ => unsupported(kind),
     }
 }
 
@@ -129,6 +134,8 @@ fn task_facts(info: &v1::TaskInfo, mut body: Bytes) -> TaskSpec {
         task: info.task_id.value.as_str().into(),
         name: info.name.clone(),
         agent: info.agent_id.value.as_str().into(),
+        // The cast saturates, and makes 0 of NaN.
+        priority: info.priority.map(|priority| priority.round() as i64),
         executor: None,
         invalid: task_error(info).or(resource_error).or_else(empty),
         resources,
@@ -476,10 +483,11 @@ mod tests {
         let found = accept(
             r#"{"type":"RESERVE","id":{"value":"op"},"reserve":{}},{"type":"CREATE_DISK"},{"type":"LAUNCH"},{}"#,
         );
-        assert_eq!(found[0], Operation { id: Some("op".into()), kind: OperationKind::Other("RESERVE".into()) });
-        assert_eq!(found[1].kind, OperationKind::Other("CREATE_DISK".into()));
+        assert_eq!(found[0].id.as_deref(), Some("op"));
+        assert!(matches!(&found[0].kind, OperationKind::Invalid { name, .. } if name == "RESERVE"));
+        assert!(matches!(&found[1].kind, OperationKind::Invalid { name, .. } if name == "CREATE_DISK"));
         assert_eq!(found[2].kind, OperationKind::Launch(vec![]));
-        assert_eq!(found[3].kind, OperationKind::Other("UNKNOWN".into()));
+        assert!(matches!(&found[3].kind, OperationKind::Invalid { name, .. } if name == "UNKNOWN"));
     }
 
     #[test]

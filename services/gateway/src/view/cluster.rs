@@ -180,7 +180,10 @@ impl Writer {
             RowChange::Delete(RowKey::Task(framework, task)) => self.delete_task((framework, task), deltas),
             // Rows of services that are not shown.
             RowChange::Put(Row::AgentSelf(_) | Row::Executor(_) | Row::Job(_) | Row::LauncherSelf(_))
-            | RowChange::Delete(RowKey::AgentSelf | RowKey::Executor(_) | RowKey::Job(_) | RowKey::LauncherSelf) => {}
+            | RowChange::Delete(RowKey::AgentSelf | RowKey::Executor(_) | RowKey::Job(_) | RowKey::LauncherSelf)
+            // What is set for roles is asked of the allocator, which knows their shares as well.
+            | RowChange::Put(Row::Role(_) | Row::Policy(_) | Row::Module(_) | Row::Operation(_))
+            | RowChange::Delete(RowKey::Role(_) | RowKey::Policy | RowKey::Module(_) | RowKey::Operation(_)) => {}
         }
     }
 
