@@ -193,6 +193,8 @@ fn submission() -> LauncherCall {
         resources: parse("cpus:1;mem:64", "*").unwrap(),
         role: "*".into(),
         attributes: Vec::new(),
+        priority: 0,
+        hold_ms: None,
     }))
 }
 

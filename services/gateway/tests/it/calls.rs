@@ -109,6 +109,7 @@ async fn commit_framework(ports: &mesos_runtime::shell::Ports, stream: u128) -> 
         subscription: Some(Subscription { number: 1, stream, gateway: "g".into() }),
         suppressed: Default::default(),
         revived: Default::default(),
+        priority: None,
         recovered: false,
         registered: Time(1),
         reregistered: Time(1),

@@ -46,6 +46,7 @@ fn job(task: &str, state: TaskState, message: &str) -> JobView {
         message: Some(message.into()),
         reason: None,
         exit_code: None,
+        priority: 0,
         time: Time(1000),
         ended: state.is_terminal().then_some(Time(2000)),
     }
@@ -79,6 +80,7 @@ fn answer(script: &Shared, call: Call<LauncherCall>) -> Answer {
             }
             None => Answer::refused(404, "the launcher has no such task"),
         },
+        LauncherCall::SetPriority { .. } => Answer::accepted(),
         LauncherCall::Query { tasks } => {
             let wanted = |job: &&JobView| tasks.is_empty() || tasks.contains(&job.task);
             let jobs = script.jobs.iter().filter(wanted).cloned().collect();
