@@ -279,6 +279,7 @@ pub(super) fn framework_row(id: &str, named: &BTreeMap<&str, &str>) -> Framework
         subscription: Some(Subscription { number, stream: u128::from(number), gateway: "g".into() }),
         suppressed: list(named.get("suppressed").copied()).map(Role::from).collect(),
         revived: roles.into_iter().map(|role| (role, revived)).collect(),
+        priority: None,
         recovered: false,
         registered: Time(1),
         reregistered: Time(1),
@@ -322,6 +323,7 @@ fn report(agent: &str, named: &BTreeMap<&str, &str>) -> AgentReport {
         port: 5051,
         version: "1".into(),
         total: resources(named.get("total").copied().unwrap_or("cpus:4;mem:4096")),
+        oversubscribed: Resources::new(),
         attributes: mesos_model::attribute::parse(attributes).unwrap(),
         domain: named.get("region").map(|region| ((*region).to_owned(), "z".to_owned())),
         body: Bytes::new(),
@@ -367,6 +369,7 @@ fn operations(agent: &str, named: &BTreeMap<&str, &str>) -> Vec<Operation> {
                     agent: AgentId::from(full_id(agent)),
                     resources: resources(holds),
                     executor: executor.clone(),
+                    priority: None,
                     invalid: None,
                     body: Bytes::from(format!("body of {id}")),
                 }
@@ -376,7 +379,10 @@ fn operations(agent: &str, named: &BTreeMap<&str, &str>) -> Vec<Operation> {
     let id = named.get("id").map(|id| (*id).to_owned());
     let mut operations = Vec::new();
     if let Some(name) = named.get("other") {
-        operations.push(Operation { id: id.clone(), kind: OperationKind::Other((*name).to_owned()) });
+        operations.push(Operation {
+            id: id.clone(),
+            kind: OperationKind::Invalid { name: (*name).to_owned(), message: format!("{name} failed: no") },
+        });
     }
     if named.contains_key("run") {
         let kind = OperationKind::Launch(tasks(named.get("run"), executor.clone()));
@@ -488,6 +494,10 @@ fn order_text(order: &Order) -> String {
         }
         Order::Kill { task, .. } => format!("kill {task}"),
         Order::ShutdownFramework(framework) => format!("shut down {framework}"),
+        Order::Convert(conversion) => {
+            format!("{} {} to {}", conversion.name.to_lowercase(), conversion.consumed, conversion.converted)
+        }
+        Order::Preempt { task, message, .. } => format!("preempt {task}: {message}"),
     }
 }
 

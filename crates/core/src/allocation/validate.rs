@@ -109,6 +109,7 @@ mod tests {
             name: String::new(),
             agent: "a".into(),
             resources: Resources::of(&[("cpus", cpus)]),
+            priority: None,
             executor: None,
             invalid: None,
             body: bytes::Bytes::new(),

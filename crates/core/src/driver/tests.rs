@@ -38,6 +38,8 @@ fn job(name: &str) -> Row {
         name: String::new(),
         role: mesos_model::Role::default(),
         attributes: Vec::new(),
+        priority: 0,
+        hold_ms: None,
         message: None,
         reason: None,
         exit_code: None,

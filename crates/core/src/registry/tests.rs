@@ -238,6 +238,7 @@ pub(super) fn agent(id: &str, state: AgentState, epoch: u64) -> RowChange {
         port: 5051,
         version: String::new(),
         total: Resources::new(),
+        oversubscribed: Resources::new(),
         attributes: vec![],
         domain: None,
         state,
@@ -254,6 +255,7 @@ pub(super) fn launch(id: &str, framework: &str, agent: &str, tasks: &[&str], num
         task: (*task).into(),
         name: format!("the {task}"),
         resources: Resources::of(&[("cpus", 1000)]),
+        priority: 0,
     };
     RowChange::Put(Row::Launch(LaunchRow {
         launch: id.into(),
