@@ -221,6 +221,8 @@ impl Engine {
         agent.class = class;
         agent.counted = facts.counted;
         agent.offerable = facts.offerable;
+        // It may have less than what is allocated and offered: from then on subtracting is not exact.
+        agent.crowded |= total_changed && !agent.has_room();
         if !facts.offerable {
             self.drop_holds_on(at);
         }
@@ -302,7 +304,12 @@ impl Engine {
         let what = &what.without_shared();
         self.charge(client.0, what, 1, false);
         let slot = &mut self.agents.list[agent.0 as usize];
-        slot.crowded |= !slot.total.minus(&slot.allocated).contains(what);
+        // What others were offered counts too: an agent may come back with tasks that it was not known to have.
+        slot.crowded |= if slot.offerable {
+            !slot.free.contains(what)
+        } else {
+            !slot.total.minus(&slot.allocated).minus(&slot.offered).contains(what)
+        };
         slot.allocated.add(what);
         self.agents.give(agent.0, what, &mut self.kinds);
         self.agents.soil(agent.0);
@@ -338,6 +345,7 @@ impl Engine {
             slot.crowded |= !slot.total.minus(&slot.allocated).contains(&what);
             slot.allocated.add(&what);
         }
+        slot.crowded |= !slot.has_room();
         self.agents.refresh(agent.0, &mut self.kinds);
     }
 

@@ -1,0 +1,93 @@
+//! Every mistake that was found in the engine leaves a test here.
+
+use mesos_model::{AgentId, FrameworkId, Resources, Role, Time, resources_text};
+
+use crate::{
+    AgentFacts, AgentSlot, Bundle, ClientFacts, ClientSlot, Engine, Options,
+    facts::{Request, RoleFacts},
+};
+
+fn resources(text: &str) -> Resources {
+    resources_text::parse(text, "*").unwrap()
+}
+
+fn bundle(text: &str) -> Bundle {
+    Bundle::from(&resources(text))
+}
+
+fn engine() -> Engine {
+    Engine::new(Options::default())
+}
+
+fn total(text: &str) -> AgentFacts {
+    AgentFacts { total: resources(text), counted: true, offerable: true, ..AgentFacts::default() }
+}
+
+fn agent(engine: &mut Engine, name: &str, text: &str) -> AgentSlot {
+    let slot = engine.agent(&AgentId::new(name));
+    engine.put_agent(slot, total(text));
+    slot
+}
+
+fn client(engine: &mut Engine, framework: &str, role: &str, hungry: bool) -> ClientSlot {
+    let slot = engine.client(&FrameworkId::new(framework), &Role::new(role));
+    engine.put_client(Time(0), slot, ClientFacts { hungry, ..ClientFacts::default() }).unwrap();
+    slot
+}
+
+fn guarantee(text: &str) -> RoleFacts {
+    RoleFacts { guarantee: resources(text).scalars(), ..RoleFacts::default() }
+}
+
+fn limit(text: &str) -> RoleFacts {
+    RoleFacts { limit: resources(text).scalars(), ..RoleFacts::default() }
+}
+
+fn need(text: &str, count: u32, hold_ms: u64) -> Request {
+    Request {
+        name: "n".into(),
+        role: None,
+        agent: None,
+        resources: resources(text),
+        count,
+        hold_ms: Some(hold_ms),
+        priority: None,
+    }
+}
+
+/// What a round offers: client, agent, bundle.
+fn round(engine: &mut Engine, now: u64) -> Vec<(ClientSlot, AgentSlot, String)> {
+    let made = engine.round(Time(now));
+    engine.check().unwrap();
+    made.into_iter().map(|offer| (offer.client, offer.agent, offer.bundle.resources().to_string())).collect()
+}
+
+#[test]
+fn what_comes_back_to_an_agent_that_has_shrunk_is_not_free_beyond_its_total() {
+    let mut engine = engine();
+    let a = agent(&mut engine, "a", "cpus:8;mem:800");
+    let f = client(&mut engine, "f", "web", true);
+    let offer = engine.round(Time(0))[0].number;
+    engine.put_agent(a, total("cpus:4;mem:400"));
+    engine.close_offer(offer);
+    engine.check().unwrap();
+    assert_eq!(engine.free(a), resources("cpus:4;mem:400"));
+    engine.allocate(a, f, &bundle("cpus:3"));
+    engine.allocate(a, f, &bundle("mem:100"));
+    engine.put_agent(a, total("cpus:1;mem:400"));
+    engine.release(a, f, &bundle("mem:100"), || [bundle("cpus:3")]);
+    engine.check().unwrap();
+    assert_eq!(engine.free(a), resources("mem:400"));
+}
+
+#[test]
+fn what_is_allocated_while_it_is_offered_is_not_free_when_the_offer_ends() {
+    let mut engine = engine();
+    let a = agent(&mut engine, "a", "cpus:8;mem:800");
+    let f = client(&mut engine, "f", "web", true);
+    let offer = engine.round(Time(0))[0].number;
+    engine.allocate(a, f, &bundle("cpus:2;mem:100"));
+    engine.close_offer(offer);
+    engine.check().unwrap();
+    assert_eq!(engine.free(a), resources("cpus:6;mem:700"));
+}
