@@ -419,9 +419,10 @@ impl Tree {
             delta.shift(&node.missing, -1);
             let parent = node.parent;
             self.nodes[at as usize].missing = missing;
-            if at == ROOT || delta.is_zero() {
+            if at == ROOT {
                 return;
             }
+            // Even if nothing is missing here: those above may have a guarantee of their own.
             self.nodes[parent as usize].missing_below.shift(&delta, 1);
             at = parent;
         }

@@ -91,3 +91,14 @@ fn what_is_allocated_while_it_is_offered_is_not_free_when_the_offer_ends() {
     engine.check().unwrap();
     assert_eq!(engine.free(a), resources("cpus:6;mem:700"));
 }
+
+#[test]
+fn a_guarantee_is_met_by_what_roles_below_it_take() {
+    let mut engine = engine();
+    let (a, b) = (agent(&mut engine, "a", "cpus:8;mem:800"), agent(&mut engine, "b", "cpus:2;mem:100"));
+    engine.set_role(&Role::new("web"), guarantee("cpus:8;mem:800"));
+    let f = client(&mut engine, "f", "web/shop", false);
+    let g = client(&mut engine, "g", "ads", true);
+    engine.allocate(a, f, &bundle("cpus:8;mem:800"));
+    assert_eq!(round(&mut engine, 0), [(g, b, "cpus:2; mem:100".to_owned())]);
+}
