@@ -399,9 +399,16 @@ impl Tree {
         self.path(at).fold(i64::MAX, |least, node| least.min(node.allowance(kind)))
     }
 
-    /// How much of a kind is missing for a guarantee of the role or one above it.
+    /// How much of a kind a role may take because it is missing for a guarantee of its own or of one above it; what
+    /// others below that one are to have is not for it.
     pub(crate) fn missing(&self, at: u32, kind: Kind) -> i64 {
-        self.path(at).map(|node| node.missing_here(kind)).max().unwrap_or(0)
+        let (mut most, mut mine) = (0, 0);
+        for node in self.path(at) {
+            let others = node.missing_below.get(kind) - mine;
+            most = most.max(node.missing_here(kind) - others);
+            mine = node.missing.get(kind);
+        }
+        most
     }
 
     /// Brings what is missing for guarantees up to date, from a node to the root.

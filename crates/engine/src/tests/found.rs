@@ -102,3 +102,15 @@ fn a_guarantee_is_met_by_what_roles_below_it_take() {
     engine.allocate(a, f, &bundle("cpus:8;mem:800"));
     assert_eq!(round(&mut engine, 0), [(g, b, "cpus:2; mem:100".to_owned())]);
 }
+
+#[test]
+fn a_guarantee_inside_another_one_is_not_eaten_by_siblings() {
+    let mut engine = engine();
+    let a = agent(&mut engine, "a", "cpus:10;mem:1000");
+    engine.set_role(&Role::new("web"), guarantee("cpus:10"));
+    engine.set_role(&Role::new("web/shop"), guarantee("cpus:8"));
+    let f = client(&mut engine, "f", "web/blog", true);
+    let g = client(&mut engine, "g", "web/shop", true);
+    let made = round(&mut engine, 0);
+    assert_eq!(made, [(f, a, "cpus:2; mem:1000".to_owned()), (g, a, "cpus:8".to_owned())]);
+}
