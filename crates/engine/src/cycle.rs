@@ -128,6 +128,8 @@ impl Engine {
         }
         self.tree.set_now(now);
         self.tree.freshen();
+        // Whatever has changed: an agent, an allocation elsewhere, a need that was given up.
+        self.wake_on_surplus();
         let mut made = Vec::new();
         let draw = self.lots.next();
         let waking = std::mem::take(&mut self.waking);

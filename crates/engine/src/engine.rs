@@ -538,7 +538,7 @@ impl Engine {
     }
 
     /// When more is free beyond guarantees than when somebody was held back, they are asked again.
-    fn wake_on_surplus(&mut self) {
+    pub(crate) fn wake_on_surplus(&mut self) {
         if self.held_back.is_empty() {
             return;
         }

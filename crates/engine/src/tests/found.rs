@@ -114,3 +114,23 @@ fn a_guarantee_inside_another_one_is_not_eaten_by_siblings() {
     let made = round(&mut engine, 0);
     assert_eq!(made, [(f, a, "cpus:2; mem:1000".to_owned()), (g, a, "cpus:8".to_owned())]);
 }
+
+#[test]
+fn whom_guarantees_held_back_is_asked_again_when_they_are_met_elsewhere() {
+    let mut engine = engine();
+    engine.set_role(&Role::new("web"), guarantee("cpus:4"));
+    agent(&mut engine, "a", "cpus:4;mem:400");
+    agent(&mut engine, "b", "cpus:4;mem:400");
+    let f = client(&mut engine, "f", "ads", true);
+    let made = round(&mut engine, 0);
+    let first = made.iter().find(|offer| offer.2.contains("cpus")).unwrap().clone();
+    assert_eq!(made.iter().filter(|offer| offer.2.contains("cpus")).count(), 1, "{made:?}");
+    // Something of the guaranteed role runs where nothing is offered: the guarantee is met.
+    let c = engine.agent(&AgentId::new("c"));
+    engine.put_agent(c, AgentFacts { offerable: false, ..total("cpus:4;mem:400") });
+    let g = engine.client(&FrameworkId::new("g"), &Role::new("web"));
+    engine.allocate(c, g, &bundle("cpus:4"));
+    let made = round(&mut engine, 0);
+    assert_eq!(made.len(), 1);
+    assert!(made[0].0 == f && made[0].1 != first.1 && made[0].1 != c && made[0].2 == "cpus:4", "{made:?}");
+}
