@@ -724,7 +724,9 @@ impl Engine {
         self.filters = Filters::default();
         self.waking.clear();
         self.unfiltered.clear();
-        self.held_back.clear();
+        for at in std::mem::take(&mut self.held_back) {
+            self.tree.clients[at as usize].held_back = false;
+        }
         self.agents.take_dirty();
     }
 

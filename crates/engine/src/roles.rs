@@ -577,6 +577,10 @@ impl Tree {
     pub(crate) fn forget_client(&mut self, at: u32) {
         let client = &self.clients[at as usize];
         let (node, framework) = (client.node, client.framework.clone());
+        if node == ROOT {
+            // It is forgotten already; its slot must not be given to two.
+            return;
+        }
         self.unplace(at);
         self.nodes[node as usize].clients.remove(&framework);
         self.clients[at as usize].node = ROOT;

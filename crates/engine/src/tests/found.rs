@@ -134,3 +134,31 @@ fn whom_guarantees_held_back_is_asked_again_when_they_are_met_elsewhere() {
     assert_eq!(made.len(), 1);
     assert!(made[0].0 == f && made[0].1 != first.1 && made[0].1 != c && made[0].2 == "cpus:4", "{made:?}");
 }
+
+#[test]
+fn a_slot_that_is_freed_twice_is_given_to_one_only() {
+    let mut engine = engine();
+    let f = client(&mut engine, "f", "web", false);
+    engine.tidy(f);
+    engine.tidy(f);
+    let (g, h) = (client(&mut engine, "g", "web", true), client(&mut engine, "h", "ads", true));
+    assert_ne!(g, h);
+}
+
+#[test]
+fn whom_guarantees_held_back_in_the_last_term_is_not_forgotten_in_the_next() {
+    let mut engine = engine();
+    let a = agent(&mut engine, "a", "cpus:4;mem:400");
+    engine.set_role(&Role::new("web"), guarantee("cpus:4"));
+    let f = client(&mut engine, "f", "ads", true);
+    assert_eq!(round(&mut engine, 0), [(f, a, "mem:400".to_owned())]);
+    engine.forget_term();
+    engine.wake(f);
+    assert_eq!(round(&mut engine, 0), [(f, a, "mem:400".to_owned())]);
+    let b = agent(&mut engine, "b", "cpus:4");
+    engine.put_agent(b, AgentFacts { offerable: false, ..total("cpus:4") });
+    round(&mut engine, 0);
+    let g = engine.client(&FrameworkId::new("g"), &Role::new("web"));
+    engine.allocate(b, g, &bundle("cpus:4"));
+    assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4".to_owned())]);
+}
