@@ -700,7 +700,8 @@ impl Engine {
         for request in requests {
             let one = Bundle::from(&request.resources).quantities(&mut self.kinds);
             for kind in 0..one.width() {
-                demand.bump(kind, one.get(kind).saturating_mul(i64::from(request.count.max(1))));
+                let more = one.get(kind).saturating_mul(i64::from(request.count.max(1)));
+                demand.set(kind, demand.get(kind).saturating_add(more));
             }
         }
         self.tree.set_demand(client.0, demand);

@@ -6,7 +6,7 @@
 //! first. What is held counts as offered, for shares and limits. When everything is gathered it is offered at
 //! once; when the time is over it is let go.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use mesos_model::{AgentId, FrameworkId, Resources, Role, Time};
 
@@ -282,12 +282,12 @@ impl Engine {
         if self.needs.by_client.is_empty() {
             return;
         }
-        let mut keys: Vec<(i64, u32, String)> = self
+        let mut keys: Vec<(Reverse<i64>, u32, String)> = self
             .needs
             .by_client
             .iter()
             .filter(|(_, need)| !need.delivered && !need.units.is_empty())
-            .map(|((client, name), need)| (-need.priority, *client, name.clone()))
+            .map(|((client, name), need)| (Reverse(need.priority), *client, name.clone()))
             .collect();
         keys.sort();
         for (_, client, name) in keys {

@@ -162,3 +162,17 @@ fn whom_guarantees_held_back_in_the_last_term_is_not_forgotten_in_the_next() {
     engine.allocate(b, g, &bundle("cpus:4"));
     assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4".to_owned())]);
 }
+
+#[test]
+fn absurd_requests_are_no_overflow() {
+    let mut engine = engine();
+    agent(&mut engine, "a", "cpus:4;mem:400");
+    let f = client(&mut engine, "f", "web", true);
+    let huge = Request { priority: Some(i64::MIN), ..need("", u32::MAX, u64::MAX) };
+    let huge = Request { resources: Resources::of(&[("cpus", mesos_model::resources::MILLI_MAX)]), ..huge };
+    let small = Request { name: "m".into(), priority: Some(i64::MIN), ..need("cpus:5", 1, 1000) };
+    engine.set_requests(Time(0), f, &[huge.clone(), Request { name: "o".into(), ..huge }, small]);
+    round(&mut engine, 0);
+    engine.put_agent(AgentSlot(0), total("cpus:6;mem:400"));
+    round(&mut engine, 1);
+}
