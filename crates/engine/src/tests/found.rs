@@ -97,7 +97,7 @@ fn a_guarantee_is_met_by_what_roles_below_it_take() {
     let mut engine = engine();
     let (a, b) = (agent(&mut engine, "a", "cpus:8;mem:800"), agent(&mut engine, "b", "cpus:2;mem:100"));
     engine.set_role(&Role::new("web"), guarantee("cpus:8;mem:800"));
-    let f = client(&mut engine, "f", "web/shop", false);
+    let f = engine.client(&FrameworkId::new("f"), &Role::new("web/shop"));
     let g = client(&mut engine, "g", "ads", true);
     engine.allocate(a, f, &bundle("cpus:8;mem:800"));
     assert_eq!(round(&mut engine, 0), [(g, b, "cpus:2; mem:100".to_owned())]);
