@@ -348,7 +348,7 @@ impl Engine {
         cut: &mut Cut,
         missing_met: &mut bool,
     ) -> i64 {
-        let free = bundle.hot().get(kind).copied().unwrap_or_else(|| bundle.scalar(kind, &self.kinds));
+        let free = bundle.ordinary_scalar(kind, &self.kinds);
         let allowance = self.tree.allowance(node, kind);
         let part = match stage {
             Stage::Guarantee => self.tree.missing(node, kind).min(free).min(allowance),

@@ -176,3 +176,33 @@ fn absurd_requests_are_no_overflow() {
     engine.put_agent(AgentSlot(0), total("cpus:6;mem:400"));
     round(&mut engine, 1);
 }
+
+/// An agent with a disk of its own, which cannot be cut into pieces.
+fn with_mount_disk(text: &str, milli: i64) -> AgentFacts {
+    let qualifier = mesos_model::Qualifier { disk: vec![1], ..mesos_model::Qualifier::default() };
+    let mut facts = total(text);
+    let disk =
+        mesos_model::Resource { qualifier: Some(qualifier.into()), ..mesos_model::Resource::scalar("disk", milli) };
+    facts.total.add_entry(disk);
+    facts
+}
+
+#[test]
+fn a_limit_of_something_else_does_not_hide_disks_of_their_own() {
+    let mut engine = engine();
+    let a = engine.agent(&AgentId::new("a"));
+    engine.put_agent(a, with_mount_disk("cpus:4;mem:400", 200_000));
+    engine.set_role(&Role::new("web"), limit("cpus:2"));
+    let f = client(&mut engine, "f", "web", true);
+    assert_eq!(round(&mut engine, 0), [(f, a, "cpus:2; disk:200; mem:400".to_owned())]);
+}
+
+#[test]
+fn a_limit_counts_disks_of_their_own_and_the_rest_together() {
+    let mut engine = engine();
+    let a = engine.agent(&AgentId::new("a"));
+    engine.put_agent(a, with_mount_disk("cpus:4;mem:400;disk:50", 200_000));
+    engine.set_role(&Role::new("web"), limit("disk:210"));
+    let f = client(&mut engine, "f", "web", true);
+    assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4; disk:50; mem:400".to_owned())]);
+}
