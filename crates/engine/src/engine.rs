@@ -242,6 +242,7 @@ impl Engine {
                     && let Some(node) = self.tree.find_node(&role)
                 {
                     self.waking.extend(self.tree.take_cut(node));
+                    self.wake_the_owed(node);
                 }
             }
         }
@@ -366,6 +367,20 @@ impl Engine {
         if sign < 0 {
             let node = self.tree.clients[client as usize].node;
             self.waking.extend(self.tree.take_cut(node));
+            self.wake_the_owed(node);
+        }
+    }
+
+    /// More is missing for guarantees of a role: whom guarantees of others kept something from there may now take
+    /// it as its due.
+    fn wake_the_owed(&mut self, node: u32) {
+        let owed = self.tree.path(node).filter(|node| !node.guarantee.is_empty()).last().map(|node| node.role.clone());
+        let Some(owed) = owed.filter(|_| !self.held_back.is_empty()) else { return };
+        for at in &self.held_back {
+            let client = &self.tree.clients[*at as usize];
+            if client.hungry && crate::cycle::is_role_or_ancestor(&owed, &client.role) {
+                self.waking.insert(*at);
+            }
         }
     }
 

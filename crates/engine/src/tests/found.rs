@@ -206,3 +206,17 @@ fn a_limit_counts_disks_of_their_own_and_the_rest_together() {
     let f = client(&mut engine, "f", "web", true);
     assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4; disk:50; mem:400".to_owned())]);
 }
+
+#[test]
+fn whom_guarantees_held_back_takes_its_due_elsewhere_than_where_it_let_go() {
+    let mut engine = engine();
+    let (a, b) = (agent(&mut engine, "a", "cpus:4;mem:400"), agent(&mut engine, "b", "cpus:4"));
+    engine.set_role(&Role::new("web"), guarantee("cpus:4"));
+    engine.set_role(&Role::new("ads"), guarantee("cpus:4"));
+    let f = client(&mut engine, "f", "web", true);
+    engine.allocate(b, f, &bundle("cpus:4"));
+    assert_eq!(round(&mut engine, 0), [(f, a, "mem:400".to_owned())]);
+    engine.put_agent(b, AgentFacts { offerable: false, ..total("cpus:4") });
+    engine.release(b, f, &bundle("cpus:4"), || []);
+    assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4".to_owned())]);
+}
