@@ -206,14 +206,17 @@ impl Engine {
         }
         let before = &self.agents.list[at as usize];
         let total_changed = before.total != total;
+        let shared = (!shared.is_empty()).then(|| Bundle::from(&shared));
         let quiet = !total_changed
+            && before.shared == shared
+            && before.remote == facts.remote
             && before.offerable == facts.offerable
             && before.class == class
             && before.hostname == facts.hostname;
         let agent = &mut self.agents.list[at as usize];
         agent.gpus = total.scalar(3, &self.kinds) > 0;
         agent.total = total;
-        agent.shared = (!shared.is_empty()).then(|| Bundle::from(&shared));
+        agent.shared = shared;
         agent.hostname = facts.hostname;
         agent.attributes = facts.attributes;
         agent.domain = facts.domain;

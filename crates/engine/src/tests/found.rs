@@ -220,3 +220,14 @@ fn whom_guarantees_held_back_takes_its_due_elsewhere_than_where_it_let_go() {
     engine.release(b, f, &bundle("cpus:4"), || []);
     assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4".to_owned())]);
 }
+
+#[test]
+fn an_agent_that_is_no_longer_in_another_region_is_offered() {
+    let mut engine = engine();
+    let f = client(&mut engine, "f", "web", true);
+    let a = engine.agent(&AgentId::new("a"));
+    engine.put_agent(a, AgentFacts { remote: true, ..total("cpus:4") });
+    assert_eq!(round(&mut engine, 0), []);
+    engine.put_agent(a, total("cpus:4"));
+    assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4".to_owned())]);
+}
