@@ -154,9 +154,10 @@ impl Engine {
             self.stage(now, Stage::Guarantee, everybody, &asked, &waking, &mut round, &mut made);
         }
         self.stage(now, Stage::Fair, everybody, &asked, &waking, &mut round, &mut made);
-        self.needs.settle();
+        let let_go = self.needs.settle();
         // Whoever else wants what is left was asked just now.
         self.agents.take_dirty();
+        let_go.into_iter().for_each(|agent| self.agents.soil(agent));
         for kind in 0..self.kinds.count() {
             self.surplus.set(kind, self.surplus_of(kind));
         }

@@ -231,3 +231,43 @@ fn an_agent_that_is_no_longer_in_another_region_is_offered() {
     engine.put_agent(a, total("cpus:4"));
     assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4".to_owned())]);
 }
+
+#[test]
+fn what_a_need_lets_go_for_a_better_agent_is_offered() {
+    let mut engine = engine();
+    let (a, b) = (agent(&mut engine, "a", "cpus:4;mem:400"), agent(&mut engine, "b", "cpus:4;mem:400"));
+    let f = client(&mut engine, "f", "web", true);
+    let g = engine.client(&FrameworkId::new("g"), &Role::new("ads"));
+    engine.allocate(a, g, &bundle("cpus:1;mem:10"));
+    engine.allocate(b, g, &bundle("cpus:4;mem:400"));
+    engine.set_requests(Time(0), f, &[need("cpus:4;mem:400", 1, 10_000)]);
+    assert_eq!(round(&mut engine, 0), []);
+    assert_eq!(engine.held(a), resources("cpus:3;mem:390"));
+    client(&mut engine, "g", "ads", true);
+    round(&mut engine, 0);
+    // All of the other agent becomes free: the need is served there, and what it held is for others.
+    engine.release(b, g, &bundle("cpus:4;mem:400"), || []);
+    assert_eq!(round(&mut engine, 0)[0], (f, b, "cpus:4; mem:400".to_owned()));
+    let made = round(&mut engine, 0);
+    assert!(made.iter().any(|offer| offer.1 == a && offer.2 == "cpus:3; mem:390"), "{made:?}");
+}
+
+#[test]
+fn a_need_that_waits_for_an_agent_that_goes_picks_another_one() {
+    let mut engine = engine();
+    let (a, b) = (agent(&mut engine, "a", "cpus:4;mem:400"), agent(&mut engine, "b", "cpus:8;mem:800"));
+    let g = engine.client(&FrameworkId::new("g"), &Role::new("ads"));
+    engine.allocate(a, g, &bundle("cpus:4;mem:400"));
+    engine.allocate(b, g, &bundle("cpus:8;mem:800"));
+    let f = client(&mut engine, "f", "web", true);
+    engine.set_requests(Time(0), f, &[need("cpus:4;mem:400", 1, 10_000)]);
+    round(&mut engine, 0);
+    let waits_for = engine.needs()[0].waits_for.clone();
+    let (gone, other) = if waits_for.ends_with("agent a") { (a, b) } else { (b, a) };
+    engine.put_agent(gone, AgentFacts { offerable: false, ..total("cpus:8;mem:800") });
+    round(&mut engine, 0);
+    let what = engine.allocated(other);
+    engine.release(other, g, &Bundle::from(&what.minus(&resources("cpus:5;mem:300"))), || []);
+    round(&mut engine, 0);
+    assert!(!engine.held(other).is_empty() || engine.needs().is_empty(), "{:?}", engine.needs());
+}
