@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mesos_model::{AgentId, Resources, attribute::Attribute};
 
 use crate::{
-    bundle::{Bundle, Kinds, Quantities},
+    bundle::{Bundle, Kinds, Quantities, Rests},
     rules::Looks,
 };
 
@@ -56,6 +56,8 @@ pub(crate) struct Agent {
     pub(crate) free: Bundle,
     /// Its place in the list of agents with something free.
     free_at: u32,
+    /// What is free is not the same for everybody.
+    pub(crate) odd: bool,
     /// It has changed since the last round: everybody hungry is asked.
     dirty: bool,
     /// First of the open offers on it.
@@ -110,6 +112,9 @@ pub(crate) struct Agents {
     pub(crate) dirty: Vec<u32>,
     /// Free ordinary scalars of all agents that may be offered.
     pub(crate) headroom: Quantities,
+    /// How many agents have something free that is not the same for everybody.
+    pub(crate) odd: usize,
+    pub(crate) rests: Rests,
 }
 
 impl Agents {
@@ -148,6 +153,7 @@ impl Agents {
             held: Bundle::default(),
             free: Bundle::default(),
             free_at: NOWHERE,
+            odd: false,
             dirty: false,
             offers_head: NOWHERE,
         };
@@ -208,12 +214,7 @@ impl Agents {
         if self.list[at as usize].crowded {
             return self.refresh(at, kinds);
         }
-        let mut free = std::mem::take(&mut self.list[at as usize].free);
-        self.headroom.shift(&free.ordinary(kinds), -1);
-        free.take_what_is_there(what);
-        self.headroom.shift(&free.ordinary(kinds), 1);
-        self.list[at as usize].free = free;
-        self.index(at);
+        self.change_free(at, what.has_only_hot_scalars(), kinds, |free| free.take_what_is_there(what));
     }
 
     /// More is free: `what` came back.
@@ -222,17 +223,33 @@ impl Agents {
             return self.refresh(at, kinds);
         }
         if self.list[at as usize].offerable {
-            let mut free = std::mem::take(&mut self.list[at as usize].free);
-            self.headroom.shift(&free.ordinary(kinds), -1);
-            free.add(what);
-            self.headroom.shift(&free.ordinary(kinds), 1);
-            self.list[at as usize].free = free;
-            self.index(at);
+            self.change_free(at, what.has_only_hot_scalars(), kinds, |free| free.add(what));
             self.soil(at);
         }
     }
 
-    fn set_free(&mut self, at: u32, free: Bundle, kinds: &mut Kinds) {
+    /// Changes what is free. `simple`: by common ordinary scalars and things that are no scalars.
+    fn change_free(&mut self, at: u32, simple: bool, kinds: &mut Kinds, change: impl FnOnce(&mut Bundle)) {
+        let free = &mut self.list[at as usize].free;
+        if simple && free.has_only_hot_scalars() {
+            let before = free.hot();
+            change(free);
+            self.headroom.shift_hot(before, free.hot());
+        } else {
+            self.headroom.shift(&free.ordinary(kinds), -1);
+            change(free);
+            self.headroom.shift(&free.ordinary(kinds), 1);
+        }
+        if free.is_alone() {
+            self.rests.share(free);
+        }
+        self.index(at);
+    }
+
+    fn set_free(&mut self, at: u32, mut free: Bundle, kinds: &mut Kinds) {
+        if free.is_alone() {
+            self.rests.share(&mut free);
+        }
         self.headroom.shift(&self.list[at as usize].free.ordinary(kinds), -1);
         self.headroom.shift(&free.ordinary(kinds), 1);
         self.list[at as usize].free = free;
@@ -241,6 +258,11 @@ impl Agents {
 
     fn index(&mut self, at: u32) {
         let agent = &mut self.list[at as usize];
+        let odd = !agent.free.is_empty() && (!agent.free.is_plain() || agent.shared.is_some());
+        if odd != agent.odd {
+            agent.odd = odd;
+            self.odd = if odd { self.odd + 1 } else { self.odd - 1 };
+        }
         let listed = agent.free_at != NOWHERE;
         if listed != agent.free.is_empty() {
             return;
@@ -288,8 +310,14 @@ impl Agents {
     /// What must hold.
     pub(crate) fn check(&self, kinds: &mut Kinds) -> Result<(), String> {
         let mut headroom = Quantities::default();
+        let mut odd = 0;
         for at in self.by_id.values() {
             let agent = &self.list[*at as usize];
+            let is_odd = !agent.free.is_empty() && (!agent.free.is_plain() || agent.shared.is_some());
+            odd += usize::from(is_odd);
+            if agent.odd != is_odd {
+                return Err(format!("agent {}: it is not known whether what is free is for everybody", agent.id));
+            }
             headroom.shift(&agent.free.ordinary(kinds), 1);
             if agent.free != self.reckoned(*at) {
                 return Err(format!(
@@ -302,6 +330,9 @@ impl Agents {
             if (agent.free_at == NOWHERE) != agent.free.is_empty() {
                 return Err(format!("agent {}: the index of free agents is wrong", agent.id));
             }
+        }
+        if odd != self.odd {
+            return Err("the count of agents with something that is not for everybody is wrong".to_owned());
         }
         if headroom == self.headroom { Ok(()) } else { Err("the headroom is wrong".to_owned()) }
     }

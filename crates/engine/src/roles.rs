@@ -183,6 +183,8 @@ pub(crate) struct Client {
     /// The round in which it wanted nothing more, and the one in which it was asked at all.
     pub(crate) sated: u64,
     pub(crate) asked: u64,
+    /// The round in which it is asked about everything free.
+    pub(crate) woken: u64,
     /// How far it has come through the candidates of the present round.
     pub(crate) cursor: usize,
     pub(crate) cursor_round: u64,
@@ -1115,6 +1117,7 @@ impl Client {
             offers_head: u32::MAX,
             sated: 0,
             asked: 0,
+            woken: 0,
             cursor: 0,
             cursor_round: 0,
             held_back: false,
