@@ -30,38 +30,37 @@ pub struct AgentFacts {
     pub offerable: bool,
 }
 
-/// An agent.
+/// An agent. What a round looks at and changes comes first, so that it lies in few lines of the cache.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Agent {
-    pub(crate) id: AgentId,
-    pub(crate) hostname: String,
-    pub(crate) attributes: Vec<Attribute>,
-    pub(crate) domain: Option<(String, String)>,
+    pub(crate) free: Bundle,
+    pub(crate) class: u32,
+    /// First of the open offers on it.
+    pub(crate) offers_head: u32,
     pub(crate) remote: bool,
     pub(crate) gpus: bool,
-    pub(crate) class: u32,
     pub(crate) offerable: bool,
     pub(crate) counted: bool,
-    /// Without what several may use at once.
-    pub(crate) total: Bundle,
-    /// What several may use at once: it goes along with whatever is offered.
-    pub(crate) shared: Option<Bundle>,
-    pub(crate) allocated: Bundle,
     /// The sum of what is allocated is not simply what is missing from the total (more is held than there is,
     /// or the same port twice), so subtracting is not exact and sums are made anew.
     pub(crate) crowded: bool,
-    pub(crate) offered: Bundle,
-    /// Gathered for needs.
-    pub(crate) held: Bundle,
-    pub(crate) free: Bundle,
-    /// Its place in the list of agents with something free.
-    free_at: u32,
     /// What is free is not the same for everybody.
     pub(crate) odd: bool,
     /// It has changed since the last round: everybody hungry is asked.
     dirty: bool,
-    /// First of the open offers on it.
-    pub(crate) offers_head: u32,
+    pub(crate) offered: Bundle,
+    /// Without what several may use at once.
+    pub(crate) total: Bundle,
+    pub(crate) allocated: Bundle,
+    /// Gathered for needs.
+    pub(crate) held: Bundle,
+    /// What several may use at once: it goes along with whatever is offered.
+    pub(crate) shared: Option<Bundle>,
+    pub(crate) id: AgentId,
+    pub(crate) hostname: String,
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) domain: Option<(String, String)>,
 }
 
 impl Agent {
@@ -109,6 +108,8 @@ pub(crate) struct Agents {
     classes: BTreeMap<String, u32>,
     /// Agents with something free that may be offered.
     pub(crate) with_free: Vec<u32>,
+    /// The place of each agent in that list.
+    free_at: Vec<u32>,
     pub(crate) dirty: Vec<u32>,
     /// Free ordinary scalars of all agents that may be offered.
     pub(crate) headroom: Quantities,
@@ -152,7 +153,6 @@ impl Agents {
             offered: Bundle::default(),
             held: Bundle::default(),
             free: Bundle::default(),
-            free_at: NOWHERE,
             odd: false,
             dirty: false,
             offers_head: NOWHERE,
@@ -164,6 +164,7 @@ impl Agents {
             }
             None => {
                 self.list.push(agent);
+                self.free_at.push(NOWHERE);
                 u32::try_from(self.list.len() - 1).unwrap_or(0)
             }
         };
@@ -263,18 +264,18 @@ impl Agents {
             agent.odd = odd;
             self.odd = if odd { self.odd + 1 } else { self.odd - 1 };
         }
-        let listed = agent.free_at != NOWHERE;
+        let listed = self.free_at[at as usize] != NOWHERE;
         if listed != agent.free.is_empty() {
             return;
         }
         if listed {
-            let hole = std::mem::replace(&mut agent.free_at, NOWHERE);
+            let hole = std::mem::replace(&mut self.free_at[at as usize], NOWHERE);
             self.with_free.swap_remove(hole as usize);
             if let Some(moved) = self.with_free.get(hole as usize) {
-                self.list[*moved as usize].free_at = hole;
+                self.free_at[*moved as usize] = hole;
             }
         } else {
-            agent.free_at = u32::try_from(self.with_free.len()).unwrap_or(NOWHERE);
+            self.free_at[at as usize] = u32::try_from(self.with_free.len()).unwrap_or(NOWHERE);
             self.with_free.push(at);
         }
     }
@@ -327,7 +328,7 @@ impl Agents {
                     self.reckoned(*at)
                 ));
             }
-            if (agent.free_at == NOWHERE) != agent.free.is_empty() {
+            if (self.free_at[*at as usize] == NOWHERE) != agent.free.is_empty() {
                 return Err(format!("agent {}: the index of free agents is wrong", agent.id));
             }
         }

@@ -459,8 +459,10 @@ impl Bundle {
         out
     }
 
+    #[inline]
     fn each_rest_scalar(&self, mut each: impl FnMut(&Resource, i64)) {
-        for resource in self.rest.iter().filter(|rest| rest.scalars).flat_map(|rest| &rest.resources) {
+        let Some(rest) = self.rest.as_ref().filter(|rest| rest.scalars) else { return };
+        for resource in &rest.resources {
             if let Value::Scalar(milli) = resource.value {
                 each(resource, milli);
             }

@@ -93,18 +93,18 @@ impl Order {
         let entries = &mut self.entries;
         let to = match (from, stays) {
             (Some(from), true) => {
-                let later = entries[from + 1..].partition_point(|other| before(*other));
+                let later = partition_point(&entries[from + 1..], &before);
                 if later > 0 {
                     entries[from..=from + later].rotate_left(1);
                     from + later
                 } else {
-                    let to = entries[..from].partition_point(|other| before(*other));
+                    let to = partition_point(&entries[..from], &before);
                     entries[to..=from].rotate_right(1);
                     to
                 }
             }
             (None, true) => {
-                let to = entries.partition_point(|other| before(*other));
+                let to = partition_point(entries, &before);
                 entries.insert(to, entry);
                 to
             }
@@ -118,6 +118,17 @@ impl Order {
             self.scan -= 1;
         }
         self.scan = self.scan.min(to);
+    }
+}
+
+/// How many of the entries stand before somebody. Mostly all or none do: whoever was offered something goes to the
+/// end, and whoever gives it back to the beginning.
+fn partition_point(entries: &[u32], before: &impl Fn(u32) -> bool) -> usize {
+    match entries {
+        [] => 0,
+        [first, ..] if !before(*first) => 0,
+        [.., last] if before(*last) => entries.len(),
+        entries => entries.partition_point(|other| before(*other)),
     }
 }
 
