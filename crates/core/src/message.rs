@@ -280,6 +280,13 @@ pub enum OperatorCall {
         /// The module's bytes, kept in the store under that name.
         module: Option<Bytes>,
     },
+    /// Uploads a module, to be chosen later.
+    LoadPolicy {
+        /// Its name.
+        name: String,
+        /// The module's bytes, kept in the store.
+        module: Bytes,
+    },
     /// RESERVE_RESOURCES, CREATE_VOLUMES and so on: done with what is free, after taking offers back.
     Convert {
         /// On which agent.

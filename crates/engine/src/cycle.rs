@@ -161,6 +161,17 @@ impl Engine {
         made
     }
 
+    /// What a client could be offered of an agent right now. Between rounds that is nothing, unless something has
+    /// changed since the last one.
+    #[must_use]
+    pub fn could_offer(&mut self, now: Time, agent: AgentSlot, client: ClientSlot) -> Option<mesos_model::Resources> {
+        if self.agents.get(agent.0).free.is_empty() {
+            return None;
+        }
+        let offer = self.consider(now, agent.0, client.0, Stage::Fair, &mut Cut::default());
+        offer.ok().map(|bundle| bundle.resources())
+    }
+
     pub(crate) fn placement_of(&self, client: u32) -> Placement {
         self.tree.placement(self.tree.clients[client as usize].node).unwrap_or(self.options.placement)
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
-use mesos_core::allocation;
+use mesos_core::{allocation, message::Placement};
 use mesos_model::{Resources, Role, resources_text};
 use mesos_runtime::config::parse_duration;
 
@@ -35,6 +35,26 @@ pub struct Options {
     #[arg(long, value_name = "ROLE=WEIGHT,…", value_parser = parse_weights)]
     pub weights: Option<Weights>,
 
+    /// Whose turn it is: drf, fifo, drc, random, or the name of a module that was loaded
+    #[arg(long, value_name = "POLICY", default_value = "drf")]
+    pub policy: String,
+
+    /// Which agents are offered first: spread (the emptiest), binpack (the fullest) or random
+    #[arg(long, value_name = "PLACEMENT", default_value = "spread")]
+    pub placement: Placement,
+
+    /// Resources that do not count for shares, for example gpus
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub fair_sharing_excluded_resource_names: Vec<String>,
+
+    /// Agents with GPUs are only offered to frameworks with the capability GPU_RESOURCES
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub filter_gpu_resources: bool,
+
+    /// A request that room is gathered for takes it from work of lower priority in its own role
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub preemption: bool,
+
     /// The region of this cluster's control plane: agents elsewhere are only offered to frameworks that are region-aware
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
@@ -50,6 +70,11 @@ impl Default for Options {
             refuse_timeout: machine.refuse_default,
             min_allocatable_resources: Alternatives(machine.min_allocatable),
             weights: None,
+            policy: machine.policy.to_string(),
+            placement: machine.placement,
+            fair_sharing_excluded_resource_names: Vec::new(),
+            filter_gpu_resources: machine.filter_gpus,
+            preemption: machine.preemption,
             region: None,
         }
     }
@@ -66,6 +91,12 @@ impl Options {
             refuse_default: self.refuse_timeout,
             min_allocatable: self.min_allocatable_resources.0.clone(),
             weights: self.weights.clone().unwrap_or_default().0,
+            policy: self.policy.as_str().into(),
+            placement: self.placement,
+            unfair: self.fair_sharing_excluded_resource_names.clone(),
+            filter_gpus: self.filter_gpu_resources,
+            preemption: self.preemption,
+            loader: allocation::ModuleLoader::default(),
             region: self.region.clone(),
             seed,
         }

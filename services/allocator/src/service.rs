@@ -47,6 +47,7 @@ impl Service for AllocatorService {
             Output::Unregistered { instance, message } => Route::Agent(uuid_text(instance), message),
             Output::AllAgents(message) => Route::AllAgents(message),
             Output::RaiseEpoch(term) => Route::RaiseEpoch(term.epoch),
+            Output::Trouble(text) => Route::Trouble(text),
         }
     }
 
@@ -84,6 +85,10 @@ impl Service for AllocatorService {
         gauge("tasks_dropped", "tasks dropped with their offers", now.tasks_dropped);
         gauge("calls_refused", "calls answered with another status than 202", now.calls_refused);
         gauge("handshakes", "handshakes of agents", now.handshakes);
+        gauge("operations", "operations on reservations and volumes accepted", now.operations);
+        gauge("preemptions", "launches ended to make room", now.preemptions);
+        gauge("policy_failures", "policies that failed or could not be loaded", now.policy_failures);
+        gauge("needs_expired", "requests for which room was gathered in vain", now.needs_expired);
         gauge("agents_unreachable", "agents taken for unreachable", now.agents_unreachable);
     }
 }
