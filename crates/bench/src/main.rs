@@ -9,9 +9,11 @@
 //! - [`setup`]: starts and stops what is measured.
 //! - [`client`]: a framework's connection; [`framework`]: one framework with its offers and tasks.
 //! - [`latency`], [`throughput`], [`tasks`], [`recovery`], [`docker`], [`idle`]: the measurements.
+//! - [`allocator`]: the allocator by itself, against Mesos's.
 //! - [`agents`]: simulated agents, many in this process. [`readers`]: clients that poll `/state`.
 
 mod agents;
+mod allocator;
 mod client;
 mod docker;
 mod framework;

@@ -70,7 +70,8 @@ use crate::{
 };
 
 /// What an operator can set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// How long an agent may be silent before it is taken for unreachable.
     pub agent_timeout: Duration,
@@ -135,7 +136,7 @@ impl Default for Options {
 }
 
 /// What can happen to the allocator.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Event {
     /// A call from outside.
     Call {
@@ -154,7 +155,7 @@ pub enum Event {
 }
 
 /// What the allocator wants done apart from rows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Output {
     /// The answer to a call.
     Reply {

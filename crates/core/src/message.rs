@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::row::{FrameworkFacts, FrameworkInfo};
 
 /// A number that the shell gives to a call that waits for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 /// What a call from outside carries, whatever it asks for.

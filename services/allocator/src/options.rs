@@ -1,11 +1,13 @@
 //! What an operator can set about allocation.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::Args;
 use mesos_core::{allocation, message::Placement};
 use mesos_model::{Resources, Role, resources_text};
 use mesos_runtime::config::parse_duration;
+
+use crate::record::Recorder;
 
 /// Options of the allocator.
 #[derive(Args, Clone, Debug)]
@@ -58,7 +60,18 @@ pub struct Options {
     /// The region of this cluster's control plane: agents elsewhere are only offered to frameworks that are region-aware
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+
+    /// Record all that the allocator is told in this file, for `mesos replay`; a recording that is there is continued
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Recording stops when the file is as large, for example 512MB or 4GB (a bare number is megabytes)
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_bytes)]
+    pub record_limit: u64,
 }
+
+/// What `--record-limit` is if nobody says.
+const RECORD_LIMIT: u64 = 1 << 30;
 
 impl Default for Options {
     fn default() -> Self {
@@ -76,11 +89,24 @@ impl Default for Options {
             filter_gpu_resources: machine.filter_gpus,
             preemption: machine.preemption,
             region: None,
+            record: None,
+            record_limit: RECORD_LIMIT,
         }
     }
 }
 
 impl Options {
+    /// Opens the recording that is asked for, if one is.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file, in one line.
+    pub fn recorder(&self) -> Result<Option<Recorder>, String> {
+        let open = |path: &PathBuf| {
+            Recorder::open(path, self.record_limit).map_err(|error| format!("--record {}: {error}", path.display()))
+        };
+        self.record.as_ref().map(open).transpose()
+    }
+
     /// As the machine takes them. `seed` decides between agents that are equally good.
     #[must_use]
     pub fn machine(&self, seed: u64) -> allocation::Options {
@@ -110,6 +136,14 @@ pub struct Alternatives(pub Vec<Resources>);
 /// Weights of roles, in thousandths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights(pub BTreeMap<Role, u64>);
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let milli_megabytes = resources_text::parse_megabytes(text).and_then(|milli| u64::try_from(milli).ok());
+    milli_megabytes
+        .and_then(|milli| milli.checked_mul(1 << 20))
+        .map(|bytes| bytes / 1000)
+        .ok_or_else(|| "expected an amount such as 512MB or 4GB (a bare number is megabytes)".to_owned())
+}
 
 fn parse_alternatives(text: &str) -> Result<Alternatives, String> {
     let parts = text.split('|').filter(|part| !part.trim().is_empty());
@@ -161,6 +195,13 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_ends_at_a_gigabyte_if_nobody_says() {
+        assert_eq!(parse(&[]).unwrap().record_limit, RECORD_LIMIT);
+        assert_eq!(parse(&["--record-limit", "2MB"]).unwrap().record_limit, 2 << 20);
+        assert_eq!(Options::default().record_limit, RECORD_LIMIT);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused() {
         for args in [
             ["--weights", "web"],
@@ -170,6 +211,7 @@ mod tests {
             ["--agent-timeout", "soon"],
             ["--unreachable-limit", "0"],
             ["--min-allocatable-resources", "cpus"],
+            ["--record-limit", "much"],
         ] {
             assert!(parse(&args).is_err(), "{args:?}");
         }
