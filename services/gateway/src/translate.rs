@@ -7,6 +7,7 @@
 //! - [`resources`]: resources in the old and the new form of reservations.
 //! - [`framework`]: `FrameworkInfo`, and what Mesos finds wrong with one.
 //! - [`task`]: `TaskInfo`, `ExecutorInfo`, operations of an ACCEPT.
+//! - [`constraints`]: offer constraints.
 //! - [`conversion`]: operations that reserve resources and make volumes of them.
 //! - [`event`]: what a framework is told on its stream.
 //! - [`call`]: a scheduler's call as the call of a machine.
@@ -14,6 +15,7 @@
 
 pub mod bytes;
 pub mod call;
+pub mod constraints;
 pub mod conversion;
 pub mod event;
 pub mod framework;
