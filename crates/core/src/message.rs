@@ -5,7 +5,7 @@
 use bytes::Bytes;
 pub use mesos_engine::{
     explanation::{Change, Explanation, Query, WhatIf},
-    facts::{Amounts, Constraints, Placement, PolicyName, Request, RoleFacts},
+    facts::{Amounts, Constraint, Constraints, Placement, PolicyName, Predicate, Request, RoleFacts, Selector},
 };
 use mesos_model::{
     AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, OfferId, Resources, Role, TaskId, TaskState,

@@ -618,6 +618,9 @@ pub struct AgentTask {
     /// It is to be ended.
     #[serde(default)]
     pub kill: Option<KillOrder>,
+    /// It is ended to make room: for whom, in words.
+    #[serde(default)]
+    pub preempted: Option<String>,
     /// Its container.
     #[serde(default)]
     pub container: String,
