@@ -97,6 +97,7 @@ pub struct Options {
     /// Needs of higher priority take room from work of lower priority in their own role.
     pub preemption: bool,
     /// Makes policies of modules.
+    #[serde(skip)]
     pub loader: ModuleLoader,
     /// The cluster's region: agents elsewhere are only for frameworks that are region-aware.
     pub region: Option<String>,

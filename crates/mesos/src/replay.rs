@@ -110,7 +110,7 @@ fn live(path: &Path, to: Option<u64>, mut seen: impl FnMut(Step<'_>)) -> Result<
             Part::Begin(begin) => {
                 around.begin(&begin);
                 around.ended = None;
-                machine = Allocator::new(begin.options);
+                machine = Allocator::new(Options { loader: mesos_allocator::options::loader(), ..begin.options });
             }
             Part::Call { number, at, input, came } => {
                 // The call consumes what it is told.

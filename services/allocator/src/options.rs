@@ -1,6 +1,6 @@
 //! What an operator can set about allocation.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use mesos_core::{allocation, message::Placement};
@@ -122,11 +122,17 @@ impl Options {
             unfair: self.fair_sharing_excluded_resource_names.clone(),
             filter_gpus: self.filter_gpu_resources,
             preemption: self.preemption,
-            loader: allocation::ModuleLoader::default(),
+            loader: loader(),
             region: self.region.clone(),
             seed,
         }
     }
+}
+
+/// Makes policies of WebAssembly modules.
+#[must_use]
+pub fn loader() -> allocation::ModuleLoader {
+    allocation::ModuleLoader(Arc::new(mesos_policy_wasm::WasmLoader::default()))
 }
 
 /// Resources of which one is enough.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesos_model::{AgentId, FrameworkId, LaunchId, OfferId, Resources, Role, TaskId, TaskState, Term, Time};
+use mesos_model::{AgentId, FrameworkId, LaunchId, OfferId, Resources, TaskId, TaskState, Term, Time};
 use proptest::prelude::*;
 
 use super::{

@@ -36,7 +36,7 @@ fn before(path: &Path, wanted: u64) -> Result<Before, String> {
     for part in parts(reader.by_ref()) {
         match part {
             Part::Begin(begin) => {
-                machine = Allocator::new(begin.options);
+                machine = Allocator::new(Options { loader: mesos_allocator::options::loader(), ..begin.options });
                 batch.clear();
             }
             Part::Call { number, at, input, came } => {
@@ -126,8 +126,8 @@ fn queries(effects: &words::Effects) -> Vec<Query> {
         .collect()
 }
 
-fn why(_machine: &Allocator, _now: Time, _query: &Query) -> Option<Explanation> {
-    None
+fn why(machine: &Allocator, now: Time, query: &Query) -> Option<Explanation> {
+    machine.explain(now, query).ok()
 }
 
 fn text(shown: &Shown<'_>, path: &Path) -> String {
