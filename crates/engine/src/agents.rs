@@ -67,6 +67,17 @@ impl Agent {
         Looks { hostname: &self.hostname, attributes: &self.attributes, domain: self.domain.as_ref() }
     }
 
+    /// Whether what is allocated, offered and held is all there.
+    pub(crate) fn has_room(&self) -> bool {
+        if self.offered.is_empty() && self.held.is_empty() {
+            return self.total.contains(&self.allocated);
+        }
+        let left = self.total.minus(&self.allocated);
+        self.total.contains(&self.allocated)
+            && left.contains(&self.offered)
+            && left.minus(&self.offered).contains(&self.held)
+    }
+
     /// How full it is: the largest used share of a common scalar, in units of 2^-32.
     pub(crate) fn fullness(&self) -> u64 {
         let (total, free) = (self.total.hot(), self.free.hot());

@@ -355,6 +355,18 @@ impl Bundle {
         self.hot.get(kind).copied().unwrap_or(0) + rest.map_or(0, |rest| rest.resources.scalar(kinds.name(kind)))
     }
 
+    /// The amount of a kind that is neither reserved nor revocable.
+    #[must_use]
+    pub fn ordinary_scalar(&self, kind: Kind, kinds: &Kinds) -> i64 {
+        let mut sum = self.hot.get(kind).copied().unwrap_or(0);
+        self.each_rest_scalar(|resource, milli| {
+            if is_ordinary(resource) && resource.name == *kinds.name(kind) {
+                sum += milli;
+            }
+        });
+        sum
+    }
+
     /// Scalars over all qualifiers.
     #[must_use]
     pub fn quantities(&self, kinds: &mut Kinds) -> Quantities {
@@ -412,11 +424,14 @@ impl Bundle {
             let mut left = Resources::new();
             for resource in &rest.resources {
                 let mut resource = resource.clone();
+                let ordinary = is_ordinary(&resource);
                 if let Value::Scalar(milli) = &mut resource.value
-                    && resource.qualifier.as_ref().is_none_or(|q| q.reservations.is_empty() && !q.revocable)
+                    && ordinary
+                    && let Some(kind) = kinds.find(&resource.name)
                 {
-                    let kind = kinds.find(&resource.name);
-                    let kind_most = kind.map_or(i64::MAX, &most).max(0);
+                    // All entries of a kind together are to stay within it.
+                    let so_far = out.hot.get(kind).copied().unwrap_or(0) + left_of(&left, &resource.name);
+                    let kind_most = most(kind).saturating_sub(so_far).max(0);
                     // A disk of its own cannot be cut into pieces.
                     let whole = resource.qualifier.is_some();
                     *milli = if whole && *milli > kind_most { 0 } else { (*milli).min(kind_most) };
@@ -427,6 +442,15 @@ impl Bundle {
         }
         out
     }
+}
+
+/// How much that is ordinary there is of a name.
+fn left_of(resources: &Resources, name: &str) -> i64 {
+    let of = |resource: &Resource| match resource.value {
+        Value::Scalar(milli) if &*resource.name == name && is_ordinary(resource) => milli,
+        _ => 0,
+    };
+    resources.iter().map(of).sum()
 }
 
 fn is_ordinary(resource: &Resource) -> bool {

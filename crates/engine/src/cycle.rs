@@ -128,6 +128,8 @@ impl Engine {
         }
         self.tree.set_now(now);
         self.tree.freshen();
+        // Whatever has changed: an agent, an allocation elsewhere, a need that was given up.
+        self.wake_on_surplus();
         let mut made = Vec::new();
         let draw = self.lots.next();
         let waking = std::mem::take(&mut self.waking);
@@ -152,9 +154,10 @@ impl Engine {
             self.stage(now, Stage::Guarantee, everybody, &asked, &waking, &mut round, &mut made);
         }
         self.stage(now, Stage::Fair, everybody, &asked, &waking, &mut round, &mut made);
-        self.needs.settle();
+        let let_go = self.needs.settle();
         // Whoever else wants what is left was asked just now.
         self.agents.take_dirty();
+        let_go.into_iter().for_each(|agent| self.agents.soil(agent));
         for kind in 0..self.kinds.count() {
             self.surplus.set(kind, self.surplus_of(kind));
         }
@@ -357,7 +360,7 @@ impl Engine {
         cut: &mut Cut,
         missing_met: &mut bool,
     ) -> i64 {
-        let free = bundle.hot().get(kind).copied().unwrap_or_else(|| bundle.scalar(kind, &self.kinds));
+        let free = bundle.ordinary_scalar(kind, &self.kinds);
         let allowance = self.tree.allowance(node, kind);
         let part = match stage {
             Stage::Guarantee => self.tree.missing(node, kind).min(free).min(allowance),

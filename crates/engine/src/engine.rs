@@ -206,14 +206,17 @@ impl Engine {
         }
         let before = &self.agents.list[at as usize];
         let total_changed = before.total != total;
+        let shared = (!shared.is_empty()).then(|| Bundle::from(&shared));
         let quiet = !total_changed
+            && before.shared == shared
+            && before.remote == facts.remote
             && before.offerable == facts.offerable
             && before.class == class
             && before.hostname == facts.hostname;
         let agent = &mut self.agents.list[at as usize];
         agent.gpus = total.scalar(3, &self.kinds) > 0;
         agent.total = total;
-        agent.shared = (!shared.is_empty()).then(|| Bundle::from(&shared));
+        agent.shared = shared;
         agent.hostname = facts.hostname;
         agent.attributes = facts.attributes;
         agent.domain = facts.domain;
@@ -221,6 +224,8 @@ impl Engine {
         agent.class = class;
         agent.counted = facts.counted;
         agent.offerable = facts.offerable;
+        // It may have less than what is allocated and offered: from then on subtracting is not exact.
+        agent.crowded |= total_changed && !agent.has_room();
         if !facts.offerable {
             self.drop_holds_on(at);
         }
@@ -240,6 +245,7 @@ impl Engine {
                     && let Some(node) = self.tree.find_node(&role)
                 {
                     self.waking.extend(self.tree.take_cut(node));
+                    self.wake_the_owed(node);
                 }
             }
         }
@@ -302,7 +308,12 @@ impl Engine {
         let what = &what.without_shared();
         self.charge(client.0, what, 1, false);
         let slot = &mut self.agents.list[agent.0 as usize];
-        slot.crowded |= !slot.total.minus(&slot.allocated).contains(what);
+        // What others were offered counts too: an agent may come back with tasks that it was not known to have.
+        slot.crowded |= if slot.offerable {
+            !slot.free.contains(what)
+        } else {
+            !slot.total.minus(&slot.allocated).minus(&slot.offered).contains(what)
+        };
         slot.allocated.add(what);
         self.agents.give(agent.0, what, &mut self.kinds);
         self.agents.soil(agent.0);
@@ -338,6 +349,7 @@ impl Engine {
             slot.crowded |= !slot.total.minus(&slot.allocated).contains(&what);
             slot.allocated.add(&what);
         }
+        slot.crowded |= !slot.has_room();
         self.agents.refresh(agent.0, &mut self.kinds);
     }
 
@@ -358,6 +370,20 @@ impl Engine {
         if sign < 0 {
             let node = self.tree.clients[client as usize].node;
             self.waking.extend(self.tree.take_cut(node));
+            self.wake_the_owed(node);
+        }
+    }
+
+    /// More is missing for guarantees of a role: whom guarantees of others kept something from there may now take
+    /// it as its due.
+    fn wake_the_owed(&mut self, node: u32) {
+        let owed = self.tree.path(node).filter(|node| !node.guarantee.is_empty()).last().map(|node| node.role.clone());
+        let Some(owed) = owed.filter(|_| !self.held_back.is_empty()) else { return };
+        for at in &self.held_back {
+            let client = &self.tree.clients[*at as usize];
+            if client.hungry && crate::cycle::is_role_or_ancestor(&owed, &client.role) {
+                self.waking.insert(*at);
+            }
         }
     }
 
@@ -530,7 +556,7 @@ impl Engine {
     }
 
     /// When more is free beyond guarantees than when somebody was held back, they are asked again.
-    fn wake_on_surplus(&mut self) {
+    pub(crate) fn wake_on_surplus(&mut self) {
         if self.held_back.is_empty() {
             return;
         }
@@ -692,7 +718,8 @@ impl Engine {
         for request in requests {
             let one = Bundle::from(&request.resources).quantities(&mut self.kinds);
             for kind in 0..one.width() {
-                demand.bump(kind, one.get(kind).saturating_mul(i64::from(request.count.max(1))));
+                let more = one.get(kind).saturating_mul(i64::from(request.count.max(1)));
+                demand.set(kind, demand.get(kind).saturating_add(more));
             }
         }
         self.tree.set_demand(client.0, demand);
@@ -716,7 +743,9 @@ impl Engine {
         self.filters = Filters::default();
         self.waking.clear();
         self.unfiltered.clear();
-        self.held_back.clear();
+        for at in std::mem::take(&mut self.held_back) {
+            self.tree.clients[at as usize].held_back = false;
+        }
         self.agents.take_dirty();
     }
 

@@ -29,6 +29,8 @@ mod random;
 mod roles;
 pub mod rules;
 pub mod share;
+#[cfg(test)]
+mod tests;
 
 pub use agents::AgentFacts;
 pub use bundle::Bundle;

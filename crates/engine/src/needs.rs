@@ -6,7 +6,7 @@
 //! first. What is held counts as offered, for shares and limits. When everything is gathered it is offered at
 //! once; when the time is over it is let go.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use mesos_model::{AgentId, FrameworkId, Resources, Role, Time};
 
@@ -74,6 +74,8 @@ pub struct NeedState {
 pub(crate) struct Needs {
     by_client: BTreeMap<(u32, String), Need>,
     fresh: bool,
+    /// Agents on which something was let go in the middle of a round, after some were asked.
+    let_go: Vec<u32>,
     /// Given up since the engine was made.
     pub(crate) expired: u64,
 }
@@ -91,8 +93,9 @@ impl Needs {
         self.fresh
     }
 
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) -> Vec<u32> {
         self.fresh = false;
+        std::mem::take(&mut self.let_go)
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
@@ -276,9 +279,6 @@ impl Engine {
 
     /// An agent may not be offered any more: what was held on it is held no more.
     pub(crate) fn drop_holds_on(&mut self, agent: u32) {
-        if self.agents.get(agent).held.is_empty() {
-            return;
-        }
         let keys: Vec<(u32, String)> = self.needs.by_client.keys().cloned().collect();
         for key in keys {
             let Some(need) = self.needs.by_client.get_mut(&key) else { continue };
@@ -313,12 +313,12 @@ impl Engine {
         if self.needs.by_client.is_empty() {
             return;
         }
-        let mut keys: Vec<(i64, u32, String)> = self
+        let mut keys: Vec<(Reverse<i64>, u32, String)> = self
             .needs
             .by_client
             .iter()
             .filter(|(_, need)| !need.delivered && !need.units.is_empty())
-            .map(|((client, name), need)| (-need.priority, *client, name.clone()))
+            .map(|((client, name), need)| (Reverse(need.priority), *client, name.clone()))
             .collect();
         keys.sort();
         for (_, client, name) in keys {
@@ -435,6 +435,7 @@ impl Engine {
         }
         if let Some(unit) = dropped {
             self.let_go(client, &unit);
+            self.needs.let_go.push(unit.agent);
         }
         self.hold(client, agent, bundle);
         if let Some(need) = self.needs.by_client.get_mut(key) {

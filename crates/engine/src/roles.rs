@@ -399,9 +399,16 @@ impl Tree {
         self.path(at).fold(i64::MAX, |least, node| least.min(node.allowance(kind)))
     }
 
-    /// How much of a kind is missing for a guarantee of the role or one above it.
+    /// How much of a kind a role may take because it is missing for a guarantee of its own or of one above it; what
+    /// others below that one are to have is not for it.
     pub(crate) fn missing(&self, at: u32, kind: Kind) -> i64 {
-        self.path(at).map(|node| node.missing_here(kind)).max().unwrap_or(0)
+        let (mut most, mut mine) = (0, 0);
+        for node in self.path(at) {
+            let others = node.missing_below.get(kind) - mine;
+            most = most.max(node.missing_here(kind) - others);
+            mine = node.missing.get(kind);
+        }
+        most
     }
 
     /// Brings what is missing for guarantees up to date, from a node to the root.
@@ -419,9 +426,10 @@ impl Tree {
             delta.shift(&node.missing, -1);
             let parent = node.parent;
             self.nodes[at as usize].missing = missing;
-            if at == ROOT || delta.is_zero() {
+            if at == ROOT {
                 return;
             }
+            // Even if nothing is missing here: those above may have a guarantee of their own.
             self.nodes[parent as usize].missing_below.shift(&delta, 1);
             at = parent;
         }
@@ -569,6 +577,10 @@ impl Tree {
     pub(crate) fn forget_client(&mut self, at: u32) {
         let client = &self.clients[at as usize];
         let (node, framework) = (client.node, client.framework.clone());
+        if node == ROOT {
+            // It is forgotten already; its slot must not be given to two.
+            return;
+        }
         self.unplace(at);
         self.nodes[node as usize].clients.remove(&framework);
         self.clients[at as usize].node = ROOT;

@@ -1,0 +1,3 @@
+//! Proofs that the engine does what it should.
+
+mod found;
