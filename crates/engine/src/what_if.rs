@@ -7,7 +7,7 @@ use mesos_model::{AgentId, FrameworkId, Reservation, ReservationKind, Resource, 
 use crate::{
     agents::AgentFacts,
     bundle::Bundle,
-    engine::{AgentSlot, Engine},
+    engine::{AgentSlot, ClientFacts, Engine},
     explain::COUNT_MAX,
     explanation::{Change, Query, RoleOutcome, WhatIf},
     facts::{Amounts, Constraints, PolicyName, WEIGHT_MAX},
@@ -140,6 +140,25 @@ impl Engine {
             | Change::DropMinimum
             | Change::Revive => self.apply_to_client(change, query)?,
         }
+        Ok(())
+    }
+
+    /// Makes a client known that wants nothing at the moment: for a copy that is to be asked about it. The engine
+    /// itself forgets who has nothing and wants nothing, and so does not know why it gets nothing.
+    ///
+    /// # Errors
+    /// For constraints that cannot be compiled.
+    pub fn suppose_client(
+        &mut self,
+        now: Time,
+        framework: &FrameworkId,
+        role: &Role,
+        facts: ClientFacts,
+    ) -> Result<(), String> {
+        let slot = self.client(framework, role);
+        self.put_client(now, slot, ClientFacts { hungry: true, ..facts })?;
+        self.tree.set_hungry(slot.0, false);
+        self.waking.remove(&slot.0);
         Ok(())
     }
 

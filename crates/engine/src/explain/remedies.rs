@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesos_model::{AgentId, Role, Time};
+use mesos_model::{AgentId, Resources, Role, Time};
 
 use crate::{
     engine::Engine,
@@ -44,6 +44,19 @@ struct Trials<'a> {
     now: Time,
     asked: &'a Asked,
     rounds: u32,
+}
+
+/// An agent of which more are tried.
+#[derive(Clone, Debug)]
+struct NewAgent {
+    like: Option<AgentId>,
+    total: Option<Resources>,
+}
+
+impl NewAgent {
+    fn times(&self, count: u32) -> Change {
+        Change::AddAgents { count, like: self.like.clone(), total: self.total.clone(), attributes: Vec::new() }
+    }
 }
 
 /// The remedies for what a trial did not place.
@@ -326,29 +339,38 @@ impl Trials<'_> {
         }
         let mut classes: Vec<(u32, AgentId)> = classes.into_values().collect();
         classes.sort_by_key(|(count, id)| (std::cmp::Reverse(*count), id.clone()));
+        let Some(slot) = self.base.slot_of(self.asked) else { return Ok(()) };
+        let rule = self.base.tree.clients[slot.0 as usize].rule.clone();
+        let mut any_is_large = false;
         for (_, like) in classes.into_iter().take(CLASSES_MAX) {
-            let Some(at) = self.base.agents.find(&like) else { continue };
-            let Some(slot) = self.base.slot_of(self.asked) else { continue };
+            let Some(agent) = self.base.agents.find(&like).map(|at| self.base.agents.get(at)) else { continue };
             // More of what could not even hold one task alone does not help.
-            let total = self.base.agents.get(at).total.clone();
-            let rule = self.base.tree.clients[slot.0 as usize].rule.as_ref();
-            let ruled_out = rule.is_some_and(|rule| !rule.admits(self.base.agents.get(at).looks()));
-            if ruled_out || !self.asked.demand.fits(&total) {
+            let total = agent.total.clone();
+            let is_large = self.asked.demand.fits(&total);
+            any_is_large |= is_large;
+            if !is_large || rule.as_ref().is_some_and(|rule| !rule.admits(agent.looks())) {
                 continue;
             }
-            if let Some(count) = self.fewest(&like)? {
-                let text = format!("add {} like {like} ({})", agents(count), words::resources(&total.resources()));
-                out.push(Remedy {
-                    change: Change::AddAgents { count, like: Some(like), total: None, attributes: Vec::new() },
-                    text,
-                });
-            }
+            let what = format!("like {like} ({})", words::resources(&total.resources()));
+            self.agents_like(out, NewAgent { like: Some(like), total: None }, &what)?;
+        }
+        if !any_is_large {
+            let demand = &self.asked.demand.resources;
+            let what = format!("with {demand}, which none has");
+            self.agents_like(out, NewAgent { like: None, total: Some(demand.clone()) }, &what)?;
+        }
+        Ok(())
+    }
+
+    fn agents_like(&mut self, out: &mut Vec<Remedy>, agent: NewAgent, what: &str) -> Result<(), Spent> {
+        if let Some(count) = self.fewest(&agent)? {
+            out.push(Remedy { change: agent.times(count), text: format!("add {} {what}", agents(count)) });
         }
         Ok(())
     }
 
     /// The fewest more agents that place everything: few are tried one by one, more by doubling and halving.
-    fn fewest(&mut self, like: &AgentId) -> Result<Option<u32>, Spent> {
+    fn fewest(&mut self, agent: &NewAgent) -> Result<Option<u32>, Spent> {
         let mut tried: BTreeMap<u32, u32> = BTreeMap::new();
         let mut placed = |trials: &mut Self, count: u32| match tried.get(&count) {
             Some(placed) => Ok(*placed),

@@ -68,12 +68,7 @@ impl Cluster {
         self.framework_with(name, role, |_| {})
     }
 
-    pub(crate) fn framework_with(
-        mut self,
-        name: &str,
-        role: &str,
-        change: impl FnOnce(&mut ClientFacts),
-    ) -> Cluster {
+    pub(crate) fn framework_with(mut self, name: &str, role: &str, change: impl FnOnce(&mut ClientFacts)) -> Cluster {
         let slot = self.engine.client(&FrameworkId::new(name), &Role::new(role));
         let mut facts = ClientFacts { hungry: true, ..ClientFacts::default() };
         change(&mut facts);
@@ -117,12 +112,7 @@ pub(crate) fn agent_id(number: usize) -> AgentId {
 
 /// What a framework asks for.
 pub(crate) fn query(framework: &str, what: &str, count: u32) -> Query {
-    Query {
-        framework: Some(FrameworkId::new(framework)),
-        resources: Some(resources(what)),
-        count,
-        ..Query::default()
-    }
+    Query { framework: Some(FrameworkId::new(framework)), resources: Some(resources(what)), count, ..Query::default() }
 }
 
 pub(crate) fn constraints(groups: &[&[(Selector, Predicate)]]) -> Constraints {
@@ -158,8 +148,8 @@ impl Dice {
         self.next() % 100 < chance
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.next() as usize % list.len()]
+    pub(crate) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.next() as usize % list.len()]
     }
 }
 
@@ -168,9 +158,10 @@ const ROLES: [&str; 5] = ["web", "ads", "eng", "eng/a", "eng/b"];
 /// A random small cluster in which something has happened already, and a question about it.
 pub(crate) fn random(seed: u64) -> (Engine, Query) {
     let mut dice = Dice::new(seed);
-    let placement = *dice.pick(&[Placement::Spread, Placement::Binpack, Placement::Random]);
+    let placement = dice.pick(&[Placement::Spread, Placement::Binpack, Placement::Random]);
     let mut engine = Engine::new(Options { seed, placement, ..Options::default() });
-    let clients = random_clients(&mut engine, &mut dice);
+    let with_facts = random_clients(&mut engine, &mut dice);
+    let clients: Vec<ClientSlot> = with_facts.iter().map(|(slot, _)| *slot).collect();
     let agents = random_agents(&mut engine, &mut dice);
     random_roles(&mut engine, &mut dice);
     random_tasks(&mut engine, &mut dice, &clients, &agents);
@@ -185,7 +176,7 @@ pub(crate) fn random(seed: u64) -> (Engine, Query) {
         random_answers(&mut engine, &mut dice);
     }
     if dice.percent(20) {
-        let client = *dice.pick(&clients);
+        let client = dice.pick(&clients);
         let request = Request {
             name: "big".to_owned(),
             role: None,
@@ -198,11 +189,19 @@ pub(crate) fn random(seed: u64) -> (Engine, Query) {
         engine.set_requests(NOW, client, &[request]);
         engine.round(NOW);
     }
+    let (slot, facts) = &with_facts[dice.next() as usize % with_facts.len()];
+    let (framework, role) = engine.client_of(*slot);
+    let (framework, role) = (framework.clone(), role.clone());
+    if dice.percent(8) {
+        engine.put_client(NOW, *slot, ClientFacts { hungry: false, ..facts.clone() }).unwrap();
+        if engine.find_client(&framework, &role).is_none() {
+            engine.suppose_client(NOW, &framework, &role, facts.clone()).unwrap();
+        }
+    }
     engine.check().unwrap();
-    let (framework, role) = engine.client_of(*dice.pick(&clients));
     let query = Query {
-        framework: Some(framework.clone()),
-        role: Some(role.clone()),
+        framework: Some(framework),
+        role: Some(role),
         request: None,
         resources: Some(random_demand(&mut dice)),
         count: if dice.percent(50) { 1 } else { dice.from_to(2, 5) as u32 },
@@ -211,9 +210,9 @@ pub(crate) fn random(seed: u64) -> (Engine, Query) {
 }
 
 fn random_demand(dice: &mut Dice) -> Resources {
-    let mut text = format!("cpus:{}", *dice.pick(&["0.5", "1", "2", "3", "6", "12"]));
+    let mut text = format!("cpus:{}", dice.pick(&["0.5", "1", "2", "3", "6", "12"]));
     if dice.percent(60) {
-        text += &format!(";mem:{}", *dice.pick(&[64, 500, 1024, 3000, 9000]));
+        text += &format!(";mem:{}", dice.pick(&[64, 500, 1024, 3000, 9000]));
     }
     if dice.percent(12) {
         text += ";gpus:1";
@@ -222,7 +221,7 @@ fn random_demand(dice: &mut Dice) -> Resources {
         text += ";licences:1";
     }
     if dice.percent(10) {
-        text += *dice.pick(&[";ports:[2-2]", ";ports:[1-2]"]);
+        text += dice.pick(&[";ports:[2-2]", ";ports:[1-2]"]);
     }
     if dice.percent(4) {
         text += ";cpus(eng):1";
@@ -230,13 +229,13 @@ fn random_demand(dice: &mut Dice) -> Resources {
     resources(&text)
 }
 
-fn random_clients(engine: &mut Engine, dice: &mut Dice) -> Vec<ClientSlot> {
+fn random_clients(engine: &mut Engine, dice: &mut Dice) -> Vec<(ClientSlot, ClientFacts)> {
     let count = dice.from_to(1, 6);
     (0..count)
         .map(|n| {
             let slot = engine.client(&FrameworkId::new(format!("F{n}")), &Role::new(dice.pick(&ROLES)));
             let mut facts =
-                ClientFacts { hungry: dice.percent(90), priority: i64::from(dice.percent(20)), ..ClientFacts::default() };
+                ClientFacts { hungry: true, priority: i64::from(dice.percent(20)), ..ClientFacts::default() };
             facts.abilities.gpus = dice.percent(40);
             facts.abilities.regions = dice.percent(60);
             facts.abilities.revocable = dice.percent(40);
@@ -251,7 +250,7 @@ fn random_clients(engine: &mut Engine, dice: &mut Dice) -> Vec<ClientSlot> {
                         0 => Selector::Hostname,
                         _ => Selector::Attribute("rack".to_owned()),
                     };
-                    let text = (*dice.pick(&["r1", "r2", "n1", "n2"])).to_owned();
+                    let text = dice.pick(&["r1", "r2", "n1", "n2"]).to_owned();
                     let predicate = match dice.next() % 3 {
                         0 => Predicate::TextNotEquals(text),
                         1 => Predicate::TextMatches("[rn][12]".to_owned()),
@@ -259,13 +258,12 @@ fn random_clients(engine: &mut Engine, dice: &mut Dice) -> Vec<ClientSlot> {
                     };
                     Constraint { selector, predicate }
                 };
-                let groups = (0..dice.from_to(1, 2))
-                    .map(|_| (0..dice.from_to(1, 2)).map(|_| one(dice)).collect())
-                    .collect();
+                let groups =
+                    (0..dice.from_to(1, 2)).map(|_| (0..dice.from_to(1, 2)).map(|_| one(dice)).collect()).collect();
                 facts.constraints = Some(Constraints { groups });
             }
-            engine.put_client(NOW, slot, facts).unwrap();
-            slot
+            engine.put_client(NOW, slot, facts.clone()).unwrap();
+            (slot, facts)
         })
         .collect()
 }
@@ -290,7 +288,7 @@ fn random_agents(engine: &mut Engine, dice: &mut Dice) -> Vec<AgentSlot> {
             if dice.percent(20) {
                 total.add_entry(revocable("cpus", 4000));
             }
-            let attributes = *dice.pick(&["rack:r1", "rack:r2", "rack:7", ""]);
+            let attributes = dice.pick(&["rack:r1", "rack:r2", "rack:7", ""]);
             let facts = AgentFacts {
                 total,
                 hostname: format!("n{n}"),
@@ -310,7 +308,7 @@ fn random_roles(engine: &mut Engine, dice: &mut Dice) {
     for role in ROLES {
         let mut facts = RoleFacts::default();
         if dice.percent(30) {
-            facts.weight = *dice.pick(&[1, 500, 2000, 3000]);
+            facts.weight = dice.pick(&[1, 500, 2000, 3000]);
         }
         if dice.percent(25) {
             facts.limit = amounts(dice.pick(&["cpus:2", "cpus:10", "cpus:6;mem:4096", "mem:2048", "gpus:0;cpus:5"]));
@@ -327,7 +325,7 @@ fn random_tasks(engine: &mut Engine, dice: &mut Dice, clients: &[ClientSlot], ag
         for _ in 0..dice.from_to(0, 2) {
             let what = Bundle::from(&resources(dice.pick(&["cpus:1;mem:512", "cpus:3;mem:1000", "mem:900", "cpus:7"])));
             if Bundle::from(&engine.free(*agent)).contains(&what) {
-                engine.allocate(*agent, *dice.pick(clients), &what);
+                engine.allocate(*agent, dice.pick(clients), &what);
             }
         }
     }
