@@ -375,8 +375,7 @@ impl Trials<'_> {
         let mut placed = |trials: &mut Self, count: u32| match tried.get(&count) {
             Some(placed) => Ok(*placed),
             None => {
-                let change = Change::AddAgents { count, like: Some(like.clone()), total: None, attributes: Vec::new() };
-                let placed = trials.placed(&change)?;
+                let placed = trials.placed(&agent.times(count))?;
                 tried.insert(count, placed);
                 Ok(placed)
             }
