@@ -323,7 +323,7 @@ impl Engine {
     }
 
     /// Cuts what a client can take down to limits and to what is not kept for guarantees of others.
-    fn within_quota(&self, bundle: Bundle, client: u32, stage: Stage, cut: &mut Cut) -> Result<Bundle, Why> {
+    pub(crate) fn within_quota(&self, bundle: Bundle, client: u32, stage: Stage, cut: &mut Cut) -> Result<Bundle, Why> {
         let node = self.tree.clients[client as usize].node;
         let limited = self.tree.nodes[node as usize].limited;
         let kept = !self.tree.all_missing().is_zero();

@@ -253,7 +253,7 @@ impl Engine {
         }
     }
 
-    fn drop_need(&mut self, client: u32, name: &str) {
+    pub(crate) fn drop_need(&mut self, client: u32, name: &str) {
         let Some(need) = self.needs.by_client.remove(&(client, name.to_owned())) else { return };
         for unit in need.units {
             self.let_go(client, &unit);

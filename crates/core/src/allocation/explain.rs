@@ -12,8 +12,7 @@ impl Allocator {
     /// For a framework, role or request that is not known.
     pub fn explain(&self, now: Time, query: &Query) -> Result<Explanation, String> {
         self.check_query(query)?;
-        let _ = now;
-        Err("not yet".to_owned())
+        self.engine.explain(now, query)
     }
 
     /// The same after some changes.
@@ -22,8 +21,7 @@ impl Allocator {
     /// For a change that cannot be supposed, too.
     pub fn what_if(&self, now: Time, changes: &[Change], query: &Query) -> Result<WhatIf, String> {
         self.check_query(query)?;
-        let _ = (now, changes);
-        Err("not yet".to_owned())
+        self.engine.what_if(now, changes, query)
     }
 
     fn check_query(&self, query: &Query) -> Result<(), String> {
