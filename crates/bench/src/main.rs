@@ -40,9 +40,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let bench = Bench::parse();
+    if let Command::Allocator(options) = &bench.command {
+        // Without threads, so that the time of the process is that of the work.
+        return exit(allocator::run(bench.common.quiet, options));
+    }
     // The one TLS provider; whoever installed one before us installed the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match run(bench) {
+    exit(run(bench))
+}
+
+fn exit(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mesos-bench: {error:#}");
@@ -68,6 +76,7 @@ fn run(bench: Bench) -> Result<()> {
             Command::Recovery(options) => recovery::run(&common, &options).await,
             Command::Docker(options) => docker::run(&common, &options).await,
             Command::Idle(options) => idle::run(&common, &options).await,
+            Command::Allocator(options) => allocator::run(common.quiet, &options),
         }
     })
 }
