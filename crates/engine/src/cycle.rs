@@ -198,6 +198,17 @@ impl Engine {
         made
     }
 
+    /// What a client could be offered of an agent right now. Between rounds that is nothing, unless something has
+    /// changed since the last one.
+    #[must_use]
+    pub fn could_offer(&mut self, now: Time, agent: AgentSlot, client: ClientSlot) -> Option<mesos_model::Resources> {
+        if self.agents.get(agent.0).free.is_empty() {
+            return None;
+        }
+        let offer = self.consider(now, agent.0, client.0, Stage::Fair, &mut Cut::default());
+        offer.ok().map(|bundle| bundle.resources())
+    }
+
     pub(crate) fn placement_of(&self, client: u32) -> Placement {
         self.tree.placement(self.tree.clients[client as usize].node).unwrap_or(self.options.placement)
     }
@@ -407,13 +418,7 @@ impl Engine {
     }
 
     /// Cuts what a client can take down to limits and to what is not kept for guarantees of others.
-    pub(crate) fn within_quota(
-        &self,
-        bundle: Bundle,
-        client: u32,
-        stage: Stage,
-        cut: &mut Cut,
-    ) -> Result<Bundle, Why> {
+    pub(crate) fn within_quota(&self, bundle: Bundle, client: u32, stage: Stage, cut: &mut Cut) -> Result<Bundle, Why> {
         let shrunk = self.shrunk(&bundle, &self.budget(client), stage, cut)?;
         Ok(shrunk.unwrap_or(bundle))
     }

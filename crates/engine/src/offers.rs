@@ -7,11 +7,7 @@ use std::{
 
 use mesos_model::Time;
 
-use crate::{
-    agents::Agents,
-    bundle::Bundle,
-    roles::Tree,
-};
+use crate::{agents::Agents, bundle::Bundle, roles::Tree};
 
 const NONE: u32 = u32::MAX;
 

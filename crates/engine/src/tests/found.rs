@@ -179,7 +179,7 @@ fn absurd_requests_are_no_overflow() {
 
 /// An agent with a disk of its own, which cannot be cut into pieces.
 fn with_mount_disk(text: &str, milli: i64) -> AgentFacts {
-    let qualifier = mesos_model::Qualifier { disk: vec![1], ..mesos_model::Qualifier::default() };
+    let qualifier = mesos_model::resources::Qualifier { disk: vec![1], ..mesos_model::resources::Qualifier::default() };
     let mut facts = total(text);
     let disk =
         mesos_model::Resource { qualifier: Some(qualifier.into()), ..mesos_model::Resource::scalar("disk", milli) };
