@@ -39,7 +39,8 @@ impl Size {
             let (small, large) = workloads::small_and_large(roles);
             Size { agents: options.agents.unwrap_or(small / 5 + 5 * large), frameworks: roles, roles }
         } else {
-            let (agents, frameworks) = if matches!(workload, Workload::Placements | Workload::Machine) { (1000, 50) } else { (10_000, 200) };
+            let (agents, frameworks) =
+                if matches!(workload, Workload::Placements | Workload::Machine) { (1000, 50) } else { (10_000, 200) };
             let frameworks = options.frameworks.unwrap_or(frameworks);
             let roles = match workload {
                 Workload::Decline | Workload::AllFiltered => 1,

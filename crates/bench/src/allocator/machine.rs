@@ -9,14 +9,12 @@ use mesos_core::{
     allocation::{Allocator, Event, Options, Output},
     machine::{Effects, Machine},
     message::{
-        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, Operation, OperationKind, RequestId,
-        StreamEvent, TaskSpec, ToAgent,
+        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, Operation, OperationKind, RequestId, StreamEvent,
+        TaskSpec, ToAgent,
     },
     row::{FrameworkInfo, FrameworkRow, FrameworkState, LaunchRow, Row, RowChange, Subscription, TaskRow},
 };
-use mesos_model::{
-    AgentId, FrameworkId, LaunchId, OfferId, Resources, Role, TaskId, TaskState, Term, Time,
-};
+use mesos_model::{AgentId, FrameworkId, LaunchId, OfferId, Resources, Role, TaskId, TaskState, Term, Time};
 
 use super::{
     Size,
@@ -102,8 +100,7 @@ impl Cluster {
                 Output::Stream { event, .. } => {
                     if let StreamEvent::Offers(offers) = event.event {
                         let framework = event.framework;
-                        self.offers
-                            .extend(offers.into_iter().map(|offer| (framework.clone(), offer.agent, offer.id)));
+                        self.offers.extend(offers.into_iter().map(|offer| (framework.clone(), offer.agent, offer.id)));
                     }
                 }
                 Output::Agent { agent, message: ToAgent::Orders { first, orders, .. } } => {
@@ -131,7 +128,8 @@ impl Cluster {
             }
             ensure!(!self.offers.is_empty(), "no offers although half of the cluster is free");
             let offers: Vec<_> = self.offers.drain(..self.offers.len().min(BATCH)).collect();
-            let calls: Vec<Event> = offers.into_iter().map(|(framework, agent, id)| self.accept(framework, agent, id)).collect();
+            let calls: Vec<Event> =
+                offers.into_iter().map(|(framework, agent, id)| self.accept(framework, agent, id)).collect();
             self.batch(|machine, now, fx| calls.into_iter().for_each(|call| machine.step(now, call, fx)));
             let orders = std::mem::take(&mut self.orders);
             let term = self.term;

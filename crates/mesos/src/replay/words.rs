@@ -238,6 +238,7 @@ fn output(output: &Output) -> Vec<String> {
         Output::Unregistered { instance, message } => to_agent(&format!("instance {}", uuid_text(*instance)), message),
         Output::AllAgents(message) => to_agent("all agents", message),
         Output::RaiseEpoch(term) => vec![format!("a term above epoch {} is needed", term.epoch)],
+        Output::Trouble(text) => vec![format!("trouble: {text}")],
     }
 }
 
