@@ -4,13 +4,14 @@
 //! one thread. Whatever a workload makes is checked, and a run whose outcome is not what it must be exits 1.
 //!
 //! # Layout
-//! - [`workloads`], [`placements`]: what happens. [`cluster`]: the engine with its agents and frameworks.
+//! - [`workloads`], [`placements`], [`machine`]: what happens. [`cluster`]: the engine with its agents and frameworks.
 //! - [`measure`]: time, and the lines that become of it. [`baseline`]: what Mesos needed.
 //! - [`grid`]: everything, and what the targets are.
 
 mod baseline;
 mod cluster;
 mod grid;
+mod machine;
 mod measure;
 mod placements;
 mod workloads;
@@ -38,7 +39,8 @@ impl Size {
             let (small, large) = workloads::small_and_large(roles);
             Size { agents: options.agents.unwrap_or(small / 5 + 5 * large), frameworks: roles, roles }
         } else {
-            let (agents, frameworks) = if workload == Workload::Placements { (1000, 50) } else { (10_000, 200) };
+            let (agents, frameworks) =
+                if matches!(workload, Workload::Placements | Workload::Machine) { (1000, 50) } else { (10_000, 200) };
             let frameworks = options.frameworks.unwrap_or(frameworks);
             let roles = match workload {
                 Workload::Decline | Workload::AllFiltered => 1,
@@ -72,6 +74,7 @@ pub(crate) fn run(quiet: bool, options: &Allocator) -> Result<()> {
         Workload::AllFiltered => workloads::all_filtered(size)?,
         Workload::Quota => workloads::quota(size)?,
         Workload::Placements => placements::run(size)?,
+        Workload::Machine => machine::run(size)?,
     };
     steps.print(options.workload.name(), size);
     Ok(())

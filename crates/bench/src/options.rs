@@ -231,10 +231,10 @@ pub(crate) struct Allocator {
     /// What happens
     #[arg(long, value_enum, default_value = "idle")]
     pub(crate) workload: Workload,
-    /// How many agents [default: 10000; for `quota` as many as the roles need, for `placements` 1000]
+    /// How many agents [default: 10000; for `quota` as many as the roles need, for `placements` and `machine` 1000]
     #[arg(long)]
     pub(crate) agents: Option<usize>,
-    /// How many frameworks [default: 200; for `quota` one per role, for `placements` 50]
+    /// How many frameworks [default: 200; for `quota` one per role, for `placements` and `machine` 50]
     #[arg(long)]
     pub(crate) frameworks: Option<usize>,
     /// How many roles; 1 is all frameworks in role `*` [default: as many as frameworks, at most 200; for `quota`
@@ -266,6 +266,8 @@ pub(crate) enum Workload {
     Quota,
     /// Tasks of one CPU are placed and end, with half of the cluster in use.
     Placements,
+    /// The same through the allocator's whole machine: calls, rows and orders.
+    Machine,
 }
 
 impl Workload {
@@ -278,6 +280,7 @@ impl Workload {
             Workload::AllFiltered => "allfiltered",
             Workload::Quota => "quota",
             Workload::Placements => "placements",
+            Workload::Machine => "machine",
         }
     }
 }

@@ -137,10 +137,11 @@ impl Allocator {
 
     fn settle_launches(&mut self, now: Time, term: Term, id: &AgentId, report: AgentReport, fx: &mut Effects<Output>) {
         let seen = (report.term, report.number);
+        // Before the lane is told, which would take them for done.
+        self.finish_operations(id, seen, Some(&report.total), fx);
         if report.term == term {
             self.acknowledge(now, id, report.number, fx);
         }
-        self.finish_operations(id, seen, fx);
         self.order_operations_again(id, &report.total, seen, fx);
         let mut removed: BTreeSet<FrameworkId> = BTreeSet::new();
         let mut reported: BTreeMap<LaunchId, ReportedLaunch> =

@@ -123,17 +123,43 @@ impl Allocator {
     }
 
     /// The agent has taken up its orders up to this one: operations among them are done.
-    pub(super) fn finish_operations(&mut self, agent: &AgentId, seen: (Term, u64), fx: &mut Effects<Output>) {
+    ///
+    /// An agent that could not do one says so by a report in which it is missing.
+    pub(super) fn finish_operations(
+        &mut self,
+        agent: &AgentId,
+        seen: (Term, u64),
+        reported: Option<&Resources>,
+        fx: &mut Effects<Output>,
+    ) {
         let Some(rows) = self.operations.get(agent) else { return };
         let done: Vec<OperationRow> = rows.values().filter(|row| row.sent <= seen).cloned().collect();
+        let used_since = |row: &OperationRow| {
+            done.iter().any(|later| {
+                later.sent > row.sent
+                    && later.conversion.consumed.iter().any(|entry| {
+                        row.conversion
+                            .converted
+                            .iter()
+                            .any(|made| made.name == entry.name && made.qualifier == entry.qualifier)
+                    })
+            })
+        };
+        let missing = |row: &OperationRow| {
+            reported.is_some_and(|total| !total.contains(&row.conversion.converted)) && !used_since(row)
+        };
+        let failed: std::collections::BTreeSet<String> =
+            done.iter().filter(|row| missing(row)).map(|row| row.operation.clone()).collect();
         for row in done {
             self.unindex_operation(&row.operation);
-            fx.delete(RowKey::Operation(row.operation));
+            fx.delete(RowKey::Operation(row.operation.clone()));
             if let Some((framework, operation)) = row.feedback {
-                let event = StreamEvent::OperationFinished {
-                    operation,
-                    agent: agent.clone(),
-                    converted: row.conversion.converted,
+                let event = if failed.contains(&row.operation) {
+                    let message = format!("agent {agent} could not do it: it has no {}", row.conversion.consumed);
+                    StreamEvent::OperationError { operation, agent: Some(agent.clone()), message }
+                } else {
+                    let converted = row.conversion.converted;
+                    StreamEvent::OperationFinished { operation, agent: agent.clone(), converted }
                 };
                 self.tell(&framework, event, fx);
             }

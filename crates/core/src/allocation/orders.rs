@@ -129,7 +129,7 @@ impl Allocator {
             self.retries.clear(agent);
         }
         if converted && let Some(term) = self.term {
-            self.finish_operations(agent, (term, number), fx);
+            self.finish_operations(agent, (term, number), None, fx);
         }
     }
 

@@ -108,8 +108,6 @@ pub(super) fn input(input: &Input) -> String {
         Input::Step(Event::BusBack) => "the bus is back".to_owned(),
         Input::Step(Event::Deaf(true)) => "the own beat does not come back over the bus".to_owned(),
         Input::Step(Event::Deaf(false)) => "the own beat comes back over the bus".to_owned(),
-        #[allow(unreachable_patterns, reason = "words of events to come")]
-        Input::Step(other) => short(other),
     }
 }
 
@@ -167,8 +165,6 @@ fn agent(message: &AgentToAllocator) -> String {
         AgentToAllocator::Report(report) => self::report(report),
         AgentToAllocator::Beat { agent, number, .. } => format!("agent {agent} lives and has taken up order {number}"),
         AgentToAllocator::Disobeys { agent, term } => format!("agent {agent} obeys epoch {}", term.epoch),
-        #[allow(unreachable_patterns, reason = "words of messages to come")]
-        other => short(other),
     }
 }
 
@@ -242,8 +238,7 @@ fn output(output: &Output) -> Vec<String> {
         Output::Unregistered { instance, message } => to_agent(&format!("instance {}", uuid_text(*instance)), message),
         Output::AllAgents(message) => to_agent("all agents", message),
         Output::RaiseEpoch(term) => vec![format!("a term above epoch {} is needed", term.epoch)],
-        #[allow(unreachable_patterns, reason = "words of outputs to come")]
-        other => vec![short(other)],
+        Output::Trouble(text) => vec![format!("trouble: {text}")],
     }
 }
 
@@ -302,8 +297,6 @@ fn order(order: &Order) -> String {
         Order::ShutdownFramework(framework) => format!("end all of {framework}"),
         Order::Convert(conversion) => format!("{} {}", conversion.name, conversion.consumed),
         Order::Preempt { framework, task, message } => format!("end {task} of {framework}: {message}"),
-        #[allow(unreachable_patterns, reason = "words of orders to come")]
-        other => short(other),
     }
 }
 

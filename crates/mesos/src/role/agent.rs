@@ -126,6 +126,15 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "mesos,docker", value_parser = parse_containerizer)]
     pub(crate) containerizers: Vec<String>,
 
+    /// What is offered as revocable beside the agent's own resources: none, fixed:RESOURCES (for example
+    /// fixed:cpus:2;mem:1024), or usage (what running tasks hold and do not use)
+    #[arg(long, value_name = "ESTIMATOR", default_value = "none")]
+    pub(crate) resource_estimator: mesos_agent::estimator::Estimator,
+
+    /// How often the estimator is asked
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    pub(crate) oversubscribed_resources_interval: Duration,
+
     /// The Docker daemon
     #[arg(long, alias = "docker-socket", value_name = "URL", default_value = "unix:///var/run/docker.sock", value_parser = parse_docker)]
     docker_host: String,
@@ -233,6 +242,8 @@ impl HostArgs {
             enable_cfs: self.enable_cfs,
             cgroups_hierarchy: self.cgroups_hierarchy.clone(),
             cgroups_root: self.cgroups_root.clone(),
+            estimator: self.resource_estimator.clone(),
+            oversubscribed_interval: self.oversubscribed_resources_interval,
             ..AgentOptions::new(dir, resources)
         }
     }

@@ -162,10 +162,11 @@ fn damage_in_the_middle_is_named_and_not_written_over() {
     live(&recorder, 20);
     recorder.finish();
     let mut bytes = fs::read(&place.path).unwrap();
-    let middle = bytes.len() / 2;
-    // The frames are short, so the byte before a length is the end of a body.
-    let start = bytes[middle..].windows(3).position(|window| window == [0, 0, 0]).unwrap() + middle;
-    bytes[start - 1] ^= 1;
+    let frame = (0..9).fold(0, |at, _| {
+        let length: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
+        at + 4 + u32::from_be_bytes(length) as usize
+    });
+    bytes[frame + 20] ^= 1;
     fs::write(&place.path, &bytes).unwrap();
     let (entries, tail) = place.read();
     assert!(matches!(&tail, Tail::Damaged { why, .. } if why.contains("damaged")), "{tail:?}");

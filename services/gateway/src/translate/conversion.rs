@@ -366,6 +366,10 @@ mod tests {
         from_proto(list).unwrap()
     }
 
+    fn one(resource: &v1::Resource) -> Resources {
+        of(std::slice::from_ref(resource))
+    }
+
     #[test]
     fn a_reservation_takes_what_has_one_less_and_comes_off_again() {
         let cases = [
@@ -389,7 +393,7 @@ mod tests {
     fn a_reservation_with_a_source_takes_the_source() {
         let (ads, web) = (cpus(r#","reservations":[{"type":"DYNAMIC","role":"ads"}]"#), cpus(r#","role":"web""#));
         let made = reserve(std::slice::from_ref(&ads), std::slice::from_ref(&web)).unwrap();
-        assert_eq!((made.consumed, made.converted), (of(&[web.clone()]), of(&[ads.clone()])));
+        assert_eq!((made.consumed, made.converted), (one(&web), one(&ads)));
         let more = v1::Resource { scalar: Some(v1::value::Scalar { value: 3.0 }), ..web.clone() };
         assert!(reserve(std::slice::from_ref(&ads), &[more]).unwrap_err().contains("identical resource quantities"));
         let mixed = v1::Resource { name: "mem".into(), role: Some("x".into()), ..web.clone() };
@@ -467,7 +471,7 @@ mod tests {
             let (small, big, rest) = (volume(64.0, "v", source), volume(96.0, "v", source), disk(32.0, &on));
             let parts = of(&[small.clone(), rest.clone()]);
             let grown = grow(&small, &rest).unwrap();
-            assert_eq!((grown.consumed, grown.converted), (parts.clone(), of(&[big.clone()])));
+            assert_eq!((grown.consumed, grown.converted), (parts.clone(), one(&big)));
             let shrunk = shrink(&big, v1::value::Scalar { value: 32.0 }).unwrap();
             assert_eq!((shrunk.consumed, shrunk.converted), (of(&[big]), parts));
         }
