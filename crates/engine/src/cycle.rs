@@ -191,6 +191,9 @@ impl Engine {
             self.searches += 1;
             let search = Search { round: number, number: self.searches, everybody, priority };
             while let Some(client) = self.tree.next(search) {
+                if self.tree.catch_up(client) {
+                    continue;
+                }
                 if stage == Stage::Fair && self.serve_needs(now, client, number, &round.dirty, made) {
                     continue;
                 }
