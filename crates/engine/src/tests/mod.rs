@@ -2,7 +2,9 @@
 
 mod found;
 mod mirror;
+mod needs;
 mod reference;
+mod theory;
 mod world;
 
 /// How many random cases to try: so many as a rule, or as the environment says.
