@@ -55,7 +55,7 @@ impl Filters {
     /// When the next filter ends.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let (tick, _) = self.ends.first_key_value()?;
-        Some(Time((self.base? + u64::from(*tick)) * TICK_MS))
+        Some(Time((self.base? + u64::from(*tick)).saturating_mul(TICK_MS)))
     }
 
     fn tick(&mut self, until: Time) -> u32 {
@@ -146,7 +146,7 @@ impl Filters {
         };
         let base = self.base.unwrap_or(0);
         let hides = |filter: &Filter| {
-            (base + u64::from(filter.until)) * TICK_MS > now.0
+            (base + u64::from(filter.until)).saturating_mul(TICK_MS) > now.0
                 && self.shapes[filter.shape as usize].bundle.contains(offer)
         };
         hides(first)
@@ -213,7 +213,7 @@ impl Filters {
         let mut over = Vec::new();
         while let Some(entry) = self.ends.first_entry() {
             let tick = *entry.key();
-            if (base + u64::from(tick)) * TICK_MS > now.0 {
+            if (base + u64::from(tick)).saturating_mul(TICK_MS) > now.0 {
                 break;
             }
             let pairs = entry.remove();
