@@ -3,6 +3,7 @@
 mod found;
 mod mirror;
 mod needs;
+mod properties;
 mod reference;
 mod theory;
 mod world;
