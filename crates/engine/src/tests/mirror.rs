@@ -295,8 +295,11 @@ fn ask(world: &mut World, pick: &mut Pick, mix: Mix) {
 }
 
 fn play(seed: u64, words: &[u64], mix: Mix) -> Result<(), (String, Vec<String>)> {
-    let options =
-        Options { seed, unfair: if seed % 4 == 0 { vec!["disk".into()] } else { vec![] }, ..Options::default() };
+    let options = Options {
+        seed,
+        unfair: if seed.is_multiple_of(4) { vec!["disk".into()] } else { vec![] },
+        ..Options::default()
+    };
     let mut world = World::new(options);
     for word in words {
         let played = catch_unwind(AssertUnwindSafe(|| step(&mut world, *word, mix)));

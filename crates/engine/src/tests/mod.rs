@@ -5,6 +5,7 @@ mod mirror;
 mod needs;
 mod properties;
 mod reference;
+mod scenarios;
 mod theory;
 mod world;
 

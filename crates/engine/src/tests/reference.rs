@@ -595,7 +595,7 @@ impl Reference {
         let (total, free) = (exclusive(&self.agents[&at].facts.total), self.free(at));
         let used = |name: &&str| {
             let (total, free) = (ordinary(&total, name), ordinary(&free, name));
-            if total > 0 { ((total - free.min(total)) << 32) / total } else { 0 }
+            ((total - free.min(total)) << 32).checked_div(total).unwrap_or(0)
         };
         ["cpus", "mem", "disk", "gpus"].iter().map(used).max().unwrap_or(0)
     }

@@ -89,7 +89,7 @@ impl World {
         for state in engine.roles() {
             same(&format!("consumed of {}", state.role), names(state.consumed), self.reference.consumed(&state.role))?;
         }
-        for (client, _) in &self.reference.clients {
+        for client in self.reference.clients.keys() {
             let slot = engine.find_client(&client.0, &client.1).ok_or_else(|| format!("{client:?} is forgotten"))?;
             let expected = self.reference.sums(|of| of == client);
             same(&format!("sums of {client:?}"), names(engine.sums(slot)), expected)?;
