@@ -102,6 +102,7 @@ fn options(number: usize, instance: u128, total: Resources) -> Options {
     let info = v1::AgentInfo { hostname: hostname.clone(), port: Some(5051), ..Default::default() };
     Options {
         total,
+        oversubscribed: Resources::new(),
         attributes: Vec::new(),
         domain: None,
         hostname,
@@ -229,7 +230,11 @@ impl Host {
                 Output::Refused { .. } => {
                     self.shared.stopped.fetch_add(1, Ordering::Relaxed);
                 }
-                Output::Destroy { .. } | Output::Check { .. } | Output::ToExecutor { .. } => {}
+                Output::Destroy { .. }
+                | Output::Check { .. }
+                | Output::ToExecutor { .. }
+                | Output::Volumes { .. }
+                | Output::Ignored { .. } => {}
             }
         }
         self.post(allocator, registry);

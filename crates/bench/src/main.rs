@@ -9,9 +9,11 @@
 //! - [`setup`]: starts and stops what is measured.
 //! - [`client`]: a framework's connection; [`framework`]: one framework with its offers and tasks.
 //! - [`latency`], [`throughput`], [`tasks`], [`recovery`], [`docker`], [`idle`]: the measurements.
+//! - [`allocator`]: the allocator by itself, against Mesos's.
 //! - [`agents`]: simulated agents, many in this process. [`readers`]: clients that poll `/state`.
 
 mod agents;
+mod allocator;
 mod client;
 mod docker;
 mod framework;
@@ -38,9 +40,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let bench = Bench::parse();
+    if let Command::Allocator(options) = &bench.command {
+        // Without threads, so that the time of the process is that of the work.
+        return exit(allocator::run(bench.common.quiet, options));
+    }
     // The one TLS provider; whoever installed one before us installed the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match run(bench) {
+    exit(run(bench))
+}
+
+fn exit(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mesos-bench: {error:#}");
@@ -66,6 +76,7 @@ fn run(bench: Bench) -> Result<()> {
             Command::Recovery(options) => recovery::run(&common, &options).await,
             Command::Docker(options) => docker::run(&common, &options).await,
             Command::Idle(options) => idle::run(&common, &options).await,
+            Command::Allocator(options) => allocator::run(common.quiet, &options),
         }
     })
 }

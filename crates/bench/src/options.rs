@@ -74,7 +74,18 @@ pub(crate) enum Command {
     Docker(Docker),
     /// Time until `mesos local` is ready, its memory and its CPU while nothing happens
     Idle(Idle),
+    /// The allocation engine by itself, on the workloads that Mesos's allocator was measured with
+    #[command(after_help = ALLOCATOR_EXAMPLES)]
+    Allocator(Allocator),
 }
+
+const ALLOCATOR_EXAMPLES: &str = "\
+Examples:
+  mesos-bench allocator --workload idle --agents 10000 --frameworks 200
+  mesos-bench allocator --workload allfiltered --agents 10000 --frameworks 200 --roles 1
+  mesos-bench allocator --workload quota --roles 3000
+  mesos-bench allocator --workload placements --agents 1000 --frameworks 50
+  mesos-bench allocator --grid > grid.jsonl";
 
 /// What is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -212,4 +223,61 @@ pub(crate) struct Idle {
     /// How many starts are timed
     #[arg(long, default_value_t = 5)]
     pub(crate) runs: usize,
+}
+
+/// Options of `allocator`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Allocator {
+    /// What happens
+    #[arg(long, value_enum, default_value = "idle")]
+    pub(crate) workload: Workload,
+    /// How many agents [default: 10000; for `quota` as many as the roles need, for `placements` 1000]
+    #[arg(long)]
+    pub(crate) agents: Option<usize>,
+    /// How many frameworks [default: 200; for `quota` one per role, for `placements` 50]
+    #[arg(long)]
+    pub(crate) frameworks: Option<usize>,
+    /// How many roles; 1 is all frameworks in role `*` [default: as many as frameworks, at most 200; for `quota`
+    /// 3000, for `decline` and `allfiltered` 1]
+    #[arg(long)]
+    pub(crate) roles: Option<usize>,
+    /// Everything that Mesos was measured with, each in a process of its own
+    #[arg(long, conflicts_with_all = ["agents", "frameworks", "roles"])]
+    pub(crate) grid: bool,
+    /// With --grid: only cells with at most so many agents
+    #[arg(long, requires = "grid", value_name = "N")]
+    pub(crate) agents_max: Option<usize>,
+}
+
+/// What happens to the allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Workload {
+    /// Everything is free and offered; all is declined, first without and then with filters.
+    Idle,
+    /// Half of every agent is used; 1 % of the agents get something back.
+    Steady,
+    /// All frameworks decline everything for ever.
+    Decline,
+    /// All frameworks filter all agents.
+    #[value(name = "allfiltered")]
+    AllFiltered,
+    /// Small and large roles with quota.
+    Quota,
+    /// Tasks of one CPU are placed and end, with half of the cluster in use.
+    Placements,
+}
+
+impl Workload {
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Workload::Idle => "idle",
+            Workload::Steady => "steady",
+            Workload::Decline => "decline",
+            Workload::AllFiltered => "allfiltered",
+            Workload::Quota => "quota",
+            Workload::Placements => "placements",
+        }
+    }
 }

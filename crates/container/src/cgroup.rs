@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesos_ports::containerizer::Limits;
+use mesos_ports::containerizer::{Limits, Usage};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -241,6 +241,24 @@ impl Group {
         count.unwrap_or(0)
     }
 
+    /// CPU time and memory of all members; `None` where either is not counted on this host.
+    pub fn usage(&self) -> Option<Usage> {
+        let number = |dir: &Path, file: &str| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok();
+        let (cpu, memory) = (self.cpu.as_ref()?, self.memory.as_ref()?);
+        match self.version {
+            // `cpuacct` is mounted together with `cpu` wherever both are there.
+            Version::V1 => Some(Usage {
+                cpu: Duration::from_nanos(number(cpu, "cpuacct.usage")?),
+                memory_bytes: number(memory, "memory.usage_in_bytes")?,
+            }),
+            Version::V2 => {
+                let stat = fs::read_to_string(cpu.join("cpu.stat")).ok()?;
+                let used = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok())?;
+                Some(Usage { cpu: Duration::from_micros(used), memory_bytes: number(memory, "memory.current")? })
+            }
+        }
+    }
+
     /// Removes the group and what tasks made below it, trying again while the kernel is not done with
     /// its last member. Blocks, for at most 2 s.
     pub fn delete(&self) -> io::Result<()> {
@@ -393,6 +411,10 @@ mod tests {
         assert_eq!(group.oom_kills(), 0);
         fs::write(dir.join("memory.events"), "low 0\noom 4\noom_kill 3\noom_group_kill 1\n").expect("written");
         assert_eq!(group.oom_kills(), 3);
+        assert_eq!(group.usage(), None, "nothing is counted yet");
+        fs::write(dir.join("cpu.stat"), "usage_usec 1500000\nuser_usec 1\n").expect("written");
+        fs::write(dir.join("memory.current"), "4096\n").expect("written");
+        assert_eq!(group.usage(), Some(Usage { cpu: Duration::from_millis(1500), memory_bytes: 4096 }));
     }
 
     #[test]
@@ -410,6 +432,9 @@ mod tests {
         assert_eq!(read(&root.path().join("pids/mesos/c1"), "pids.max"), DEFAULT_PIDS.to_string());
         fs::write(root.path().join("memory/mesos/c1/memory.oom_control"), "under_oom 0\noom_kill 1\n").expect("ok");
         assert_eq!(group.oom_kills(), 1);
+        fs::write(root.path().join("cpu/mesos/c1/cpuacct.usage"), "2000000\n").expect("written");
+        fs::write(root.path().join("memory/mesos/c1/memory.usage_in_bytes"), "8192\n").expect("written");
+        assert_eq!(group.usage(), Some(Usage { cpu: Duration::from_millis(2), memory_bytes: 8192 }));
     }
 
     #[test]

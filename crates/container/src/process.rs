@@ -21,7 +21,7 @@ use std::{
 
 use async_trait::async_trait;
 use mesos_ports::containerizer::{
-    Command, ContainerError, ContainerSpec, Containerizer, Exit, Limits, Recovered, Running,
+    Command, ContainerError, ContainerSpec, Containerizer, Exit, Limits, Recovered, Running, Usage,
 };
 use nix::sys::signal::Signal;
 use tokio::{
@@ -367,6 +367,15 @@ impl Containerizer for ProcessContainerizer {
         let applied = spawn_blocking(move || group.apply(&limits)).await;
         let applied = applied.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         applied.map_err(|error| ContainerError::Launch(format!("cannot change the limits: {error}")))
+    }
+
+    async fn usage(&self, container_id: &str) -> Result<Option<Usage>, ContainerError> {
+        let container = self.find(container_id)?;
+        // What has ended uses nothing, and holds nothing either.
+        let running = matches!(*container.state.borrow(), State::Running(_));
+        let Some(cgroups) = self.host.cgroups.as_ref().filter(|_| running) else { return Ok(None) };
+        let group = cgroups.group(container_id);
+        Ok(spawn_blocking(move || group.usage()).await.unwrap_or_default())
     }
 
     async fn exec(&self, container_id: &str, command: Command, limit: Duration) -> Result<i32, ContainerError> {

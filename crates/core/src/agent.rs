@@ -10,14 +10,18 @@
 //! - `health`: checks, their meaning, and tasks that run too long.
 //! - `updates`: statuses on their way to the registry, until they are acknowledged.
 //! - `recovery`: what is found after a restart.
+//! - `resources`: what it has, and what operations make of that.
 
 mod health;
 mod orders;
 mod recovery;
+mod resources;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod updates;
+
+pub use resources::{is_revocable, reconfigured};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,8 +46,10 @@ const REPORT_WAIT_MS_MAX: u64 = 10_000;
 /// What an agent is told at its start.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// All it has.
+    /// What it has without reservations by operations and volumes, which its checkpoint knows of.
     pub total: Resources,
+    /// What it has beyond that as long as its tasks do not use what they hold: revocable.
+    pub oversubscribed: Resources,
     /// What it says about itself.
     pub attributes: Vec<Attribute>,
     /// Region and zone.
@@ -162,6 +168,9 @@ pub enum Event {
         /// What.
         data: Bytes,
     },
+    /// What it has beyond its total, by a new estimate: revocable. The shell asks its estimator from time to
+    /// time.
+    Estimated(Resources),
     /// The bus is back: everything unanswered is sent again.
     BusBack,
 }
@@ -206,6 +215,20 @@ pub enum Output {
         executor: ExecutorId,
         /// What.
         data: Bytes,
+    },
+    /// Disks came and went. For those of them that are volumes the directories are to be made, where they are
+    /// not there, before anything after this is carried out; or removed with all that is in them. After a
+    /// restart all volumes come again as made.
+    Volumes {
+        /// What came.
+        made: Resources,
+        /// What went.
+        removed: Resources,
+    },
+    /// An order was taken up and has no effect, for the log.
+    Ignored {
+        /// Which, and why.
+        message: String,
     },
     /// The agent has its id: listen for it.
     Admitted {
@@ -273,6 +296,10 @@ pub struct Agent {
     report_wait_ms: u64,
     /// An order was taken up in this batch, or asked for again.
     beat_now: bool,
+    /// What it has is not what the allocator believes.
+    report_now: bool,
+    /// What it has beyond its total, as of the last estimate that was news.
+    oversubscribed: Resources,
 }
 
 /// An executor and what is known of its tasks beyond their rows.
@@ -331,6 +358,7 @@ impl Agent {
     /// An agent without rows.
     #[must_use]
     pub fn new(options: Options) -> Agent {
+        let oversubscribed = options.oversubscribed.clone();
         Agent {
             options,
             own: AgentSelfRow::default(),
@@ -350,6 +378,8 @@ impl Agent {
             beat_at: Time(0),
             report_wait_ms: REPORT_WAIT_MS,
             beat_now: false,
+            report_now: false,
+            oversubscribed,
         }
     }
 
@@ -382,8 +412,8 @@ impl Agent {
     /// # Errors
     /// Says which promise is broken.
     pub fn check(&self) -> Result<(), String> {
-        if self.recovered && !self.options.total.contains(&self.used) {
-            return Err(format!("I2: {} is used of {}", self.used, self.options.total));
+        if self.recovered {
+            self.check_totals()?;
         }
         let sum = self.executors().fold(Resources::new(), |sum, row| sum.plus(&held(row)));
         if sum != self.used {
@@ -518,6 +548,7 @@ impl Machine for Agent {
                     out.emit(Output::Registry(AgentToRegistry::Message { agent, framework, executor, data }));
                 }
             }
+            Event::Estimated(estimate) => self.estimated(estimate),
             Event::BusBack => {
                 self.send_again(now);
                 self.beat_at = now;
@@ -530,6 +561,9 @@ impl Machine for Agent {
             return;
         }
         self.set_timers();
+        if std::mem::take(&mut self.report_now) {
+            self.report_again(now, out);
+        }
         if std::mem::take(&mut self.beat_now) {
             self.beat_at = now;
         }

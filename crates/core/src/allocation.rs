@@ -18,9 +18,10 @@
 //!
 //! # Layout
 //! - `state`: agents, launches and frameworks as indexes over rows.
-//! - `offers`: the end of a batch: free resources go to whose turn it is.
-//! - `roles`, `share`: whose turn it is. `filters`: who does not want what.
-//! - `calls`: who may call, and repeats. `accept`, `validate`, `unsupported`: ACCEPT.
+//! - `offers`: the end of a batch: the engine (`mesos-engine`) decides who is offered what, and they are told.
+//! - `calls`: who may call, and repeats. `accept`, `validate`: ACCEPT. `operations`: reservations and volumes.
+//! - `requests`: REQUEST. `preempt`: work that goes to make room.
+//! - `operator`, `policy`: what operators set. `explain`: why something waits.
 //! - `frameworks`: what the registry's rows mean here.
 //! - `handshake`: agents come and settle launches. `orders`: the numbered way to them. `liveness`: they go.
 //! - `check`: what must hold after every event.
@@ -28,45 +29,49 @@
 mod accept;
 mod calls;
 mod check;
-mod filters;
+mod explain;
 mod frameworks;
 mod handshake;
 mod liveness;
 mod offers;
+mod operations;
+mod operator;
 mod orders;
-mod random;
-mod roles;
-mod share;
+mod policy;
+mod preempt;
+mod requests;
 mod state;
 mod timers;
-mod unsupported;
 mod validate;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
+use mesos_engine::{
+    Engine,
+    policy::{Loader, NoLoader},
+};
 use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, Resources, Role, Term, Time, Trace};
 
 use self::{
     calls::Calls,
-    filters::{Client, Filters},
     liveness::Silence,
-    offers::OfferBook,
-    random::SplitMix,
-    roles::RoleTree,
+    preempt::Preemptions,
     state::{Agent, Framework},
     timers::Timers,
 };
 use crate::{
     machine::{Effects, Machine},
-    message::{AgentToAllocator, AllocatorCall, Answer, Call, Request, RequestId, ToAgent, ToStream},
-    row::{AgentRow, BodyRow, LaunchRow, Row, RowChange, RowKey},
+    message::{AgentToAllocator, AllocatorCall, Answer, Call, Placement, PolicyName, RequestId, ToAgent, ToStream},
+    row::{AgentRow, BodyRow, LaunchRow, ModuleRow, OperationRow, PolicyRow, Row, RowChange, RowKey},
 };
 
 /// What an operator can set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// How long an agent may be silent before it is taken for unreachable.
     pub agent_timeout: Duration,
@@ -81,10 +86,33 @@ pub struct Options {
     pub min_allocatable: Vec<Resources>,
     /// Weights of roles, in thousandths; a role without one has 1000.
     pub weights: BTreeMap<Role, u64>,
+    /// Whose turn it is, unless an operator has chosen another policy.
+    pub policy: PolicyName,
+    /// Which agents are offered first, unless a role says otherwise.
+    pub placement: Placement,
+    /// Names of scalars that do not count for shares.
+    pub unfair: Vec<String>,
+    /// Agents with GPUs are only for frameworks that know of GPUs.
+    pub filter_gpus: bool,
+    /// Needs of higher priority take room from work of lower priority in their own role.
+    pub preemption: bool,
+    /// Makes policies of modules.
+    #[serde(skip)]
+    pub loader: ModuleLoader,
     /// The cluster's region: agents elsewhere are only for frameworks that are region-aware.
     pub region: Option<String>,
     /// Decides between agents that are equally good.
     pub seed: u64,
+}
+
+/// Makes policies of modules; the default makes none.
+#[derive(Clone, Debug)]
+pub struct ModuleLoader(pub Arc<dyn Loader>);
+
+impl Default for ModuleLoader {
+    fn default() -> Self {
+        ModuleLoader(Arc::new(NoLoader))
+    }
 }
 
 impl Default for Options {
@@ -96,6 +124,12 @@ impl Default for Options {
             refuse_default: Duration::from_secs(5),
             min_allocatable: vec![Resources::of(&[("cpus", 10)]), Resources::of(&[("mem", 32_000)])],
             weights: BTreeMap::new(),
+            policy: PolicyName::default(),
+            placement: Placement::default(),
+            unfair: Vec::new(),
+            filter_gpus: true,
+            preemption: false,
+            loader: ModuleLoader::default(),
             region: None,
             seed: 0,
         }
@@ -103,7 +137,7 @@ impl Default for Options {
 }
 
 /// What can happen to the allocator.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Event {
     /// A call from outside.
     Call {
@@ -122,7 +156,7 @@ pub enum Event {
 }
 
 /// What the allocator wants done apart from rows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Output {
     /// The answer to a call.
     Reply {
@@ -156,6 +190,8 @@ pub enum Output {
     AllAgents(ToAgent),
     /// An agent obeys a term that is not below this one: a new term is needed whose epoch is above it.
     RaiseEpoch(Term),
+    /// An operator should know: a policy's module failed.
+    Trouble(String),
 }
 
 /// Counters since the machine was made.
@@ -185,6 +221,14 @@ pub struct Metrics {
     pub handshakes: u64,
     /// Agents taken for unreachable.
     pub agents_unreachable: u64,
+    /// Operations on reservations and volumes accepted.
+    pub operations: u64,
+    /// Launches ended to make room.
+    pub preemptions: u64,
+    /// Modules that failed or could not be loaded.
+    pub policy_failures: u64,
+    /// Requests for which room was gathered in vain until their time was over.
+    pub needs_expired: u64,
     /// Filters in force: (framework, role, agent).
     pub filters: u64,
     /// Offers that frameworks sit on.
@@ -197,23 +241,22 @@ pub struct Allocator {
     options: Options,
     /// The term that it leads.
     term: Option<Term>,
-    random: SplitMix,
+    /// Its leader's UUID as text: ids that are made in it begin with that.
+    leader_text: String,
+    engine: Engine,
     agents: BTreeMap<AgentId, Agent>,
     instances: BTreeMap<u128, AgentId>,
     launches: BTreeMap<LaunchId, LaunchRow>,
     bodies: BTreeMap<LaunchId, BodyRow>,
     frameworks: BTreeMap<FrameworkId, Framework>,
-    tree: RoleTree,
-    book: OfferBook,
-    filters: Filters,
-    /// Agents with something free that may be offered.
-    free: BTreeSet<AgentId>,
-    /// Agents that have changed since the last offers: everybody hungry is asked.
-    dirty: BTreeSet<AgentId>,
-    /// Who became hungry since the last offers: asked about everything free.
-    waking: BTreeSet<Client>,
-    /// Whose filter ran out since the last offers: asked about that agent.
-    unfiltered: BTreeMap<AgentId, BTreeSet<Client>>,
+    operations: BTreeMap<AgentId, BTreeMap<String, OperationRow>>,
+    policy: Option<PolicyRow>,
+    modules: BTreeMap<String, ModuleRow>,
+    /// The built-in policy that was in force last.
+    policy_before: PolicyName,
+    /// Why the policy that was chosen is not in force.
+    trouble: Option<String>,
+    preemptions: Preemptions,
     /// Agents with orders that have not left.
     speaking: BTreeSet<AgentId>,
     retries: Timers<AgentId>,
@@ -221,6 +264,7 @@ pub struct Allocator {
     calls: Calls,
     agents_named: u64,
     launches_named: u64,
+    operations_named: u64,
     metrics: Metrics,
 }
 
@@ -228,28 +272,40 @@ impl Allocator {
     /// A machine without any rows.
     #[must_use]
     pub fn new(options: Options) -> Allocator {
+        let mut engine = Engine::new(mesos_engine::Options {
+            seed: options.seed,
+            offer_timeout: options.offer_timeout,
+            min_allocatable: options.min_allocatable.clone(),
+            placement: options.placement,
+            unfair: options.unfair.clone(),
+            filter_gpus: options.filter_gpus,
+        });
+        for (role, weight) in &options.weights {
+            engine.set_role(role, mesos_engine::facts::RoleFacts { weight: *weight, ..Default::default() });
+        }
         Allocator {
-            random: SplitMix::new(options.seed),
-            tree: RoleTree::new(options.weights.clone()),
+            engine,
+            policy_before: PolicyName::Drf,
             options,
             term: None,
+            leader_text: String::new(),
             agents: BTreeMap::new(),
             instances: BTreeMap::new(),
             launches: BTreeMap::new(),
             bodies: BTreeMap::new(),
             frameworks: BTreeMap::new(),
-            book: OfferBook::default(),
-            filters: Filters::default(),
-            free: BTreeSet::new(),
-            dirty: BTreeSet::new(),
-            waking: BTreeSet::new(),
-            unfiltered: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            policy: None,
+            modules: BTreeMap::new(),
+            trouble: None,
+            preemptions: Preemptions::default(),
             speaking: BTreeSet::new(),
             retries: Timers::default(),
             silence: Silence::default(),
             calls: Calls::default(),
             agents_named: 0,
             launches_named: 0,
+            operations_named: 0,
             metrics: Metrics::default(),
         }
     }
@@ -257,7 +313,12 @@ impl Allocator {
     /// Counters and gauges.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        Metrics { filters: self.filters.count() as u64, offers_outstanding: self.book.count() as u64, ..self.metrics }
+        Metrics {
+            filters: self.engine.filters() as u64,
+            offers_outstanding: self.engine.open_offers() as u64,
+            needs_expired: self.engine.needs_expired(),
+            ..self.metrics
+        }
     }
 
     /// The agents, in order of their ids.
@@ -273,25 +334,19 @@ impl Allocator {
     /// What an agent has, nobody holds and nobody was offered; nothing if it may not be offered.
     #[must_use]
     pub fn free(&self, agent: &AgentId) -> Resources {
-        self.agents.get(agent).map(|agent| agent.free.clone()).unwrap_or_default()
+        self.agents.get(agent).map(|agent| self.engine.free(agent.slot)).unwrap_or_default()
     }
 
     /// What frameworks were offered of an agent and have not answered.
     #[must_use]
     pub fn offered(&self, agent: &AgentId) -> Resources {
-        self.agents.get(agent).map(|agent| agent.offered.clone()).unwrap_or_default()
+        self.agents.get(agent).map(|agent| self.engine.offered(agent.slot)).unwrap_or_default()
     }
 
     /// What launches hold of an agent.
     #[must_use]
     pub fn allocated(&self, agent: &AgentId) -> Resources {
-        self.agents.get(agent).map(|agent| agent.allocated.clone()).unwrap_or_default()
-    }
-
-    /// What frameworks said by REQUEST that they would like; no decision looks at it.
-    #[must_use]
-    pub fn demand(&self, framework: &FrameworkId) -> &[Request] {
-        self.frameworks.get(framework).map_or(&[], |framework| &framework.demand)
+        self.agents.get(agent).map(|agent| self.engine.allocated(agent.slot)).unwrap_or_default()
     }
 }
 
@@ -305,6 +360,23 @@ impl Machine for Allocator {
             RowChange::Put(Row::Launch(row)) => self.index_launch(row),
             RowChange::Put(Row::Body(row)) => {
                 self.bodies.insert(row.launch.clone(), row);
+            }
+            RowChange::Put(Row::Role(row)) => self.engine.set_role(&row.role, row.facts),
+            RowChange::Put(Row::Policy(row)) => self.policy = Some(row),
+            RowChange::Put(Row::Module(row)) => {
+                self.modules.insert(row.name.clone(), row);
+            }
+            RowChange::Put(Row::Operation(row)) => self.index_operation(row),
+            RowChange::Delete(RowKey::Role(role)) => {
+                let facts = self.default_facts(&role);
+                self.engine.set_role(&role, facts);
+            }
+            RowChange::Delete(RowKey::Policy) => self.policy = None,
+            RowChange::Delete(RowKey::Module(name)) => {
+                self.modules.remove(&name);
+            }
+            RowChange::Delete(RowKey::Operation(id)) => {
+                self.unindex_operation(&id);
             }
             RowChange::Delete(RowKey::Agent(id)) => self.remove_agent(&id),
             RowChange::Delete(RowKey::Launch(id)) => {
@@ -331,6 +403,8 @@ impl Machine for Allocator {
     fn lead(&mut self, now: Time, term: Term, fx: &mut Effects<Output>) {
         self.follow();
         self.term = Some(term);
+        self.leader_text = term.leader_text();
+        self.apply_policy(fx);
         self.begin_silence(now);
         self.release_ended_tasks(fx);
         fx.emit(Output::AllAgents(ToAgent::Handshake { term }));
@@ -338,19 +412,17 @@ impl Machine for Allocator {
 
     fn follow(&mut self) {
         self.term = None;
-        for number in self.book.numbers() {
-            self.take_offer(number);
-        }
-        self.book = OfferBook::default();
-        self.filters = Filters::default();
-        self.waking.clear();
-        self.unfiltered.clear();
+        self.leader_text.clear();
+        self.engine.forget_term();
+        self.engine.number_offers_from(0);
+        self.preemptions.forget();
         self.speaking.clear();
         self.retries = Timers::default();
         self.silence = Silence::default();
         self.calls.forget();
         self.agents_named = 0;
         self.launches_named = 0;
+        self.operations_named = 0;
         for framework in self.frameworks.values_mut() {
             framework.forget_term();
         }
@@ -359,9 +431,8 @@ impl Machine for Allocator {
             if let Some(state) = self.agents.get_mut(&agent) {
                 state.forget_term();
             }
-            self.refresh(&agent);
+            self.tell_engine(&agent);
         }
-        self.dirty.clear();
     }
 
     fn step(&mut self, now: Time, event: Event, fx: &mut Effects<Output>) {
@@ -382,23 +453,19 @@ impl Machine for Allocator {
             return;
         }
         self.make_offers(now, fx);
+        self.preempt_for_needs(now);
         self.flush_orders(now, fx);
     }
 
     fn tick(&mut self, now: Time, fx: &mut Effects<Output>) {
         self.time_out_offers(now, fx);
-        for (client, agent) in self.filters.expire(now) {
-            self.unfiltered.entry(agent).or_default().insert(client);
-        }
+        self.engine.tick(now);
         self.retry_orders(now);
         self.mark_silent_agents(now, fx);
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.book.deadline(), self.filters.deadline(), self.retries.first(), self.silence.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.engine.deadline(), self.retries.first(), self.silence.deadline()].into_iter().flatten().min()
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {

@@ -12,11 +12,13 @@
 //! - [`allocation`]: agents, roles, offers, launches.
 //! - [`registry`]: frameworks, subscriptions, tasks and their status.
 //! - [`agent`]: executors and containers of one host.
+//! - [`recording`]: the allocator's inputs, written down and lived again.
 
 pub mod agent;
 pub mod allocation;
 pub mod driver;
 pub mod machine;
 pub mod message;
+pub mod recording;
 pub mod registry;
 pub mod row;

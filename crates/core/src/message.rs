@@ -3,9 +3,11 @@
 //! A message may be lost, repeated or late. Whatever matters is a row of its sender, or is asked again.
 
 use bytes::Bytes;
+mod operator;
+
 pub use mesos_engine::{
     explanation::{Change, Explanation, Query, WhatIf},
-    facts::{Amounts, Constraints, Placement, PolicyName, Request, RoleFacts},
+    facts::{Amounts, Constraint, Constraints, Placement, PolicyName, Predicate, Request, RoleFacts, Selector},
 };
 use mesos_model::{
     AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, OfferId, Resources, Role, TaskId, TaskState,
@@ -13,10 +15,12 @@ use mesos_model::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::operator::{Conversion, NeedView, OperatorCall, PolicyView, Quota, RoleView};
+
 use crate::row::{FrameworkFacts, FrameworkInfo};
 
 /// A number that the shell gives to a call that waits for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 /// What a call from outside carries, whatever it asks for.
@@ -213,18 +217,6 @@ pub enum OperationKind {
     },
 }
 
-/// Some resources of an agent become others: a reservation or a volume comes or goes. The gateway has read
-/// what the client wrote; what is true of the cluster is the machine's to check.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Conversion {
-    /// The operation's Mesos name, for example `RESERVE`.
-    pub name: String,
-    /// What goes.
-    pub consumed: Resources,
-    /// What comes in its place.
-    pub converted: Resources,
-}
-
 /// What is asked of the allocator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum AllocatorCall {
@@ -257,123 +249,6 @@ pub enum AllocatorCall {
     },
     /// From an operator, whom the gateway has let through; the answer is 200 with a body, or a refusal.
     Operator(OperatorCall),
-}
-
-/// What an operator asks of the allocator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum OperatorCall {
-    /// UPDATE_WEIGHTS: weights of roles, in thousandths.
-    UpdateWeights(Vec<(Role, u64)>),
-    /// UPDATE_QUOTA: all or none.
-    UpdateQuota {
-        /// Also if more is used already than the limit, or the guarantees are more than there is.
-        force: bool,
-        /// Per role, as a whole: what is not named is not limited or guaranteed any more.
-        quotas: Vec<Quota>,
-    },
-    /// Which agents roles are offered first; `None` is as their parent has it.
-    SetPlacement(Role, Option<Placement>),
-    /// Another policy. A module that is not loaded yet comes with it.
-    SetPolicy {
-        /// Which.
-        policy: PolicyName,
-        /// The module's bytes, kept in the store under that name.
-        module: Option<Bytes>,
-    },
-    /// RESERVE_RESOURCES, CREATE_VOLUMES and so on: done with what is free, after taking offers back.
-    Convert {
-        /// On which agent.
-        agent: AgentId,
-        /// What.
-        conversion: Conversion,
-    },
-    /// The policy in force: [`AnswerBody::Policy`].
-    GetPolicy,
-    /// The roles: [`AnswerBody::Roles`].
-    GetRoles,
-    /// What waits for room: [`AnswerBody::Needs`].
-    GetNeeds,
-    /// Why something waits: [`AnswerBody::Explanation`].
-    Explain(Query),
-    /// The same after some changes: [`AnswerBody::WhatIf`].
-    WhatIf {
-        /// What is supposed, in order.
-        changes: Vec<Change>,
-        /// What is asked about.
-        query: Query,
-    },
-}
-
-/// A role's quota.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Quota {
-    /// Which role.
-    pub role: Role,
-    /// What it is to have before others get more.
-    pub guarantee: Amounts,
-    /// What it may have at most.
-    pub limit: Amounts,
-}
-
-/// A role, to look at. Amounts are in thousandths.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RoleView {
-    /// Which.
-    pub role: Role,
-    /// In thousandths.
-    pub weight: u64,
-    /// What it is to have before others get more.
-    pub guarantee: Amounts,
-    /// What it may have at most.
-    pub limit: Amounts,
-    /// What counts against the limit: reservations, and what is offered or allocated apart from them.
-    pub consumed: Amounts,
-    /// What is reserved for it and those below it.
-    pub reserved: Amounts,
-    /// What its tasks hold.
-    pub allocated: Amounts,
-    /// What its frameworks sit on.
-    pub offered: Amounts,
-    /// Dominant share, not divided by weight, in parts per million of the cluster.
-    pub share_ppm: u64,
-    /// Which agents it is offered first, as set for the role itself.
-    pub placement: Option<Placement>,
-    /// Frameworks in exactly this role.
-    pub frameworks: Vec<FrameworkId>,
-}
-
-/// The policy in force, to look at.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PolicyView {
-    /// Which.
-    pub policy: PolicyName,
-    /// Modules that are loaded and could be chosen.
-    pub modules: Vec<String>,
-    /// Why the policy that was chosen last is not the one in force, if it is not.
-    pub trouble: Option<String>,
-}
-
-/// A request that waits for room, to look at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NeedView {
-    /// Whose.
-    pub framework: FrameworkId,
-    /// In which role.
-    pub role: Role,
-    /// Its name among the framework's requests.
-    pub name: String,
-    /// What one task needs.
-    pub resources: Resources,
-    /// How many such tasks.
-    pub count: u32,
-    /// How many of them are gathered.
-    pub gathered: u32,
-    /// What is held for it, per agent.
-    pub held: Vec<(AgentId, Resources)>,
-    /// It is given up then.
-    pub deadline: mesos_model::Time,
-    /// What it waits for, in words.
-    pub waits_for: String,
 }
 
 /// What is asked of the registry.

@@ -27,7 +27,7 @@ pub mod service {
 }
 
 /// A change of one row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RowChange {
     /// Written.
     Put(Row),
@@ -36,7 +36,7 @@ pub enum RowChange {
 }
 
 /// Any row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Row {
     /// Allocator: an agent.
     Agent(AgentRow),
@@ -67,7 +67,7 @@ pub enum Row {
 }
 
 /// The key of a row.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RowKey {
     /// `agent/<agent>`
     Agent(AgentId),
@@ -618,6 +618,9 @@ pub struct AgentTask {
     /// It is to be ended.
     #[serde(default)]
     pub kill: Option<KillOrder>,
+    /// It is ended to make room: for whom, in words.
+    #[serde(default)]
+    pub preempted: Option<String>,
     /// Its container.
     #[serde(default)]
     pub container: String,

@@ -164,6 +164,17 @@ impl Engine {
         made
     }
 
+    /// What a client could be offered of an agent right now. Between rounds that is nothing, unless something has
+    /// changed since the last one.
+    #[must_use]
+    pub fn could_offer(&mut self, now: Time, agent: AgentSlot, client: ClientSlot) -> Option<mesos_model::Resources> {
+        if self.agents.get(agent.0).free.is_empty() {
+            return None;
+        }
+        let offer = self.consider(now, agent.0, client.0, Stage::Fair, &mut Cut::default());
+        offer.ok().map(|bundle| bundle.resources())
+    }
+
     pub(crate) fn placement_of(&self, client: u32) -> Placement {
         self.tree.placement(self.tree.clients[client as usize].node).unwrap_or(self.options.placement)
     }
@@ -315,7 +326,7 @@ impl Engine {
     }
 
     /// Cuts what a client can take down to limits and to what is not kept for guarantees of others.
-    fn within_quota(&self, bundle: Bundle, client: u32, stage: Stage, cut: &mut Cut) -> Result<Bundle, Why> {
+    pub(crate) fn within_quota(&self, bundle: Bundle, client: u32, stage: Stage, cut: &mut Cut) -> Result<Bundle, Why> {
         let node = self.tree.clients[client as usize].node;
         let limited = self.tree.nodes[node as usize].limited;
         let kept = !self.tree.all_missing().is_zero();

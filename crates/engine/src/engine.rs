@@ -547,7 +547,7 @@ impl Engine {
         }
     }
 
-    fn wake_everybody(&mut self) {
+    pub(crate) fn wake_everybody(&mut self) {
         for (at, client) in self.tree.clients.iter().enumerate() {
             if client.hungry {
                 self.waking.insert(u32::try_from(at).unwrap_or(0));

@@ -14,11 +14,13 @@
 //! - [`rules`]: what an agent must be like to be offered.
 //! - [`bundle`]: resources as they are reckoned with here.
 //! - [`facts`]: what operators and frameworks say. [`explanation`]: what they are answered.
+//! - [`explain`]: why something waits, and what would help. [`what_if`]: the same after supposed changes.
 
 pub mod agents;
 pub mod bundle;
 pub mod cycle;
 pub mod engine;
+pub mod explain;
 pub mod explanation;
 pub mod facts;
 mod filters;
@@ -29,6 +31,8 @@ mod random;
 mod roles;
 pub mod rules;
 pub mod share;
+pub mod what_if;
+
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use mesos_model::{AgentId, FrameworkId, Resources, Role, Time};
 
 use crate::{
     bundle::Bundle,
-    engine::{ClientSlot, Decision, Engine},
+    engine::{AgentSlot, ClientSlot, Decision, Engine},
     facts::Request,
 };
 
@@ -171,6 +171,37 @@ impl Engine {
         }
     }
 
+    /// Whether an agent, if it were empty, would have room for a task of a client.
+    #[must_use]
+    pub fn could_take(&self, agent: AgentSlot, client: ClientSlot, what: &Bundle) -> bool {
+        let slot = self.agents.get(agent.0);
+        let wants = &self.tree.clients[client.0 as usize];
+        let hidden = (slot.gpus && self.options.filter_gpus && !wants.abilities.gpus)
+            || (slot.remote && !wants.abilities.regions)
+            || wants.rule.as_ref().is_some_and(|rule| !rule.admits(slot.looks()));
+        let whole = slot.total.keep(|resource| crate::cycle::may_take(&wants.role, wants.abilities, resource));
+        !hidden && whole.contains(what)
+    }
+
+    /// Room is being made on an agent for one task of a need: what becomes free there goes to it.
+    pub fn aim(&mut self, client: ClientSlot, name: &str, agent: AgentSlot) {
+        let key = (client.0, name.to_owned());
+        let Some(need) = self.needs.by_client.get_mut(&key) else { return };
+        if need.units.iter().any(|unit| unit.agent == agent.0 && !unit.held.contains(&need.bundle)) {
+            return;
+        }
+        let full = need.units.len() >= need.count as usize;
+        let waiting = need.units.iter().position(|unit| !unit.held.contains(&need.bundle));
+        let dropped = if full { waiting.map(|at| need.units.swap_remove(at)) } else { None };
+        if !full || dropped.is_some() {
+            need.units.push(Unit { agent: agent.0, held: Bundle::default() });
+        }
+        if let Some(unit) = dropped {
+            self.let_go(client.0, &unit);
+        }
+        self.fill(client.0, name);
+    }
+
     /// Needs given up since the engine was made.
     #[must_use]
     pub fn needs_expired(&self) -> u64 {
@@ -222,7 +253,7 @@ impl Engine {
         }
     }
 
-    fn drop_need(&mut self, client: u32, name: &str) {
+    pub(crate) fn drop_need(&mut self, client: u32, name: &str) {
         let Some(need) = self.needs.by_client.remove(&(client, name.to_owned())) else { return };
         for unit in need.units {
             self.let_go(client, &unit);

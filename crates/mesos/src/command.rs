@@ -8,6 +8,7 @@ use mesos_runtime::config::{nearest, normalise, one_line};
 
 use crate::{
     client::{self, launch::LaunchArgs, launch::SpawnArgs},
+    replay::{self, ReplayArgs},
     role::{agent, gateway, local, master},
 };
 
@@ -37,7 +38,7 @@ const fn role_entry(
     Entry { name, about, augment, run }
 }
 
-static COMMANDS: [Entry; 17] = [
+static COMMANDS: [Entry; 18] = [
     role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| {
         local::main(args)
     }),
@@ -123,6 +124,12 @@ static COMMANDS: [Entry; 17] = [
         },
     },
     Entry {
+        name: "replay",
+        about: "Live a recording of the allocator again, and say why it decided",
+        augment: ReplayArgs::augment_args,
+        run: |entry, args| alone(entry, args, replay::run),
+    },
+    Entry {
         name: "completion",
         about: "Print completions for a shell",
         augment: CompletionArgs::augment_args,
@@ -203,6 +210,22 @@ fn ask<A: Args>(
     let parsed = command.try_get_matches_from(args).and_then(|matches| A::from_arg_matches(&matches));
     match parsed {
         Ok(args) => client::run(entry.name, common(&args), async |master| run(args, master).await),
+        Err(error) if !error.use_stderr() => say(&error.to_string()),
+        Err(error) => {
+            eprintln!("mesos {}: {} (mesos {0} --help says more)", entry.name, one_line(&error));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Reads the options of a command that needs no master and carries it out.
+fn alone<A: Args>(entry: &'static Entry, args: &[OsString], run: fn(&A) -> ExitCode) -> ExitCode {
+    let command =
+        A::augment_args(Command::new(format!("mesos {}", entry.name)).about(entry.about)).no_binary_name(true);
+    let args = normalise(&command, args);
+    let parsed = command.try_get_matches_from(args).and_then(|matches| A::from_arg_matches(&matches));
+    match parsed {
+        Ok(args) => run(&args),
         Err(error) if !error.use_stderr() => say(&error.to_string()),
         Err(error) => {
             eprintln!("mesos {}: {} (mesos {0} --help says more)", entry.name, one_line(&error));

@@ -4,9 +4,11 @@
 //! - [`command`]: which commands there are and who carries them out.
 //! - [`role`]: what runs until it is stopped: master, agent, single services, local mode.
 //! - [`client`]: what asks a master and ends.
+//! - [`replay`]: a recording, lived again.
 
 mod client;
 mod command;
+mod replay;
 mod role;
 
 use std::process::ExitCode;

@@ -66,6 +66,14 @@ fn seal_version<T: Serialize>(version: u8, kind: &'static str, value: &T) -> Res
     Ok(Bytes::from(buffer))
 }
 
+/// Writes a value as the body of an envelope holds it, without the envelope: the same value, the same bytes.
+///
+/// # Errors
+/// Only for values that MessagePack cannot hold, and those of the writer.
+pub fn write_body<T: Serialize>(into: &mut impl std::io::Write, value: &T) -> Result<(), EnvelopeError> {
+    rmp_serde::encode::write_named(into, value).map_err(|error| EnvelopeError::Encode(error.to_string()))
+}
+
 /// Unwraps a value of the kind asked for.
 ///
 /// # Errors

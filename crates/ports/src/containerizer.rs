@@ -111,6 +111,15 @@ pub struct Running {
     pub warnings: Vec<String>,
 }
 
+/// What a container has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Time on CPUs since it started, all of its processes together.
+    pub cpu: Duration,
+    /// Memory that it holds now, in bytes, with what the kernel caches for it.
+    pub memory_bytes: u64,
+}
+
 /// How a container ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
@@ -190,6 +199,12 @@ pub trait Containerizer: Send + Sync + 'static {
 
     /// Changes the limits of a running container.
     async fn update(&self, container_id: &str, limits: Limits) -> Result<(), ContainerError>;
+
+    /// What it has used, for the estimate of what is left over; `None` where that cannot be measured, or it
+    /// does not run.
+    async fn usage(&self, _container_id: &str) -> Result<Option<Usage>, ContainerError> {
+        Ok(None)
+    }
 
     /// Runs a command inside and gives its exit code; for command health checks.
     async fn exec(&self, container_id: &str, command: Command, timeout: Duration) -> Result<i32, ContainerError>;

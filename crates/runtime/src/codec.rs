@@ -178,6 +178,7 @@ mod tests {
             term: Term { epoch: 3, leader: u128::MAX },
             number: 9,
             promised: Term::default(),
+            base: Default::default(),
             total: Resources::of(&[("cpus", 1)]),
         };
         let body = BodyRow { launch: "l".into(), tasks: vec![Bytes::from_static(b"\0\xff")], executor: None };
@@ -190,6 +191,8 @@ mod tests {
             agent: None,
             name: String::new(),
             role: mesos_model::Role::default(),
+            priority: 0,
+            hold_ms: None,
             attributes: Vec::new(),
             message: None,
             reason: None,

@@ -50,6 +50,8 @@ pub enum Route {
     RaiseEpoch(u64),
     /// Tell the machine when the peer's stream was applied up to its present head.
     CatchUp(u64),
+    /// Operators should read this in the log.
+    Trouble(String),
 }
 
 /// What the shell must know about a service.
@@ -522,6 +524,7 @@ impl<S: Service> Shell<S> {
                     let _ = self.inputs.send(Work::Input(Input::RaiseEpoch(epoch)));
                 }
                 Route::CatchUp(token) => self.ask_peer_head(token),
+                Route::Trouble(text) => tracing::error!(service = S::NAME, "{text}"),
             }
         }
         if !everyone.is_empty() {

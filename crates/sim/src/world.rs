@@ -250,6 +250,7 @@ impl World {
         let boot = self.net.hosts.get(&host).map_or(0, |host| host.boot);
         let options = agent::Options {
             total: agent_total(),
+            oversubscribed: Default::default(),
             attributes: Vec::new(),
             domain: None,
             hostname: node.to_string(),

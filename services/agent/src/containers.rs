@@ -12,8 +12,8 @@ use mesos_container::{
     fetcher::{Fetcher, FetcherOptions},
 };
 use mesos_core::agent::{ContainerOrder, Ended, Event};
-use mesos_model::{AgentId, Reason};
-use mesos_ports::containerizer::{ContainerError, Containerizer, Exit, Running};
+use mesos_model::{AgentId, Reason, Resource, Resources};
+use mesos_ports::containerizer::{ContainerError, Containerizer, Exit, Running, Usage};
 use mesos_proto::v1;
 use mesos_runtime::telemetry::StepSpan;
 use nix::unistd::User;
@@ -21,12 +21,14 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{AgentOptions, sandbox, task};
+use crate::{AgentOptions, sandbox, task, volumes};
 
 /// What is known of a container that was ordered or found.
 struct Known {
     containerizer: Arc<dyn Containerizer>,
     check: Option<(Check, Duration)>,
+    /// What it may use.
+    resources: Resources,
     /// Cancelled when it is to be killed before it runs.
     preparing: Option<CancellationToken>,
 }
@@ -74,7 +76,11 @@ impl Containers {
     }
 
     /// Finds the containers of this agent again: name, and whether it runs.
-    pub(crate) async fn recover(&self, agent: &AgentId, bodies: &HashMap<String, Bytes>) -> Vec<(String, bool)> {
+    pub(crate) async fn recover(
+        &self,
+        agent: &AgentId,
+        held: &HashMap<String, (Bytes, Resources)>,
+    ) -> Vec<(String, bool)> {
         let mut found = Vec::new();
         for containerizer in &self.shared.containerizers {
             let recovered = match containerizer.recover(agent.as_str()).await {
@@ -85,9 +91,9 @@ impl Containers {
                 }
             };
             for container in recovered {
-                let check =
-                    bodies.get(&container.container_id).and_then(|body| task::check_of(body, self.shared.options.ip));
-                let known = Known { containerizer: containerizer.clone(), check, preparing: None };
+                let (body, resources) = held.get(&container.container_id).cloned().unwrap_or_default();
+                let check = task::check_of(&body, self.shared.options.ip);
+                let known = Known { containerizer: containerizer.clone(), check, resources, preparing: None };
                 self.known().insert(container.container_id.clone(), known);
                 found.push((container.container_id, container.running.is_some()));
             }
@@ -100,7 +106,12 @@ impl Containers {
         let this = self.clone();
         let cancel = CancellationToken::new();
         let Some(first) = self.shared.containerizers.first().cloned() else { return };
-        let known = Known { containerizer: first, check: None, preparing: Some(cancel.clone()) };
+        let known = Known {
+            containerizer: first,
+            check: None,
+            resources: order.resources.clone(),
+            preparing: Some(cancel.clone()),
+        };
         self.known().insert(order.container.clone(), known);
         tokio::spawn(async move {
             let container = order.container.clone();
@@ -139,6 +150,12 @@ impl Containers {
             let owner = owner(plan.user.as_deref(), shared.root).map_err(failed)?;
             sandbox::make(&sandbox, owner.as_ref())
                 .map_err(|error| failed(format!("cannot make the sandbox {}: {error}", sandbox.display())))?;
+            for volume in &plan.volumes {
+                volumes::hand_over(volume, owner.as_ref()).map_err(failed)?;
+                if !plan.docker {
+                    volumes::link(&sandbox, volume).map_err(failed)?;
+                }
+            }
             if !plan.uris.is_empty() {
                 let fetched = shared.fetcher.fetch(&plan.uris, &sandbox, plan.user.as_deref()).await;
                 fetched.map_err(|error| failed(error.to_string()))?;
@@ -230,6 +247,24 @@ impl Containers {
                 tracing::warn!(container, %error, "what is left of a container could not be removed");
             }
         });
+    }
+
+    /// What each container that runs holds and uses, as far as that can be measured. One that holds what can
+    /// be taken back leaves nothing that could be given once more.
+    pub(crate) async fn usage(&self) -> Vec<(String, Resources, Usage)> {
+        let running: Vec<_> = self
+            .known()
+            .iter()
+            .filter(|(_, known)| known.preparing.is_none() && !known.resources.iter().any(Resource::is_revocable))
+            .map(|(name, known)| (name.clone(), known.resources.clone(), known.containerizer.clone()))
+            .collect();
+        let mut measured = Vec::with_capacity(running.len());
+        for (name, resources, containerizer) in running {
+            if let Ok(Some(usage)) = containerizer.usage(&name).await {
+                measured.push((name, resources, usage));
+            }
+        }
+        measured
     }
 
     pub(crate) fn check(&self, container: String) {

@@ -9,11 +9,14 @@
 //! - `inbox`: messages from allocator and registry.
 //! - `outbox`: messages to them.
 //! - `containers`: carries out what the machine wants done with containers.
+//! - [`estimator`]: what tasks hold and do not use.
 //! - `task`: what a `TaskInfo` means for a host.
 //! - `sandbox`: where tasks' files are.
+//! - `volumes`: directories of persistent volumes.
 //! - `files`: the door through which gateways read sandboxes.
 
 mod containers;
+pub mod estimator;
 mod files;
 mod inbox;
 pub mod options;
@@ -21,6 +24,7 @@ mod outbox;
 mod sandbox;
 mod service;
 mod task;
+mod volumes;
 
 pub use options::AgentOptions;
 pub use service::{AgentError, AgentPorts, Identity, containerizers, identity, run};

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use mesos_model::{Resources, attribute::Attribute};
 
+use crate::estimator::Estimator;
+
 /// What can be chosen about an agent. Texts were read and checked by whoever made this.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
@@ -35,6 +37,10 @@ pub struct AgentOptions {
     pub cgroups_root: String,
     /// How often it says that it lives.
     pub beat: Duration,
+    /// What it offers beyond `resources`, as revocable (`--resource-estimator`).
+    pub estimator: Estimator,
+    /// How often the estimator looks at the tasks (`--oversubscribed-resources-interval`).
+    pub oversubscribed_interval: Duration,
 }
 
 impl AgentOptions {
@@ -56,6 +62,8 @@ impl AgentOptions {
             cgroups_hierarchy: PathBuf::from("/sys/fs/cgroup"),
             cgroups_root: "mesos".to_owned(),
             beat: Duration::from_secs(5),
+            estimator: Estimator::None,
+            oversubscribed_interval: Duration::from_secs(15),
         }
     }
 }

@@ -9,11 +9,11 @@ use std::{
 use bytes::Bytes;
 use mesos_container::{DockerContainerizer, DockerOptions, MockContainerizer, ProcessContainerizer, ProcessOptions};
 use mesos_core::{
-    agent::{Agent, Event, Options, Output},
+    agent::{Agent, Event, Options, Output, reconfigured},
     driver::Config,
     row::{AgentSelfRow, ExecutorRow, Row, RowChange, service},
 };
-use mesos_model::{AgentId, LaunchId, id::uuid_text, subject::Subjects};
+use mesos_model::{AgentId, LaunchId, Resources, id::uuid_text, subject::Subjects};
 use mesos_ports::{bus::Bus, containerizer::Containerizer, store::Store};
 use mesos_proto::v1;
 use mesos_runtime::{
@@ -28,9 +28,10 @@ use uuid::Uuid;
 use crate::{
     AgentOptions,
     containers::Containers,
+    estimator::{self, Estimator},
     files, inbox,
     outbox::{self, Batch},
-    task,
+    task, volumes,
 };
 
 /// The doors of an agent.
@@ -123,10 +124,16 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     let mut checkpoint = Checkpoint::load(&options, &*ports.store).await?;
     // The same as before, or the fresh one that the link was opened under.
     checkpoint.own.instance = ports.identity.instance;
+    reconfigured(&checkpoint.own.base, &checkpoint.own.total, &options.resources).map_err(AgentError::Option)?;
+    volumes::empty_trash(&options.work_dir);
     let (events, received) = mpsc::unbounded_channel();
     let containers =
         Containers::new(options.clone(), ports.containerizers.clone(), events.clone()).map_err(AgentError::Option)?;
     let recovered = checkpoint.recover(&containers).await;
+    if options.estimator == Estimator::Usage {
+        let interval = options.oversubscribed_interval;
+        estimator::watch_usage(containers.clone(), interval, events.clone(), cancel.clone());
+    }
     let host = Host {
         containers,
         outbox: outbox::outbox(ports.bus.clone(), &ports.subjects),
@@ -198,9 +205,10 @@ impl Checkpoint {
 
     async fn recover(&self, containers: &Containers) -> Event {
         let tasks = || self.executors.iter().flat_map(|executor| &executor.tasks);
-        let bodies: HashMap<String, Bytes> = tasks().map(|task| (task.container.clone(), task.body.clone())).collect();
+        let held: HashMap<String, (Bytes, Resources)> =
+            tasks().map(|task| (task.container.clone(), (task.body.clone(), task.resources.clone()))).collect();
         let found = match &self.own.id {
-            Some(agent) => containers.recover(agent, &bodies).await,
+            Some(agent) => containers.recover(agent, &held).await,
             None => Vec::new(),
         };
         let facts = |executor: &ExecutorRow| executor.tasks.iter().map(|task| task::facts(&task.body)).collect();
@@ -217,6 +225,7 @@ fn machine_options(options: &AgentOptions, instance: u128) -> Options {
     };
     Options {
         total: options.resources.clone(),
+        oversubscribed: options.estimator.at_start(),
         attributes: options.attributes.clone(),
         domain: options.domain.clone(),
         hostname: options.hostname.clone(),
@@ -255,8 +264,6 @@ impl Host {
                 let recovered = recovered.unwrap_or(Event::Recovered { containers: Vec::new(), facts: Vec::new() });
                 let _ = self.events.send(recovered);
             }
-            // It was told to stop.
-            Happening::Following(_) if self.cancel.is_cancelled() => {}
             // It was asked to stop.
             Happening::Following(_) if self.cancel.is_cancelled() => {}
             Happening::Following(why) => {
@@ -289,6 +296,9 @@ impl Host {
                 Output::ToExecutor { framework, executor, .. } => {
                     tracing::debug!(%framework, %executor, "a message for an executor that takes none is dropped");
                 }
+                // Not in the background: a launch that needs a volume may be next.
+                Output::Volumes { made, removed } => volumes::carry_out(&self.options.work_dir, &made, &removed),
+                Output::Ignored { message } => tracing::warn!(message, "an order has no effect"),
                 Output::Admitted { agent } => self.admitted(agent),
                 Output::Refused { reason } => {
                     tracing::error!(reason, "the agent was refused");

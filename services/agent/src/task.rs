@@ -9,7 +9,10 @@ use mesos_ports::containerizer::{Command, ContainerSpec, DockerSpec, Limits, Por
 use mesos_proto::v1;
 use prost::Message;
 
-use crate::AgentOptions;
+use crate::{
+    AgentOptions,
+    volumes::{self, TaskVolume},
+};
 
 /// Mesos's least memory of a container (`MIN_MEMORY`), in bytes.
 const MEMORY_MIN: u64 = 32 << 20;
@@ -92,6 +95,8 @@ pub(crate) struct Plan {
     pub(crate) spec: ContainerSpec,
     pub(crate) docker: bool,
     pub(crate) uris: Vec<Uri>,
+    /// Persistent volumes; those of a task with an image are mounts of `spec` as well.
+    pub(crate) volumes: Vec<TaskVolume>,
     pub(crate) user: Option<String>,
     pub(crate) check: Option<(Check, Duration)>,
 }
@@ -112,7 +117,15 @@ pub(crate) fn plan(
     let docker = wants_docker(&info);
     let given = info.command.clone().unwrap_or_default();
     let user = user(options, &given, order, root, docker);
-    let (docker_spec, volumes) = container(&info)?;
+    let (docker_spec, mut mounts) = container(&info)?;
+    let volumes = volumes::of_task(&options.work_dir, &info.resources)?;
+    if docker {
+        mounts.extend(volumes.iter().map(|volume| Volume {
+            host_path: volume.dir.clone(),
+            container_path: volume.container_path.clone(),
+            read_only: volume.read_only,
+        }));
+    }
     let environment = environment(&given, agent, &sandbox, order, docker)?;
     let command = Command {
         value: given.value.clone(),
@@ -131,9 +144,9 @@ pub(crate) fn plan(
         sandbox,
         limits: limits(options, &info, &order.resources),
         docker: docker_spec,
-        volumes,
+        volumes: mounts,
     };
-    Ok(Plan { spec, docker, uris: uris(&given), user, check })
+    Ok(Plan { spec, docker, uris: uris(&given), volumes, user, check })
 }
 
 /// The user that the task's process runs as: its own, else its framework's, as far as the agent may.
@@ -400,6 +413,29 @@ mod tests {
         assert_eq!((docker.network.as_str(), docker.port_mappings[0].host_port), ("bridge", 31000));
         assert_eq!(plan.spec.command.user, None);
         assert_eq!(facts(&info.encode_to_vec()).grace_ms, 5000);
+    }
+
+    #[test]
+    fn a_persistent_volume_is_a_mount_of_a_docker_task_and_a_link_of_a_process() {
+        let disk = v1::resource::DiskInfo {
+            persistence: Some(v1::resource::disk_info::Persistence { id: "v".into(), principal: None }),
+            volume: Some(v1::Volume { container_path: "data".into(), mode: 2, ..Default::default() }),
+            source: None,
+        };
+        let volume = v1::Resource { role: Some("ads".into()), disk: Some(disk), ..Default::default() };
+        let process = v1::TaskInfo { resources: vec![volume.clone()], ..shell("true") };
+        let plan = planned(&process).unwrap();
+        assert_eq!((plan.volumes.len(), plan.spec.volumes.len()), (1, 0));
+        let docker = v1::container_info::DockerInfo { image: "busybox".into(), ..Default::default() };
+        let info = v1::TaskInfo {
+            resources: vec![volume],
+            container: Some(v1::ContainerInfo { r#type: 1, docker: Some(docker), ..Default::default() }),
+            ..Default::default()
+        };
+        let mounts = planned(&info).unwrap().spec.volumes;
+        let expected =
+            Volume { host_path: "/w/volumes/roles/ads/v".into(), container_path: "data".into(), read_only: true };
+        assert_eq!(mounts, [expected]);
     }
 
     #[test]

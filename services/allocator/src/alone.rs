@@ -53,6 +53,7 @@ pub fn main(args: &[std::ffi::OsString]) -> ExitCode {
 }
 
 async fn run_alone(alone: Alone, metrics: Metrics, cancel: CancellationToken) -> Result<ExitCode, String> {
+    let recorder = alone.service.recorder()?;
     let listener = match alone.health.http_addr {
         Some(address) => Some(health::bind(address).await?),
         None => None,
@@ -66,7 +67,7 @@ async fn run_alone(alone: Alone, metrics: Metrics, cancel: CancellationToken) ->
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
     let _ = ready.send(true);
-    crate::run(alone.service, ports, metrics, cancel).await;
+    crate::run(alone.service, recorder, ports, metrics, cancel).await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,11 +1,13 @@
 //! What an operator can set about allocation.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
-use mesos_core::allocation;
+use mesos_core::{allocation, message::Placement};
 use mesos_model::{Resources, Role, resources_text};
 use mesos_runtime::config::parse_duration;
+
+use crate::record::Recorder;
 
 /// Options of the allocator.
 #[derive(Args, Clone, Debug)]
@@ -35,10 +37,41 @@ pub struct Options {
     #[arg(long, value_name = "ROLE=WEIGHT,…", value_parser = parse_weights)]
     pub weights: Option<Weights>,
 
+    /// Whose turn it is: drf, fifo, drc, random, or the name of a module that was loaded
+    #[arg(long, value_name = "POLICY", default_value = "drf")]
+    pub policy: String,
+
+    /// Which agents are offered first: spread (the emptiest), binpack (the fullest) or random
+    #[arg(long, value_name = "PLACEMENT", default_value = "spread")]
+    pub placement: Placement,
+
+    /// Resources that do not count for shares, for example gpus
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub fair_sharing_excluded_resource_names: Vec<String>,
+
+    /// Agents with GPUs are only offered to frameworks with the capability GPU_RESOURCES
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub filter_gpu_resources: bool,
+
+    /// A request that room is gathered for takes it from work of lower priority in its own role
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub preemption: bool,
+
     /// The region of this cluster's control plane: agents elsewhere are only offered to frameworks that are region-aware
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+
+    /// Record all that the allocator is told in this file, for `mesos replay`; a recording that is there is continued
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Recording stops when the file is as large, for example 512MB or 4GB (a bare number is megabytes)
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_bytes)]
+    pub record_limit: u64,
 }
+
+/// What `--record-limit` is if nobody says.
+const RECORD_LIMIT: u64 = 1 << 30;
 
 impl Default for Options {
     fn default() -> Self {
@@ -50,12 +83,30 @@ impl Default for Options {
             refuse_timeout: machine.refuse_default,
             min_allocatable_resources: Alternatives(machine.min_allocatable),
             weights: None,
+            policy: machine.policy.to_string(),
+            placement: machine.placement,
+            fair_sharing_excluded_resource_names: Vec::new(),
+            filter_gpu_resources: machine.filter_gpus,
+            preemption: machine.preemption,
             region: None,
+            record: None,
+            record_limit: RECORD_LIMIT,
         }
     }
 }
 
 impl Options {
+    /// Opens the recording that is asked for, if one is.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file, in one line.
+    pub fn recorder(&self) -> Result<Option<Recorder>, String> {
+        let open = |path: &PathBuf| {
+            Recorder::open(path, self.record_limit).map_err(|error| format!("--record {}: {error}", path.display()))
+        };
+        self.record.as_ref().map(open).transpose()
+    }
+
     /// As the machine takes them. `seed` decides between agents that are equally good.
     #[must_use]
     pub fn machine(&self, seed: u64) -> allocation::Options {
@@ -66,10 +117,22 @@ impl Options {
             refuse_default: self.refuse_timeout,
             min_allocatable: self.min_allocatable_resources.0.clone(),
             weights: self.weights.clone().unwrap_or_default().0,
+            policy: self.policy.as_str().into(),
+            placement: self.placement,
+            unfair: self.fair_sharing_excluded_resource_names.clone(),
+            filter_gpus: self.filter_gpu_resources,
+            preemption: self.preemption,
+            loader: loader(),
             region: self.region.clone(),
             seed,
         }
     }
+}
+
+/// Makes policies of WebAssembly modules.
+#[must_use]
+pub fn loader() -> allocation::ModuleLoader {
+    allocation::ModuleLoader(Arc::new(mesos_policy_wasm::WasmLoader::default()))
 }
 
 /// Resources of which one is enough.
@@ -79,6 +142,14 @@ pub struct Alternatives(pub Vec<Resources>);
 /// Weights of roles, in thousandths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights(pub BTreeMap<Role, u64>);
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let milli_megabytes = resources_text::parse_megabytes(text).and_then(|milli| u64::try_from(milli).ok());
+    milli_megabytes
+        .and_then(|milli| milli.checked_mul(1 << 20))
+        .map(|bytes| bytes / 1000)
+        .ok_or_else(|| "expected an amount such as 512MB or 4GB (a bare number is megabytes)".to_owned())
+}
 
 fn parse_alternatives(text: &str) -> Result<Alternatives, String> {
     let parts = text.split('|').filter(|part| !part.trim().is_empty());
@@ -130,6 +201,13 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_ends_at_a_gigabyte_if_nobody_says() {
+        assert_eq!(parse(&[]).unwrap().record_limit, RECORD_LIMIT);
+        assert_eq!(parse(&["--record-limit", "2MB"]).unwrap().record_limit, 2 << 20);
+        assert_eq!(Options::default().record_limit, RECORD_LIMIT);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused() {
         for args in [
             ["--weights", "web"],
@@ -139,6 +217,7 @@ mod tests {
             ["--agent-timeout", "soon"],
             ["--unreachable-limit", "0"],
             ["--min-allocatable-resources", "cpus"],
+            ["--record-limit", "much"],
         ] {
             assert!(parse(&args).is_err(), "{args:?}");
         }

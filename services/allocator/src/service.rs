@@ -1,8 +1,11 @@
 //! The machine of `mesos_core::allocation` behind the shell's doors.
 
+use std::sync::Arc;
+
 use mesos_core::{
     allocation::{Allocator, Event, Output},
     message::{RequestId, StreamEvent, ToAllocator, ToStream},
+    recording::Recorded,
 };
 use mesos_model::{Term, uuid_text};
 use mesos_runtime::{
@@ -12,14 +15,14 @@ use mesos_runtime::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Options;
+use crate::{Options, Recorder};
 
 /// The allocator as the shell sees it.
 #[derive(Debug)]
 pub struct AllocatorService;
 
 impl Service for AllocatorService {
-    type Machine = Allocator;
+    type Machine = Recorded;
     type Inbound = ToAllocator;
     const NAME: &'static str = "allocator";
     const PEER: &'static str = "registry";
@@ -47,6 +50,7 @@ impl Service for AllocatorService {
             Output::Unregistered { instance, message } => Route::Agent(uuid_text(instance), message),
             Output::AllAgents(message) => Route::AllAgents(message),
             Output::RaiseEpoch(term) => Route::RaiseEpoch(term.epoch),
+            Output::Trouble(text) => Route::Trouble(text),
         }
     }
 
@@ -66,7 +70,8 @@ impl Service for AllocatorService {
         Some(Event::Deaf(deaf))
     }
 
-    fn observe(machine: &Allocator, metrics: &ServiceMetrics) {
+    fn observe(recorded: &Recorded, metrics: &ServiceMetrics) {
+        let machine = recorded.machine();
         let now = machine.metrics();
         let gauge = |name, help, value: u64| metrics.set(name, help, i64::try_from(value).unwrap_or(i64::MAX));
         gauge("agents", "agents known", machine.agents().count() as u64);
@@ -84,6 +89,10 @@ impl Service for AllocatorService {
         gauge("tasks_dropped", "tasks dropped with their offers", now.tasks_dropped);
         gauge("calls_refused", "calls answered with another status than 202", now.calls_refused);
         gauge("handshakes", "handshakes of agents", now.handshakes);
+        gauge("operations", "operations on reservations and volumes accepted", now.operations);
+        gauge("preemptions", "launches ended to make room", now.preemptions);
+        gauge("policy_failures", "policies that failed or could not be loaded", now.policy_failures);
+        gauge("needs_expired", "requests for which room was gathered in vain", now.needs_expired);
         gauge("agents_unreachable", "agents taken for unreachable", now.agents_unreachable);
     }
 }
@@ -104,11 +113,30 @@ fn log_refusal(event: &ToStream) {
     }
 }
 
-/// Runs the allocator until it is cancelled, as leader or standby; hands over before it returns.
-pub async fn run(options: Options, ports: Ports, metrics: Metrics, cancel: CancellationToken) {
+/// Runs the allocator until it is cancelled, as leader or standby; hands over before it returns. What the
+/// machine is told goes to the recorder, if there is one.
+pub async fn run(
+    options: Options,
+    recorder: Option<Recorder>,
+    ports: Ports,
+    metrics: Metrics,
+    cancel: CancellationToken,
+) {
     let (seed, _) = Uuid::new_v4().as_u64_pair();
     let machine = options.machine(seed);
     let metrics = ServiceMetrics::new(&metrics, AllocatorService::NAME);
-    let make = move || Allocator::new(machine.clone());
+    let recorder = recorder.map(|recorder| Arc::new(recorder.reporting(metrics.clone())));
+    let recording = recorder.clone();
+    let make = move || {
+        let made = Allocator::new(machine.clone());
+        match &recording {
+            Some(recorder) => recorder.around(made, machine.clone()),
+            None => Recorded::off(made),
+        }
+    };
     shell::serve::<AllocatorService>(ports, ShellOptions::default(), metrics, make, cancel).await;
+    if let Some(recorder) = recorder.and_then(Arc::into_inner) {
+        // What is queued is written before the process may end.
+        let _ = tokio::task::spawn_blocking(move || recorder.finish()).await;
+    }
 }

@@ -7,12 +7,16 @@
 //! - [`resources`]: resources in the old and the new form of reservations.
 //! - [`framework`]: `FrameworkInfo`, and what Mesos finds wrong with one.
 //! - [`task`]: `TaskInfo`, `ExecutorInfo`, operations of an ACCEPT.
+//! - [`constraints`]: offer constraints.
+//! - [`conversion`]: operations that reserve resources and make volumes of them.
 //! - [`event`]: what a framework is told on its stream.
 //! - [`call`]: a scheduler's call as the call of a machine.
 //! - [`bytes`]: small work on undecoded protobuf.
 
 pub mod bytes;
 pub mod call;
+pub mod constraints;
+pub mod conversion;
 pub mod event;
 pub mod framework;
 pub mod resources;

@@ -130,7 +130,12 @@ impl Agent {
                 }
             }
             Order::ShutdownFramework(framework) => self.shut_down_framework(now, &framework, out),
-            Order::Convert(_) | Order::Preempt { .. } => {}
+            Order::Convert(conversion) => self.convert(&conversion, out),
+            Order::Preempt { framework, task, message } => {
+                for launch in self.launches_of(&framework, &task) {
+                    self.preempt(now, &launch, &task, &message, out);
+                }
+            }
         }
     }
 
@@ -140,7 +145,7 @@ impl Agent {
         }
         self.shut_down.remove(&order.framework);
         let wanted = order.tasks.iter().fold(order.executor_resources.clone(), |sum, (_, own, _)| sum.plus(own));
-        let fits = self.options.total.minus(&self.used).contains(&wanted);
+        let fits = self.fits(&wanted);
         self.add_executor(now, order, facts, fits, out);
     }
 
@@ -178,6 +183,24 @@ impl Agent {
         self.kill(now, launch, task, out);
     }
 
+    /// Ends a task to make room; its end says so. One that was asked to end already ends as that.
+    fn preempt(
+        &mut self,
+        now: Time,
+        launch: &mesos_model::LaunchId,
+        task: &mesos_model::TaskId,
+        message: &str,
+        out: &mut Out,
+    ) {
+        let Some((row, _)) = self.task(launch, task) else { return };
+        if row.stage == TaskStage::Ended || row.kill.is_some() || row.preempted.is_some() {
+            return;
+        }
+        row.preempted = Some(message.to_owned());
+        self.changed.insert(launch.clone());
+        self.kill(now, launch, task, out);
+    }
+
     // What the agent says of itself.
 
     /// Says that it lives, or reports everything while it is not admitted.
@@ -198,6 +221,16 @@ impl Agent {
         out.emit(Output::Allocator(beat));
     }
 
+    /// Reports although nobody asked. An agent that is not admitted does so anyway; of one that is, the
+    /// answer or the next beat sets the time of what is said next.
+    pub(super) fn report_again(&mut self, now: Time, out: &mut Out) {
+        if self.admitted {
+            self.beat_now = false;
+            self.report_wait_ms = REPORT_WAIT_MS;
+            self.report(now, None, out);
+        }
+    }
+
     pub(super) fn report(&mut self, now: Time, answers: Option<Term>, out: &mut Out) {
         self.beat_at = now.after(std::time::Duration::from_millis(self.report_wait_ms));
         self.report_wait_ms = (self.report_wait_ms * 2).min(REPORT_WAIT_MS_MAX);
@@ -210,8 +243,8 @@ impl Agent {
             ip: self.options.ip.clone(),
             port: self.options.port,
             version: self.options.version.clone(),
-            total: self.options.total.clone(),
-            oversubscribed: mesos_model::Resources::new(),
+            total: self.own.total.clone(),
+            oversubscribed: self.oversubscribed.clone(),
             attributes: self.options.attributes.clone(),
             domain: self.options.domain.clone(),
             body: self.options.body.clone(),

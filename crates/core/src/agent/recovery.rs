@@ -21,8 +21,8 @@ impl Agent {
             self.own.instance = self.options.new_instance;
         }
         self.own.boot = self.options.boot.clone();
-        self.own.total = self.options.total.clone();
         self.own_changed = true;
+        self.take_options(out);
         self.recovered = true;
         self.take_facts(facts);
         let found: BTreeMap<String, bool> = containers.into_iter().collect();
@@ -90,7 +90,7 @@ impl Agent {
     }
 
     fn is_killed(&mut self, launch: &LaunchId, task: &TaskId) -> bool {
-        self.task(launch, task).is_some_and(|(row, _)| row.kill.is_some())
+        self.task(launch, task).is_some_and(|(row, _)| row.kill.is_some() || row.preempted.is_some())
     }
 
     /// A container that is there: its task goes on where it was.

@@ -49,6 +49,7 @@ impl Agent {
                 number: 0,
                 pending: Vec::new(),
                 kill: None,
+                preempted: None,
                 container,
             });
         }
@@ -172,11 +173,18 @@ impl Agent {
         self.end_with(now, launch, task, status, out);
     }
 
-    fn end_with(&mut self, now: Time, launch: &LaunchId, task: &TaskId, status: TaskStatus, out: &mut Out) {
+    fn end_with(&mut self, now: Time, launch: &LaunchId, task: &TaskId, mut status: TaskStatus, out: &mut Out) {
         let before = self.executors.get(launch).map(|executor| held(&executor.row)).unwrap_or_default();
         let Some((row, extra)) = self.task(launch, task) else { return };
         if row.stage == TaskStage::Ended {
             return;
+        }
+        if let Some(message) = row.preempted.clone() {
+            // However it ended: it was made to. As of a container that Mesos's QoS controller has ended.
+            status.state = TaskState::Gone;
+            status.source = Source::Agent;
+            status.reason = Some(Reason::CONTAINER_PREEMPTED);
+            status.message = Some(message);
         }
         row.stage = TaskStage::Ended;
         extra.health = None;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    message::{AgentReport, LaunchOrder},
+    message::{AgentReport, Conversion, LaunchOrder},
     row::FrameworkFacts,
 };
 
@@ -15,6 +15,7 @@ fn term(epoch: u64) -> Term {
 fn options() -> Options {
     Options {
         total: Resources::of(&[("cpus", 4000), ("mem", 1_000_000)]),
+        oversubscribed: Resources::new(),
         attributes: Vec::new(),
         domain: None,
         hostname: "host".into(),
@@ -177,6 +178,8 @@ fn line(output: &Output) -> String {
         Output::Destroy { container } => format!("destroy {container}"),
         Output::Check { container } => format!("check {container}"),
         Output::ToExecutor { .. } => "to executor".into(),
+        Output::Volumes { made, removed } => format!("volumes +{made} -{removed}"),
+        Output::Ignored { message } => format!("ignored: {message}"),
         Output::Admitted { agent } => format!("admitted {agent}"),
         Output::Refused { reason } => format!("refused: {reason}"),
     }
@@ -422,4 +425,178 @@ fn resend_tells_what_is_not_acknowledged_or_else_the_latest() {
     assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #1 TASK_RUNNING"]);
     host.exited("l.0", 0);
     assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #2 TASK_FINISHED"]);
+}
+
+fn read(text: &str) -> Resources {
+    mesos_model::resources_text::parse(text, "*").unwrap()
+}
+
+fn with(text: &str, change: impl Fn(&mut mesos_model::resources::Qualifier)) -> Resources {
+    let mut out = Resources::new();
+    for resource in &read(text) {
+        let mut qualifier = resource.qualifier.as_deref().cloned().unwrap_or_default();
+        change(&mut qualifier);
+        out.add_entry(mesos_model::Resource { qualifier: Some(Arc::new(qualifier)), ..resource.clone() });
+    }
+    out
+}
+
+fn volume(text: &str, id: &str) -> Resources {
+    with(text, |qualifier| qualifier.disk = id.as_bytes().to_vec())
+}
+
+fn revocable(text: &str) -> Resources {
+    with(text, |qualifier| qualifier.revocable = true)
+}
+
+fn convert(consumed: Resources, converted: Resources) -> Order {
+    Order::Convert(Conversion { name: "X".into(), consumed, converted })
+}
+
+fn launch_with(launch_id: &str, task: &str, resources: Resources) -> Order {
+    let Order::Launch(mut order) = launch(launch_id, task, 0) else { panic!() };
+    order.tasks[0].1 = resources;
+    Order::Launch(order)
+}
+
+/// With some disk, and a directory that was made for a volume of it.
+fn with_volume() -> Host {
+    let mut host = Host::new();
+    host.options.total = read("cpus:4;mem:1000;disk:100");
+    host.restart(&[]);
+    host.tell(ToAgent::Handshake { term: term(1) });
+    host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) });
+    assert_eq!(host.order(1, convert(read("disk:60"), read("disk(ads):60"))), ["beat 1:1"]);
+    let made = host.order(2, convert(read("disk(ads):50"), volume("disk(ads):50", "v")));
+    assert_eq!(made, ["volumes +disk(ads):50 -", "beat 1:2"]);
+    host
+}
+
+#[test]
+fn operations_are_synced_with_their_number_and_survive_a_restart() {
+    let mut host = with_volume();
+    let total = read("cpus:4;mem:1000;disk:40;disk(ads):10").plus(&volume("disk(ads):50", "v"));
+    assert_eq!(host.agent.total(), &total);
+    let lines = host.restart(&[]);
+    assert_eq!(lines, ["volumes +disk(ads):50 -", "report 1:2"], "the directory is made again if it is not there");
+    assert_eq!(host.report().total, total);
+    assert_eq!(host.order(2, convert(read("disk:40"), read("disk(ads):40"))), ["report 1:2"], "taken up once");
+    host.options.total = read("cpus:6;mem:1000;disk:100");
+    host.restart(&[]);
+    assert_eq!(host.report().total, total.plus(&read("cpus:2")));
+}
+
+#[test]
+fn a_volume_that_is_gone_is_removed_and_one_that_changes_its_size_is_not() {
+    let mut host = with_volume();
+    let grow = convert(volume("disk(ads):50", "v").plus(&read("disk(ads):10")), volume("disk(ads):60", "v"));
+    assert_eq!(host.order(3, grow), ["beat 1:3"]);
+    let shrink = convert(volume("disk(ads):60", "v"), volume("disk(ads):20", "v").plus(&read("disk(ads):40")));
+    assert_eq!(host.order(4, shrink), ["beat 1:4"]);
+    let destroy = convert(volume("disk(ads):20", "v"), read("disk(ads):20"));
+    assert_eq!(host.order(5, destroy), ["volumes + -disk(ads):20", "beat 1:5"]);
+    assert_eq!(host.agent.total(), &read("cpus:4;mem:1000;disk:40;disk(ads):60"));
+}
+
+#[test]
+fn an_operation_on_what_is_not_there_or_in_use_has_no_effect_and_the_allocator_hears_of_it() {
+    let mut host = with_volume();
+    let total = host.agent.total().clone();
+    for (number, consumed) in [(3, read("disk:41")), (4, volume("disk(ads):50", "other"))] {
+        let lines = host.order(number, convert(consumed, read("disk(web):41")));
+        assert!(lines[0].starts_with("ignored: X was ordered and not done"), "{lines:?}");
+        assert_eq!(lines[1..], [format!("report 1:{number}")]);
+        assert_eq!(host.report().total, total);
+    }
+    host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) });
+    host.order(5, launch_with("l", "t", volume("disk(ads):50", "v")));
+    let lines = host.order(6, convert(volume("disk(ads):50", "v"), read("disk(ads):50")));
+    assert!(lines[0].starts_with("ignored:"), "a task uses it: {lines:?}");
+    assert_eq!(host.agent.total(), &total);
+}
+
+#[test]
+fn a_shared_volume_is_used_by_several_tasks_and_another_one_is_not() {
+    let mut host = with_volume();
+    assert_eq!(host.order(3, launch_with("l", "t", volume("disk(ads):50", "v")))[0], "start l.0");
+    let lines = host.order(4, launch_with("m", "u", volume("disk(ads):50", "v")));
+    assert!(lines[0].contains("TASK_DROPPED"), "{lines:?}");
+    let shared = with("disk(ads):10", |qualifier| {
+        qualifier.disk = b"s".to_vec();
+        qualifier.shared = true;
+    });
+    host.order(5, convert(read("disk(ads):10"), shared.clone()));
+    for (number, launch, task) in [(6, "n", "x"), (7, "o", "y")] {
+        assert_eq!(host.order(number, launch_with(launch, task, shared.clone()))[0], format!("start {launch}.0"));
+    }
+}
+
+#[test]
+fn what_is_taken_back_at_any_time_is_reported_counts_for_launches_and_is_news_when_it_changes() {
+    let mut host = Host::new();
+    host.options.oversubscribed = revocable("cpus:2");
+    host.restart(&[]);
+    assert_eq!(host.report().oversubscribed, revocable("cpus:2"));
+    host.tell(ToAgent::Handshake { term: term(1) });
+    host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) });
+    assert_eq!(host.order(1, launch_with("l", "t", revocable("cpus:2")))[0], "start l.0");
+    assert!(host.order(2, launch_with("m", "u", revocable("cpus:1")))[0].contains("TASK_DROPPED"));
+    assert!(host.step(Event::Estimated(revocable("cpus:1.95"))).is_empty(), "hardly another one");
+    assert_eq!(host.step(Event::Estimated(revocable("cpus:1"))), ["report 1:2"]);
+    assert_eq!(host.report().oversubscribed, revocable("cpus:1"));
+    assert!(host.step(Event::Estimated(revocable("cpus:1"))).is_empty(), "told");
+}
+
+fn preempt(task: &str) -> Order {
+    Order::Preempt { framework: "f".into(), task: task.into(), message: "for the task x of role web".into() }
+}
+
+const PREEMPTED: &str = "TASK_GONE REASON_CONTAINER_PREEMPTED";
+
+#[test]
+fn a_preempted_task_gets_its_grace_and_says_why_it_ended() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    assert_eq!(host.order(2, preempt("t")), ["kill l.0 3000", "beat 1:2"]);
+    assert_eq!(host.order(3, preempt("t")), ["beat 1:3"], "asked once");
+    assert_eq!(host.exited("l.0", 0), [format!("t #2 {PREEMPTED}")]);
+    let Some(Output::Registry(AgentToRegistry::Update { update, .. })) = host.outputs.first() else { panic!() };
+    assert_eq!(update.status.source, mesos_model::Source::Agent);
+    assert_eq!(update.status.message.as_deref(), Some("for the task x of role web"));
+}
+
+#[test]
+fn a_preemption_survives_a_restart_wherever_it_is_met() {
+    for (started, container, expected) in [
+        (true, Some(true), "kill l.0 3000"),
+        (false, Some(true), "kill l.0 3000"),
+        (true, None, "t #2 TASK_GONE REASON_CONTAINER_PREEMPTED"),
+        (false, None, "t #1 TASK_GONE REASON_CONTAINER_PREEMPTED"),
+    ] {
+        let mut host = Host::admitted();
+        host.order(1, launch("l", "t", 1000));
+        if started {
+            host.started("l.0");
+        }
+        host.order(2, preempt("t"));
+        let containers: Vec<(&str, bool)> = container.into_iter().map(|running| ("l.0", running)).collect();
+        let lines = host.restart(&containers);
+        assert!(lines.iter().any(|line| line == expected), "{started} {container:?}: {lines:?}");
+        if container.is_some() {
+            let ended = host.exited("l.0", 143);
+            assert!(ended[0].ends_with(PREEMPTED), "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_task_that_was_asked_to_end_already_ends_as_that() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    host.order(2, kill("t"));
+    host.order(3, preempt("t"));
+    let lines = host.exited("l.0", 143);
+    assert!(lines[0].ends_with("TASK_KILLED"), "{lines:?}");
 }

@@ -1,5 +1,6 @@
 //! ACCEPT: offers become launches, and what is left over is declined.
 
+use mesos_engine::{AgentSlot, Bundle, ClientSlot};
 use mesos_model::{
     AgentId, CallId, ExecutorId, FrameworkId, LaunchId, OfferId, Reason, Resources, Role, Source, TaskId, TaskState,
     TaskStatus, Time, Trace,
@@ -8,7 +9,6 @@ use mesos_model::{
 use super::{
     Allocator, Output,
     state::Framework,
-    unsupported,
     validate::{self, Needs},
 };
 use crate::{
@@ -28,7 +28,10 @@ pub(super) struct Context {
 struct Claim {
     agent: AgentId,
     role: Role,
+    parties: (ClientSlot, AgentSlot),
     left: Resources,
+    /// What operations have made of it: it comes back without a filter if nothing uses it.
+    converted: Resources,
 }
 
 /// One executor with its tasks, found valid.
@@ -66,8 +69,9 @@ impl Allocator {
         for operation in operations {
             self.operate(now, context, &mut claim, operation, fx);
         }
-        let client = (context.framework.clone(), claim.role);
-        self.refuse(now, &client, &claim.agent, claim.left, refuse_ms);
+        let (client, agent) = claim.parties;
+        let refused = Bundle::from(&claim.left.minus(&claim.converted));
+        self.refuse(now, client, agent, &refused, refuse_ms);
     }
 
     /// Takes the offers if all of them are valid together.
@@ -75,7 +79,9 @@ impl Allocator {
         let mut numbers: Vec<u64> = Vec::with_capacity(offers.len());
         let mut claim: Option<Claim> = None;
         for id in offers {
-            let (number, open) = self.find_offer(id).ok_or_else(|| format!("Offer {id} is no longer valid"))?;
+            let no_longer = || format!("Offer {id} is no longer valid");
+            let number = self.find_offer(id).ok_or_else(no_longer)?;
+            let open = self.open_offer(number).ok_or_else(no_longer)?;
             if numbers.contains(&number) {
                 return Err(format!("Duplicate offer {id} in offer list"));
             }
@@ -85,10 +91,13 @@ impl Allocator {
                     open.framework
                 ));
             }
+            let parties = self.engine.offer_parties(number).ok_or_else(no_longer)?;
             let claim = claim.get_or_insert_with(|| Claim {
                 agent: open.agent.clone(),
                 role: open.role.clone(),
+                parties,
                 left: Resources::new(),
+                converted: Resources::new(),
             });
             if claim.agent != open.agent {
                 return Err(format!(
@@ -103,7 +112,7 @@ impl Allocator {
                     open.role, claim.role
                 ));
             }
-            claim.left.add(&open.resources);
+            claim.left.add(&open.bundle.resources());
             numbers.push(number);
         }
         for number in numbers {
@@ -123,8 +132,10 @@ impl Allocator {
         fx: &mut Effects<Output>,
     ) {
         for id in offers {
-            let own = self.find_offer(id).filter(|(_, open)| open.framework == context.framework);
-            if let Some(number) = own.map(|(number, _)| number) {
+            let own = self
+                .find_offer(id)
+                .filter(|number| self.open_offer(*number).is_some_and(|open| open.framework == context.framework));
+            if let Some(number) = own {
                 self.take_offer(number);
                 self.metrics.offers_recovered += 1;
             }
@@ -195,8 +206,19 @@ impl Allocator {
                 }
             }
             OperationKind::Convert(conversion) => {
-                let message = unsupported::reason(&conversion.name);
-                self.fail_operation(context, operation.id.as_ref(), Some(&claim.agent), message, fx);
+                let valid = self.validate_conversion(context, &claim.agent, &claim.role, &claim.left, &conversion);
+                match valid {
+                    Ok(()) => {
+                        claim.left = claim.left.minus(&conversion.consumed).plus(&conversion.converted);
+                        claim.converted = claim.converted.minus(&conversion.consumed).plus(&conversion.converted);
+                        let feedback = operation.id.map(|id| (context.framework.clone(), id));
+                        self.convert(now, &claim.agent, conversion, feedback, fx);
+                    }
+                    Err(error) => {
+                        let message = format!("Invalid {} operation: {error}", conversion.name);
+                        self.fail_operation(context, operation.id.as_ref(), Some(&claim.agent), message, fx);
+                    }
+                }
             }
             OperationKind::Invalid { message, .. } => {
                 self.fail_operation(context, operation.id.as_ref(), Some(&claim.agent), message, fx);
@@ -267,12 +289,19 @@ impl Allocator {
         let launch = LaunchId::from(format!("{}-L{}", term.leader_text(), self.launches_named));
         self.launches_named += 1;
         self.metrics.launches += 1;
+        let framework = self.frameworks.get(&context.framework).and_then(|framework| framework.row.as_ref());
+        let own_priority = framework.map_or(0, |row| row.priority.unwrap_or(row.info.priority));
         let bodies: Vec<bytes::Bytes> = launching.tasks.iter().map(|task| task.body.clone()).collect();
         let body = BodyRow { launch: launch.clone(), tasks: bodies, executor: launching.executor_body };
         let tasks = launching
             .tasks
             .into_iter()
-            .map(|task| LaunchTask { task: task.task, name: task.name, resources: task.resources, priority: 0 })
+            .map(|task| LaunchTask {
+                task: task.task,
+                name: task.name,
+                resources: task.resources,
+                priority: task.priority.unwrap_or(own_priority),
+            })
             .collect();
         let mut row = LaunchRow {
             launch,
@@ -288,7 +317,10 @@ impl Allocator {
             trace: context.trace,
             adopted: None,
         };
-        claim.left.take_what_is_there(&row.resources());
+        let holds = row.resources();
+        // A shared volume is there for the next task as well.
+        claim.left.take_what_is_there(&holds.filter(|resource| !resource.is_shared()));
+        self.engine.launched(claim.parties.0, &Bundle::from(&holds));
         let order = self.launch_order(&row, &body);
         row.sent.1 = self.order(&row.agent.clone(), order);
         fx.put(Row::Body(body.clone()));

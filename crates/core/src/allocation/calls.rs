@@ -3,21 +3,25 @@
 //! Whoever drives the machine gives a call to it only after the registry's rows that the call may rely on
 //! (`Call::registry_seq`), so a framework that has just subscribed is known here.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
-use mesos_model::{AgentId, CallId, FrameworkId, OfferId, Resources, Time};
+use mesos_engine::{AgentSlot, Bundle, ClientSlot};
+use mesos_model::{CallId, FrameworkId, OfferId, Time};
 
-use super::{Allocator, Output, filters::refuse_span, state::Framework};
+use super::{Allocator, Output, state::Framework};
 use crate::{
     machine::Effects,
-    message::{AllocatorCall, Answer, Call, Caller, Request, RequestId},
+    message::{AllocatorCall, Answer, AnswerBody, Call, Caller, OperatorCall, RequestId},
     row::LaunchRow,
 };
 
 /// Calls remembered beyond those that launch rows name.
 const RECENT_MAX: usize = 10_000;
-/// Wishes kept per framework.
-const DEMAND_MAX: usize = 100;
+/// The longest that a refusal lasts: 365 days (`MAX_REFUSE_SECONDS` of Mesos).
+const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What is remembered of calls.
 #[derive(Debug, Default)]
@@ -73,14 +77,11 @@ impl Calls {
 impl Allocator {
     /// A call comes in.
     pub(super) fn call(&mut self, now: Time, request: RequestId, call: Call<AllocatorCall>, fx: &mut Effects<Output>) {
-        let caller = match &call.what {
-            AllocatorCall::Accept { caller, .. }
-            | AllocatorCall::Decline { caller, .. }
-            | AllocatorCall::Request { caller, .. } => caller.clone(),
-            AllocatorCall::Operator(_) => {
-                self.reply(request, Answer::refused(501, "not yet"), fx);
-                return;
-            }
+        let caller = match call.what {
+            AllocatorCall::Accept { ref caller, .. }
+            | AllocatorCall::Decline { ref caller, .. }
+            | AllocatorCall::Request { ref caller, .. } => caller.clone(),
+            AllocatorCall::Operator(what) => return self.operator_call(now, request, call.call, what, fx),
         };
         // Before anything else: the offers of a repeat are gone, and its subscription may be.
         if self.calls.is_repeat(&caller.framework, &call.call) {
@@ -91,18 +92,44 @@ impl Allocator {
             self.reply(request, answer, fx);
             return;
         }
-        self.calls.remember(&caller.framework, &call.call);
-        self.reply(request, Answer::accepted(), fx);
         let framework = caller.framework;
+        if let AllocatorCall::Request { requests, .. } = call.what {
+            let answer = match self.request(now, &framework, requests) {
+                Ok(()) => Answer::accepted(),
+                Err(error) => Answer::refused(400, error),
+            };
+            return self.reply(request, answer, fx);
+        }
+        self.calls.remember(&framework, &call.call);
+        self.reply(request, Answer::accepted(), fx);
         match call.what {
             AllocatorCall::Accept { offers, operations, refuse_ms, .. } => {
                 let context = super::accept::Context { framework, call: call.call, trace: call.trace };
                 self.accept(now, &context, &offers, operations, refuse_ms, fx);
             }
             AllocatorCall::Decline { offers, refuse_ms, .. } => self.decline(now, &framework, &offers, refuse_ms),
-            AllocatorCall::Request { requests, .. } => self.request(&framework, requests),
-            AllocatorCall::Operator(_) => {}
+            AllocatorCall::Request { .. } | AllocatorCall::Operator(_) => {}
         }
+    }
+
+    /// A repeat of an operator's change is answered as the first was, if that was done.
+    fn operator_call(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        call: CallId,
+        what: OperatorCall,
+        fx: &mut Effects<Output>,
+    ) {
+        let nobody = FrameworkId::default();
+        if self.calls.is_repeat(&nobody, &call) {
+            return self.reply(request, Answer::ok(AnswerBody::None), fx);
+        }
+        let answer = self.operate_call(now, what, fx);
+        if answer.status == 200 && answer.body == AnswerBody::None {
+            self.calls.remember(&nobody, &call);
+        }
+        self.reply(request, answer, fx);
     }
 
     /// The checks of every call but SUBSCRIBE, in Mesos's order and words.
@@ -138,7 +165,7 @@ impl Allocator {
     }
 
     fn reply(&mut self, request: RequestId, answer: Answer, fx: &mut Effects<Output>) {
-        if answer.status != 202 {
+        if answer.status >= 300 {
             self.metrics.calls_refused += 1;
         }
         fx.emit(Output::Reply { request, answer });
@@ -146,13 +173,14 @@ impl Allocator {
 
     fn decline(&mut self, now: Time, framework: &FrameworkId, offers: &[OfferId], refuse_ms: Option<u64>) {
         for id in offers {
-            let Some((number, open)) = self.find_offer(id) else { continue };
-            if open.framework != *framework {
+            let Some(number) = self.find_offer(id) else { continue };
+            let whose = self.engine.offer_parties(number).map(|(client, _)| self.engine.client_of(client).0);
+            if whose != Some(framework) {
                 continue;
             }
-            if let Some(offer) = self.take_offer(number) {
+            if let Some(offer) = self.engine.close_offer(number) {
                 self.metrics.offers_declined += 1;
-                self.refuse(now, &(offer.framework, offer.role), &offer.agent, offer.resources, refuse_ms);
+                self.refuse(now, offer.client, offer.agent, &offer.bundle, refuse_ms);
             }
         }
     }
@@ -161,23 +189,22 @@ impl Allocator {
     pub(super) fn refuse(
         &mut self,
         now: Time,
-        client: &super::filters::Client,
-        agent: &AgentId,
-        refused: Resources,
+        client: ClientSlot,
+        agent: AgentSlot,
+        refused: &Bundle,
         refuse_ms: Option<u64>,
     ) {
         let span = refuse_span(refuse_ms, self.options.refuse_default);
-        if !span.is_zero() && !refused.is_empty() {
-            self.filters.add(client, agent, refused, now.after(span));
+        if !span.is_zero() {
+            self.engine.refuse(client, agent, refused, now.after(span));
         }
     }
+}
 
-    fn request(&mut self, framework: &FrameworkId, mut requests: Vec<Request>) {
-        requests.truncate(DEMAND_MAX);
-        if let Some(framework) = self.frameworks.get_mut(framework) {
-            framework.demand = requests;
-        }
-    }
+/// How long a refusal lasts: what the framework said, within bounds; `None` is the default, and zero is no
+/// filter.
+pub(super) fn refuse_span(asked_ms: Option<u64>, default: Duration) -> Duration {
+    asked_ms.map_or(default, Duration::from_millis).min(REFUSE_MAX)
 }
 
 #[cfg(test)]

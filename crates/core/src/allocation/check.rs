@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesos_model::{AgentId, LaunchId, Resources};
+use mesos_model::{AgentId, FrameworkId, LaunchId, Resources, Role};
 
 use super::{
     Allocator,
-    filters::Client,
-    share::Totals,
     state::{Agent, Framework},
 };
 use crate::row::LaunchRow;
@@ -30,26 +28,29 @@ impl Allocator {
 
     fn check_agent(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
         let rows = agent.launches.iter().filter_map(|launch| self.launches.get(launch));
-        let allocated = rows.fold(Resources::new(), |sum, row| sum.plus(&row.resources()));
-        ensure(allocated == agent.allocated, || {
-            format!("launches hold {allocated}, but {} is booked", agent.allocated)
-        })?;
-        let offers = agent.offers.iter().filter_map(|offer| self.book.get(*offer));
-        let offered = offers.fold(Resources::new(), |sum, offer| sum.plus(&offer.resources));
-        ensure(offered == agent.offered, || format!("offers hold {offered}, but {} is booked", agent.offered))?;
-        let total = agent.row.as_ref().map(|row| row.total.clone()).unwrap_or_default();
+        let launched = rows.fold(Resources::new(), |sum, row| sum.plus(&row.resources()));
+        let launched = launched.filter(|resource| !resource.is_shared());
+        let (allocated, offered, held, free) = (
+            self.engine.allocated(agent.slot),
+            self.engine.offered(agent.slot),
+            self.engine.held(agent.slot),
+            self.engine.free(agent.slot),
+        );
+        ensure(launched == allocated, || format!("launches hold {launched}, but {allocated} is booked"))?;
+        let total = agent.row.as_ref().map(|row| row.total.plus(&row.oversubscribed)).unwrap_or_default();
+        let total = total.filter(|resource| !resource.is_shared());
         if !self.is_offerable(id) {
-            ensure(agent.free.is_empty() && agent.offers.is_empty(), || "it may not be offered, but is".to_owned())?;
-        } else if agent.crowded {
-            ensure(total.contains(&agent.free) && total.contains(&agent.offered), || {
-                "more is free or offered than there is".to_owned()
-            })?;
-        } else {
-            let sum = agent.free.plus(&agent.offered).plus(&agent.allocated);
-            ensure(sum == total, || format!("free + offered + allocated = {sum}, but the total is {total}"))?;
+            return ensure(free.is_empty() && offered.is_empty() && held.is_empty(), || {
+                "it may not be offered, but is".to_owned()
+            });
         }
-        let indexed = self.free.contains(id);
-        ensure(indexed != agent.free.is_empty(), || "the index of free agents is wrong".to_owned())
+        if self.engine.is_crowded(agent.slot) {
+            return ensure(total.contains(&free) && total.contains(&offered), || {
+                "more is free or offered than there is".to_owned()
+            });
+        }
+        let sum = free.plus(&offered).plus(&held).plus(&allocated);
+        ensure(sum == total, || format!("free + offered + held + allocated = {sum}, but the total is {total}"))
     }
 
     fn check_launches(&self) -> Result<(), String> {
@@ -67,37 +68,42 @@ impl Allocator {
     }
 
     fn check_offers(&self) -> Result<(), String> {
-        for (number, offer) in self.book.iter() {
+        for number in self.engine.offer_numbers() {
+            let Some(offer) = self.open_offer(number) else { continue };
             ensure(self.is_offerable(&offer.agent), || {
                 format!("offer {number} is of agent {}, which may not be offered", offer.agent)
             })?;
             let framework = self.frameworks.get(&offer.framework);
-            let connection = framework.and_then(Framework::connection).map(|connection| connection.number);
-            ensure(connection == Some(offer.subscription), || {
-                format!("offer {number} is of subscription {}, not {connection:?}", offer.subscription)
+            ensure(framework.and_then(Framework::connection).is_some(), || {
+                format!("offer {number} is to {}, which is not connected", offer.framework)
             })?;
-            let indexed = framework.is_some_and(|framework| framework.offers.contains(number))
-                && self.agents.get(&offer.agent).is_some_and(|agent| agent.offers.contains(number));
-            ensure(indexed, || format!("offer {number} is not indexed"))?;
         }
-        let indexed: usize = self.agents.values().map(|agent| agent.offers.len()).sum();
-        ensure(indexed == self.book.count(), || "an index names offers that are not there".to_owned())
+        self.engine.check()
     }
 
     fn check_shares(&self) -> Result<(), String> {
-        let mut sums: BTreeMap<Client, Totals> = BTreeMap::new();
-        for (client, resources) in self.launches.values().map(held).chain(
-            self.book.iter().map(|(_, offer)| ((offer.framework.clone(), offer.role.clone()), offer.resources.clone())),
-        ) {
-            sums.entry(client).or_default().add(&resources);
+        let mut sums: BTreeMap<Client, Resources> = BTreeMap::new();
+        let offers = self.engine.offer_numbers().into_iter().filter_map(|number| self.open_offer(number));
+        let offers = offers.map(|offer| ((offer.framework, offer.role), offer.bundle.resources()));
+        let needs = self.engine.needs().into_iter().flat_map(|need| {
+            let client = (need.framework, need.role);
+            need.held.into_iter().map(move |(_, held)| (client.clone(), held))
+        });
+        for (client, resources) in self.launches.values().map(held).chain(offers).chain(needs) {
+            sums.entry(client).or_default().add(&resources.filter(|resource| !resource.is_shared()));
         }
         for ((framework, role), sum) in sums {
-            let booked = self.tree.sums(&framework, &role);
+            let client = self.engine.find_client(&framework, &role);
+            let booked = client.map(|client| self.engine.sums(client)).unwrap_or_default();
+            let sum = sum.scalars();
             ensure(sum == booked, || format!("{framework} in {role} has {sum:?}, but {booked:?} is booked"))?;
         }
         Ok(())
     }
 }
+
+/// A framework in one of its roles.
+type Client = (FrameworkId, Role);
 
 fn held(row: &LaunchRow) -> (Client, Resources) {
     ((row.framework.clone(), row.role.clone()), row.resources())
@@ -105,4 +111,23 @@ fn held(row: &LaunchRow) -> (Client, Resources) {
 
 fn ensure(holds: bool, error: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(error()) }
+}
+
+#[cfg(test)]
+impl Allocator {
+    /// What a hungry framework could be offered right now, if anything; after a batch that is nothing.
+    pub(super) fn left_over(&self, now: mesos_model::Time) -> Option<String> {
+        let mut engine = self.engine.clone();
+        for (id, state) in &self.agents {
+            for (framework, row) in self.frameworks.iter().filter_map(|(id, state)| Some((id, state.row.as_ref()?))) {
+                for role in &row.info.roles {
+                    let client = engine.find_client(framework, role).filter(|client| engine.is_hungry(*client));
+                    if let Some(left) = client.and_then(|client| engine.could_offer(now, state.slot, client)) {
+                        return Some(format!("{framework} in {role} wants {left} of {id}"));
+                    }
+                }
+            }
+        }
+        None
+    }
 }

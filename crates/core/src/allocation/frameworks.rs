@@ -18,7 +18,7 @@ use crate::{
 
 impl Allocator {
     /// A framework subscribed, changed, went away or was removed.
-    pub(super) fn put_framework(&mut self, _now: Time, row: FrameworkRow, fx: &mut Effects<Output>) {
+    pub(super) fn put_framework(&mut self, now: Time, row: FrameworkRow, fx: &mut Effects<Output>) {
         let id = row.id.clone();
         let state = self.frameworks.entry(id.clone()).or_default();
         let before = state.connection().map(|connection| connection.number);
@@ -31,13 +31,19 @@ impl Allocator {
         // Another subscription, or none: its offers were for a stream that is no more.
         let another = before != after;
         if another {
-            self.recover_all_of(&id);
+            self.recover_all_of(&id, &roles);
+            // It says anew what it would like.
+            if let Some(state) = self.frameworks.get_mut(&id) {
+                state.demand.clear();
+            }
         }
         for role in roles.iter().filter(|role| another || !row.info.roles.contains(role)) {
-            self.filters.drop_client(&(id.clone(), role.clone()));
+            if let Some(client) = self.engine.find_client(&id, role) {
+                self.engine.drop_filters(client);
+            }
         }
-        self.leave_roles(&id, &row, fx);
-        self.set_appetite(&id, &roles);
+        self.leave_roles(&id, &row, &roles, fx);
+        self.set_appetite(now, &id, &roles);
         if let Some(old) = &old {
             self.revive(old, &row, another);
         }
@@ -47,40 +53,34 @@ impl Allocator {
     }
 
     /// The registry has forgotten a framework. What it still holds goes with the handshakes.
-    pub(super) fn delete_framework(&mut self, _now: Time, id: &FrameworkId, _fx: &mut Effects<Output>) {
-        self.recover_all_of(id);
+    pub(super) fn delete_framework(&mut self, now: Time, id: &FrameworkId, _fx: &mut Effects<Output>) {
         let Some(state) = self.frameworks.get_mut(id) else { return };
         state.demand.clear();
         let roles: BTreeSet<Role> = state.row.take().into_iter().flat_map(|row| row.info.roles).collect();
-        roles.iter().for_each(|role| self.filters.drop_client(&(id.clone(), role.clone())));
-        self.set_appetite(id, &roles);
+        self.recover_all_of(id, &roles);
+        for role in &roles {
+            if let Some(client) = self.engine.find_client(id, role) {
+                self.engine.drop_filters(client);
+            }
+        }
+        self.set_appetite(now, id, &roles);
         self.forget_framework_if_idle(id);
     }
 
     /// Offers in roles that a framework has left are rescinded.
-    fn leave_roles(&mut self, id: &FrameworkId, row: &FrameworkRow, fx: &mut Effects<Output>) {
-        let offers = self.frameworks.get(id).map(|state| state.offers.clone()).unwrap_or_default();
-        for number in offers {
-            let left = self.book.get(number).is_some_and(|offer| !row.info.roles.contains(&offer.role));
-            if left {
-                self.rescind(number, fx);
-            }
+    fn leave_roles(&mut self, id: &FrameworkId, row: &FrameworkRow, roles: &BTreeSet<Role>, fx: &mut Effects<Output>) {
+        for number in self.offers_in(id, roles.iter().filter(|role| !row.info.roles.contains(role))) {
+            self.rescind(number, fx);
         }
     }
 
-    /// REVIVE forgets filters; a framework that may take more than before is asked again.
+    /// REVIVE forgets filters, as another subscription does.
     fn revive(&mut self, old: &FrameworkRow, new: &FrameworkRow, another: bool) {
-        let takes_more = another
-            || old.info.capabilities != new.info.capabilities
-            || old.info.min_allocatable != new.info.min_allocatable;
         for role in &new.info.roles {
-            let client = (new.id.clone(), role.clone());
-            let revived = new.revived.get(role) > old.revived.get(role);
-            if revived {
-                self.filters.drop_client(&client);
-            }
-            if (revived || takes_more) && self.tree.is_hungry(&new.id, role) {
-                self.waking.insert(client);
+            let Some(client) = self.engine.find_client(&new.id, role) else { continue };
+            if another || new.revived.get(role) > old.revived.get(role) {
+                self.engine.drop_filters(client);
+                self.engine.wake(client);
             }
         }
     }

@@ -106,7 +106,7 @@ impl Allocator {
             ip: report.ip.clone(),
             port: report.port,
             version: report.version.clone(),
-            total: report.total.clone(),
+            total: self.total_of(id, &report.total, (report.term, report.number)),
             oversubscribed: report.oversubscribed.clone(),
             attributes: report.attributes.clone(),
             domain: report.domain.clone(),
@@ -122,21 +122,26 @@ impl Allocator {
             return;
         }
         let offers_stand = old.as_ref().is_some_and(|old| {
-            (&old.total, &old.attributes, &old.domain, &old.hostname, old.port)
-                == (&row.total, &row.attributes, &row.domain, &row.hostname, row.port)
+            (&old.total, &old.oversubscribed, &old.attributes, &old.domain, &old.hostname, old.port)
+                == (&row.total, &row.oversubscribed, &row.attributes, &row.domain, &row.hostname, row.port)
         });
         if !offers_stand {
             self.rescind_all_of(id, fx);
-            self.filters.drop_agent(id);
+            if let Some(state) = self.agents.get(id) {
+                self.engine.drop_filters_on(state.slot);
+            }
         }
         self.write_agent(row, fx);
+        self.preempt_revocable(now, id, fx);
     }
 
     fn settle_launches(&mut self, now: Time, term: Term, id: &AgentId, report: AgentReport, fx: &mut Effects<Output>) {
         let seen = (report.term, report.number);
         if report.term == term {
-            self.acknowledge(now, id, report.number);
+            self.acknowledge(now, id, report.number, fx);
         }
+        self.finish_operations(id, seen, fx);
+        self.order_operations_again(id, &report.total, seen, fx);
         let mut removed: BTreeSet<FrameworkId> = BTreeSet::new();
         let mut reported: BTreeMap<LaunchId, ReportedLaunch> =
             report.launches.into_iter().map(|launch| (launch.launch.clone(), launch)).collect();

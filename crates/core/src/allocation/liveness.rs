@@ -90,7 +90,7 @@ impl Allocator {
             fx.emit(Output::Agent { agent: agent.clone(), message: ToAgent::Handshake { term } });
             return;
         }
-        self.acknowledge(now, agent, number);
+        self.acknowledge(now, agent, number, fx);
         let expected = self.digest_of(agent);
         let Some(state) = self.agents.get_mut(agent) else { return };
         state.heard = now;
@@ -155,13 +155,16 @@ impl Allocator {
         let Some(state) = self.agents.get(id) else { return };
         let Some(mut row) = state.row.clone() else { return };
         let on_it = state.launches.iter().filter_map(|launch| self.launches.get(launch)).map(|row| &row.framework);
-        let offered = state.offers.iter().filter_map(|offer| self.book.get(*offer)).map(|offer| &offer.framework);
+        let offers = self.engine.offers_on(state.slot);
+        let offered = offers.iter().filter_map(|number| self.engine.offer_parties(*number));
+        let offered = offered.map(|(client, _)| self.engine.client_of(client).0);
         let concerned: std::collections::BTreeSet<FrameworkId> = on_it.chain(offered).cloned().collect();
+        let slot = state.slot;
         row.state = AgentState::Unreachable { since: now };
         self.metrics.agents_unreachable += 1;
         self.write_agent(row, fx);
         self.rescind_all_of(id, fx);
-        self.filters.drop_agent(id);
+        self.engine.drop_filters_on(slot);
         self.retries.clear(id);
         for framework in concerned {
             let event = StreamEvent::Failure { agent: id.clone(), executor: None, status: None };

@@ -104,24 +104,32 @@ impl Allocator {
     /// Gives an agent an order; it leaves at the end of the batch. The answer is its number.
     pub(super) fn order(&mut self, agent: &AgentId, order: Order) -> u64 {
         self.speaking.insert(agent.clone());
-        self.agents.entry(agent.clone()).or_default().lane.push(order)
+        self.agent_entry(agent).lane.push(order)
     }
 
     /// An agent has taken up orders.
-    pub(super) fn acknowledge(&mut self, now: Time, agent: &AgentId, number: u64) {
+    pub(super) fn acknowledge(&mut self, now: Time, agent: &AgentId, number: u64, fx: &mut Effects<Output>) {
         let Some(state) = self.agents.get_mut(agent) else { return };
         if state.lane.wants_again(now, number) {
             state.lane.rewind();
             self.speaking.insert(agent.clone());
         }
+        let mut converted = false;
         for order in state.lane.acknowledge(number) {
-            if let Order::Launch(launch) = order {
+            match order {
                 // The agent has it in its own books now.
-                self.bodies.remove(&launch.launch);
+                Order::Launch(launch) => {
+                    self.bodies.remove(&launch.launch);
+                }
+                Order::Convert(_) => converted = true,
+                Order::Kill { .. } | Order::Preempt { .. } | Order::ShutdownFramework(_) => {}
             }
         }
         if state.lane.is_idle() {
             self.retries.clear(agent);
+        }
+        if converted && let Some(term) = self.term {
+            self.finish_operations(agent, (term, number), fx);
         }
     }
 

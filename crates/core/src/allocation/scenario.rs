@@ -11,8 +11,8 @@ use super::{Allocator, Event, Options, Output};
 use crate::{
     machine::{Effects, Machine},
     message::{
-        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, ExecutorSpec, Operation, OperationKind, Order,
-        ReportedLaunch, RequestId, StreamEvent, TaskSpec, ToAgent, digest,
+        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, Conversion, ExecutorSpec, Operation, OperationKind,
+        OperatorCall, Order, Quota, ReportedLaunch, Request, RequestId, StreamEvent, TaskSpec, ToAgent, digest,
     },
     row::{
         AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchRow,
@@ -119,6 +119,23 @@ impl World {
                 let call = self.offer_call(what, &plain, &named);
                 self.step(call)
             }
+            "request" => {
+                let caller = Caller { framework: plain[0].into(), stream: Some(1), operator: false };
+                let requests = plain[1..].iter().map(|text| request(text, &named)).collect();
+                self.ask(AllocatorCall::Request { caller, requests })
+            }
+            "operator" => self.ask(AllocatorCall::Operator(operator_call(&plain, &named))),
+            "needs" => {
+                let view = |need: crate::message::NeedView| {
+                    let held: Vec<String> = need.held.iter().map(|(agent, held)| format!("{agent}[{held}]")).collect();
+                    let (name, count, held) = (need.name, need.count, held.join(" "));
+                    format!(
+                        "{} {name}: {} of {count}, holds {held}, waits for {}",
+                        need.framework, need.gathered, need.waits_for
+                    )
+                };
+                self.machine.needs().into_iter().map(view).collect()
+            }
             "deaf" => self.step(Event::Deaf(true)),
             "hears" => self.step(Event::Deaf(false)),
             "bus-back" => self.step(Event::BusBack),
@@ -168,6 +185,19 @@ impl World {
         }
         self.machine.check().unwrap();
         fx
+    }
+
+    fn ask(&mut self, what: AllocatorCall) -> Vec<String> {
+        self.calls += 1;
+        let call = Call {
+            call: format!("call{}", self.calls).into(),
+            gateway: "g".into(),
+            principal: None,
+            trace: None,
+            registry_seq: 0,
+            what,
+        };
+        self.step(Event::Call { request: RequestId(self.calls), call })
     }
 
     fn offer_call(&mut self, what: &str, plain: &[&str], named: &BTreeMap<&str, &str>) -> Event {
@@ -265,6 +295,9 @@ pub(super) fn framework_row(id: &str, named: &BTreeMap<&str, &str>) -> Framework
                 gpu_resources: caps.contains(&"gpu"),
                 partition_aware: caps.contains(&"partition"),
                 region_aware: caps.contains(&"region"),
+                revocable_resources: caps.contains(&"revocable"),
+                reservation_refinement: caps.contains(&"refined"),
+                shared_resources: caps.contains(&"shared"),
                 ..Capabilities::default()
             },
             min_allocatable: least
@@ -279,7 +312,7 @@ pub(super) fn framework_row(id: &str, named: &BTreeMap<&str, &str>) -> Framework
         subscription: Some(Subscription { number, stream: u128::from(number), gateway: "g".into() }),
         suppressed: list(named.get("suppressed").copied()).map(Role::from).collect(),
         revived: roles.into_iter().map(|role| (role, revived)).collect(),
-        priority: None,
+        priority: named.get("priority").map(|text| text.parse().unwrap()),
         recovered: false,
         registered: Time(1),
         reregistered: Time(1),
@@ -384,6 +417,11 @@ fn operations(agent: &str, named: &BTreeMap<&str, &str>) -> Vec<Operation> {
             kind: OperationKind::Invalid { name: (*name).to_owned(), message: format!("{name} failed: no") },
         });
     }
+    for name in ["reserve", "unreserve"] {
+        if let Some(text) = named.get(name) {
+            operations.push(Operation { id: id.clone(), kind: OperationKind::Convert(conversion(name, text)) });
+        }
+    }
     if named.contains_key("run") {
         let kind = OperationKind::Launch(tasks(named.get("run"), executor.clone()));
         operations.push(Operation { id: id.clone(), kind });
@@ -393,6 +431,59 @@ fn operations(agent: &str, named: &BTreeMap<&str, &str>) -> Vec<Operation> {
             .push(Operation { id, kind: OperationKind::LaunchGroup { executor, tasks: tasks(Some(group), None) } });
     }
     operations
+}
+
+/// `cpus(r):1` by operation `reserve`: of what is reserved for nobody; the other way round for `unreserve`.
+fn conversion(name: &str, text: &str) -> Conversion {
+    let given = resources(text);
+    let dynamic = given.iter().cloned().map(|mut resource| {
+        if let Some(qualifier) = resource.qualifier.as_mut().map(std::sync::Arc::make_mut) {
+            qualifier.reservations.iter_mut().for_each(|level| level.kind = mesos_model::ReservationKind::Dynamic);
+        }
+        resource
+    });
+    let reserved = Resources::try_from_entries(dynamic).unwrap();
+    let mut plain = Resources::new();
+    for mut resource in reserved.iter().cloned() {
+        let mut qualifier = resource.qualifier.as_deref().cloned().unwrap_or_default();
+        qualifier.reservations.pop();
+        resource.qualifier =
+            (qualifier != mesos_model::resources::Qualifier::default()).then(|| std::sync::Arc::new(qualifier));
+        plain.add_entry(resource);
+    }
+    let (consumed, converted) = if name == "reserve" { (plain, reserved) } else { (reserved, plain) };
+    Conversion { name: name.to_uppercase(), consumed, converted }
+}
+
+/// `big:cpus:8*2` is two tasks of 8 cpus; `hold=60000` gathers room, `priority=3`, `role=r`.
+fn request(text: &str, named: &BTreeMap<&str, &str>) -> Request {
+    let (name, wanted) = text.split_once(':').unwrap();
+    let (wanted, count) = wanted.split_once('*').unwrap_or((wanted, "1"));
+    Request {
+        name: name.to_owned(),
+        role: named.get("role").map(|role| Role::from(*role)),
+        agent: None,
+        resources: resources(wanted),
+        count: count.parse().unwrap(),
+        hold_ms: named.get("hold").map(|text| text.parse().unwrap()),
+        priority: named.get("priority").map(|text| text.parse().unwrap()),
+    }
+}
+
+/// `weight ROLE MILLI`, `quota ROLE limit=… guarantee=… force=1`, `policy NAME`, `placement ROLE NAME`,
+/// `reserve|unreserve AGENT RESOURCES`.
+fn operator_call(plain: &[&str], named: &BTreeMap<&str, &str>) -> OperatorCall {
+    let amounts = |name: &str| named.get(name).map(|text| resources(text).scalars()).unwrap_or_default();
+    match plain[0] {
+        "weight" => OperatorCall::UpdateWeights(vec![(plain[1].into(), plain[2].parse().unwrap())]),
+        "quota" => OperatorCall::UpdateQuota {
+            force: named.contains_key("force"),
+            quotas: vec![Quota { role: plain[1].into(), guarantee: amounts("guarantee"), limit: amounts("limit") }],
+        },
+        "policy" => OperatorCall::SetPolicy { policy: plain[1].into(), module: None },
+        "placement" => OperatorCall::SetPlacement(plain[1].into(), plain[2].parse().ok()),
+        name => OperatorCall::Convert { agent: plain[1].into(), conversion: conversion(name, plain[2]) },
+    }
 }
 
 fn change_line(change: &RowChange) -> Option<String> {
@@ -407,6 +498,15 @@ fn change_line(change: &RowChange) -> Option<String> {
         }
         RowChange::Put(Row::Launch(row)) => format!("put launch {}", launch_text(row)),
         RowChange::Delete(RowKey::Launch(id)) => format!("delete launch {}", short(id.as_str())),
+        RowChange::Put(Row::Operation(row)) => {
+            let sent = format!("{}.{}", row.sent.0.epoch, row.sent.1);
+            format!("put operation {} on {} sent {sent}", short(&row.operation), row.agent)
+        }
+        RowChange::Delete(RowKey::Operation(id)) => format!("delete operation {}", short(id)),
+        RowChange::Put(Row::Role(row)) => format!("put role {}", row.role),
+        RowChange::Delete(RowKey::Role(role)) => format!("delete role {role}"),
+        RowChange::Put(Row::Policy(row)) => format!("put policy {}", row.policy),
+        RowChange::Put(Row::Module(row)) => format!("put module {}", row.name),
         RowChange::Put(Row::Body(_)) | RowChange::Delete(RowKey::Body(_)) => return None,
         other => panic!("unexpected {other:?}"),
     })
@@ -436,6 +536,7 @@ fn output_line(output: &Output) -> String {
         Output::Unregistered { instance, message } => format!("instance {instance}: {}", message_text(message)),
         Output::AllAgents(message) => format!("all agents: {}", message_text(message)),
         Output::RaiseEpoch(term) => format!("raise epoch above {}", term.epoch),
+        Output::Trouble(text) => format!("trouble: {text}"),
     }
 }
 
@@ -461,6 +562,9 @@ fn event_text(event: &StreamEvent) -> String {
         ),
         StreamEvent::OperationError { operation, message, .. } => {
             format!("operation {operation} failed: {}", short_words(message))
+        }
+        StreamEvent::OperationFinished { operation, converted, .. } => {
+            format!("operation {operation} finished: {converted}")
         }
         StreamEvent::Failure { agent, .. } => format!("failure of {}", short(agent.as_str())),
         other => panic!("unexpected {other:?}"),

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesos_model::{AgentId, ExecutorId, FrameworkId, LaunchId, Resources, TaskId, Time};
+use mesos_engine::{AgentFacts, AgentSlot, Bundle};
+use mesos_model::{AgentId, ExecutorId, FrameworkId, LaunchId, TaskId, Time};
 
 use super::{Allocator, Output, orders::Lane};
 use crate::{
@@ -15,19 +16,12 @@ use crate::{
 };
 
 /// An agent, and what is on it. There may be launches without the agent's row while rows are loaded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Agent {
     pub(super) row: Option<AgentRow>,
     pub(super) launches: BTreeSet<LaunchId>,
-    pub(super) allocated: Resources,
-    /// The sum of the launches is not simply what is missing from the total (they hold more than there is,
-    /// or the same port twice), so subtracting one is not exact and they are summed anew.
-    pub(super) crowded: bool,
-    pub(super) offers: BTreeSet<u64>,
-    pub(super) offered: Resources,
-    pub(super) free: Resources,
-    /// What of it is in the cluster's total.
-    counted: Resources,
+    /// Its place in the engine, which knows what is allocated, offered and free.
+    pub(super) slot: AgentSlot,
     pub(super) lane: Lane,
     pub(super) heard: Time,
     /// Beats in a row whose digest was wrong.
@@ -53,7 +47,6 @@ pub(super) struct Framework {
     pub(super) live: BTreeMap<TaskId, LaunchId>,
     /// Tasks that the registry has a row for.
     pub(super) tasks: BTreeMap<TaskId, TaskFact>,
-    pub(super) offers: BTreeSet<u64>,
     pub(super) demand: Vec<Request>,
 }
 
@@ -101,7 +94,7 @@ impl Framework {
     }
 
     fn is_idle(&self) -> bool {
-        self.row.is_none() && self.launches.is_empty() && self.tasks.is_empty() && self.offers.is_empty()
+        self.row.is_none() && self.launches.is_empty() && self.tasks.is_empty()
     }
 }
 
@@ -121,8 +114,13 @@ impl Allocator {
     /// Takes a row over.
     pub(super) fn put_agent(&mut self, row: AgentRow) {
         let id = row.id.clone();
-        let counted = if row.state == AgentState::Active { row.total.clone() } else { Resources::new() };
-        let state = self.agents.entry(id.clone()).or_default();
+        let state = self.agent_entry(&id);
+        let total_changed =
+            state.row.as_ref().is_none_or(|old| (&old.total, &old.oversubscribed) != (&row.total, &row.oversubscribed));
+        let state = match self.agents.get_mut(&id) {
+            Some(state) => state,
+            None => return,
+        };
         if let Some(old) = &state.row
             && old.instance != row.instance
             && self.instances.get(&old.instance) == Some(&id)
@@ -134,17 +132,46 @@ impl Allocator {
         } else {
             self.instances.insert(row.instance, id.clone());
         }
-        if state.counted != counted {
-            self.tree.subtract_total(&state.counted);
-            self.tree.add_total(&counted);
-            state.counted = counted;
-        }
-        let total_changed = state.row.as_ref().is_none_or(|old| old.total != row.total);
         state.row = Some(row);
+        self.tell_engine(&id);
         if total_changed {
             self.sum_up(&id);
         }
-        self.refresh(&id);
+    }
+
+    /// The state of an agent, made if need be.
+    pub(super) fn agent_entry(&mut self, id: &AgentId) -> &mut Agent {
+        let engine = &mut self.engine;
+        self.agents.entry(id.clone()).or_insert_with(|| Agent {
+            row: None,
+            launches: BTreeSet::new(),
+            slot: engine.agent(id),
+            lane: Lane::default(),
+            heard: Time(0),
+            mismatches: 0,
+        })
+    }
+
+    /// Tells the engine what an agent has, and whether it may be offered.
+    pub(super) fn tell_engine(&mut self, id: &AgentId) {
+        let offerable = self.is_offerable(id);
+        let Some(state) = self.agents.get(id) else { return };
+        let facts = match &state.row {
+            None => AgentFacts::default(),
+            Some(row) => AgentFacts {
+                total: row.total.plus(&row.oversubscribed),
+                hostname: row.hostname.clone(),
+                attributes: row.attributes.clone(),
+                domain: row.domain.clone(),
+                remote: match (&self.options.region, &row.domain) {
+                    (Some(ours), Some((region, _))) => ours != region,
+                    _ => false,
+                },
+                counted: row.state == AgentState::Active,
+                offerable,
+            },
+        };
+        self.engine.put_agent(state.slot, facts);
     }
 
     /// Takes a row over and has it written.
@@ -156,18 +183,25 @@ impl Allocator {
     /// A row was deleted.
     pub(super) fn remove_agent(&mut self, id: &AgentId) {
         let Some(state) = self.agents.get_mut(id) else { return };
-        self.tree.subtract_total(&state.counted);
-        state.counted = Resources::new();
         if let Some(row) = state.row.take()
             && self.instances.get(&row.instance) == Some(id)
         {
             self.instances.remove(&row.instance);
         }
-        self.sum_up(id);
-        self.refresh(id);
-        self.dirty.remove(id);
-        self.filters.drop_agent(id);
-        if self.agents.get(id).is_some_and(|state| state.launches.is_empty() && state.offers.is_empty()) {
+        let slot = state.slot;
+        self.tell_engine(id);
+        self.engine.drop_filters_on(slot);
+        self.forget_agent_if_idle(id);
+    }
+
+    /// An agent without a row and without launches is not remembered.
+    fn forget_agent_if_idle(&mut self, id: &AgentId) {
+        if let Some(state) = self.agents.get(id)
+            && state.row.is_none()
+            && state.launches.is_empty()
+            && self.engine.is_empty(state.slot)
+        {
+            self.engine.forget_agent(state.slot);
             self.agents.remove(id);
         }
     }
@@ -175,42 +209,42 @@ impl Allocator {
     /// Takes a launch row over, in the place of an older one if there is one.
     pub(super) fn index_launch(&mut self, row: LaunchRow) {
         self.unindex_launch(&row.launch);
-        let holds = row.resources();
-        self.tree.charge(&row.framework, &row.role, &holds);
+        let holds = Bundle::from(&row.resources());
         let framework = self.frameworks.entry(row.framework.clone()).or_default();
         framework.launches.insert(row.launch.clone());
         for task in &row.tasks {
             framework.live.insert(task.task.clone(), row.launch.clone());
         }
         self.calls.remember_launch(&row);
-        let agent = self.agents.entry(row.agent.clone()).or_default();
+        let client = self.engine.client(&row.framework, &row.role);
+        let agent = self.agent_entry(&row.agent);
         agent.launches.insert(row.launch.clone());
-        agent.hold(&holds);
-        let id = row.agent.clone();
+        let slot = agent.slot;
+        self.engine.allocate(slot, client, &holds);
+        self.engine.tidy(client);
         self.launches.insert(row.launch.clone(), row);
-        self.refresh(&id);
     }
 
     /// Forgets a launch row.
     pub(super) fn unindex_launch(&mut self, launch: &LaunchId) -> Option<LaunchRow> {
         let row = self.launches.remove(launch)?;
-        let holds = row.resources();
-        self.tree.credit(&row.framework, &row.role, &holds);
+        let holds = Bundle::from(&row.resources());
         self.calls.forget_launch(&row);
+        self.preemptions.over(launch);
         if let Some(framework) = self.frameworks.get_mut(&row.framework) {
             framework.launches.remove(launch);
             framework.live.retain_of(&row);
         }
         self.forget_framework_if_idle(&row.framework);
+        let client = self.engine.client(&row.framework, &row.role);
         if let Some(agent) = self.agents.get_mut(&row.agent) {
             agent.launches.remove(launch);
-            if agent.crowded {
-                self.sum_up(&row.agent);
-            } else {
-                agent.allocated.take_what_is_there(&holds);
-            }
+            let (launches, rows) = (&agent.launches, &self.launches);
+            let rest = || launches.iter().filter_map(|id| rows.get(id)).map(|row| Bundle::from(&row.resources()));
+            self.engine.release(agent.slot, client, &holds, rest);
         }
-        self.refresh(&row.agent);
+        self.engine.tidy(client);
+        self.forget_agent_if_idle(&row.agent);
         Some(row)
     }
 
@@ -282,31 +316,10 @@ impl Allocator {
 
     /// Sums an agent's launches anew.
     pub(super) fn sum_up(&mut self, agent: &AgentId) {
-        let Some(state) = self.agents.get_mut(agent) else { return };
-        state.allocated = Resources::new();
-        state.crowded = false;
-        let held: Vec<Resources> =
-            state.launches.iter().filter_map(|launch| self.launches.get(launch)).map(LaunchRow::resources).collect();
-        for holds in held {
-            state.hold(&holds);
-        }
-    }
-
-    /// Derives what is free after something about an agent changed, and has everybody asked again.
-    pub(super) fn refresh(&mut self, agent: &AgentId) {
-        let offerable = self.is_offerable(agent);
-        let Some(state) = self.agents.get_mut(agent) else { return };
-        state.free = match &state.row {
-            Some(row) if offerable => row.total.minus(&state.allocated).minus(&state.offered),
-            _ => Resources::new(),
-        };
-        if state.free.is_empty() {
-            self.free.remove(agent);
-            self.dirty.remove(agent);
-        } else {
-            self.free.insert(agent.clone());
-            self.dirty.insert(agent.clone());
-        }
+        let Some(state) = self.agents.get(agent) else { return };
+        let held = state.launches.iter().filter_map(|launch| self.launches.get(launch));
+        let held: Vec<Bundle> = held.map(|row| Bundle::from(&row.resources())).collect();
+        self.engine.sum_up(state.slot, held);
     }
 
     /// The launches that an agent must hold, folded into one number.
@@ -332,14 +345,6 @@ impl Allocator {
                 event: ToStream { framework: framework.clone(), stream: *stream, event },
             });
         }
-    }
-}
-
-impl Agent {
-    fn hold(&mut self, holds: &Resources) {
-        let fits = self.row.as_ref().is_some_and(|row| row.total.minus(&self.allocated).contains(holds));
-        self.crowded |= !fits;
-        self.allocated.add(holds);
     }
 }
 

@@ -84,10 +84,17 @@ pub(crate) struct Control {
 /// Starts all services. The gateway's port is bound first, so that a taken one is told before anything else
 /// has happened.
 pub(crate) async fn start(options: ControlOptions, ports: Ports, metrics: Metrics) -> Result<Control, String> {
+    let recorder = options.allocator.recorder()?;
     let gateway = super::gateway::start(options.gateway, ports.clone(), metrics.clone()).await?;
     let stop_services = CancellationToken::new();
     let services = vec![
-        tokio::spawn(mesos_allocator::run(options.allocator, ports.clone(), metrics.clone(), stop_services.clone())),
+        tokio::spawn(mesos_allocator::run(
+            options.allocator,
+            recorder,
+            ports.clone(),
+            metrics.clone(),
+            stop_services.clone(),
+        )),
         tokio::spawn(mesos_registry::run(options.registry, ports.clone(), metrics.clone(), stop_services.clone())),
     ];
     let stop_launcher = CancellationToken::new();

@@ -37,6 +37,8 @@ pub enum Route {
     RaiseEpoch(u64),
     /// The peer's head is asked for.
     CatchUp(u64),
+    /// Only said in a log.
+    Nothing,
     /// From an agent to the allocator.
     Allocator(ToAllocator),
     /// From an agent to the registry.
@@ -137,6 +139,7 @@ impl Kind for Allocating {
             }
             allocation::Output::AllAgents(message) => Route::AllAgents(message),
             allocation::Output::RaiseEpoch(term) => Route::RaiseEpoch(term.epoch),
+            allocation::Output::Trouble(_) => Route::Nothing,
         }
     }
 
@@ -496,6 +499,7 @@ impl<K: Kind> Service<K> {
                 Route::AllAgents(message) => everyone.push(message),
                 Route::RaiseEpoch(epoch) => inputs.push(Input::RaiseEpoch(epoch)),
                 Route::CatchUp(token) => self.ask_peer(net, StoreAsk::Head(token)),
+                Route::Nothing => {}
                 Route::Allocator(message) => allocator.push(message),
                 Route::Registry(message) => registry.push(message),
                 Route::Host(output) => self.host(net, output),

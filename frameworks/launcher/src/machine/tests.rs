@@ -160,6 +160,8 @@ fn submission(name: &str, instances: u32, resources: &str) -> LauncherCall {
         resources: parse(resources, "*").unwrap(),
         role: "*".into(),
         attributes: Vec::new(),
+        priority: 0,
+        hold_ms: None,
     }))
 }
 

@@ -16,7 +16,7 @@ use crate::{
     errors::Refusal,
     server::App,
     streams::Subscription,
-    translate::call::{Subscribe, Translated, translate},
+    translate::call::{CallError, Subscribe, Translated, translate},
 };
 
 /// Full name of the message that a scheduler sends.
@@ -59,7 +59,7 @@ fn context(call: &scheduler::Call, span: Option<&telemetry::StepSpan>) -> Result
     Ok(Context { call: id, principal: None, trace: span.and_then(telemetry::StepSpan::trace) })
 }
 
-fn malformed(error: &mesos_proto::wire::WireError) -> Refusal {
+fn malformed(error: &CallError) -> Refusal {
     Refusal::bad(format!("Failed to validate scheduler::Call: {error}"))
 }
 

@@ -8,13 +8,30 @@ use mesos_proto::{
         self,
         scheduler::{self, call::Type},
     },
+    validate::validate_id,
     wire::{self, WireError},
 };
 
-use super::{framework, resources, roles, task};
+use super::{constraints, framework, resources, roles, task};
 
 /// The longest time not to offer again, in seconds (`src/master/constants.hpp`).
 const REFUSE_SECONDS_MAX: f64 = 31_536_000.0;
+/// The longest time for which resources are held for a request, in seconds.
+const HOLD_SECONDS_MAX: f64 = 3600.0;
+/// Requests in one call, and tasks of one request.
+const REQUESTS_MAX: usize = 1000;
+const COUNT_MAX: u32 = 10_000;
+
+/// Why a call cannot be translated; the words that follow `Failed to validate scheduler::Call: `.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// Bytes that are no protobuf below the fields that prost reads.
+    #[error(transparent)]
+    Malformed(#[from] WireError),
+    /// A part that means nothing.
+    #[error("{0}")]
+    Invalid(String),
+}
 
 /// Where a call goes.
 #[derive(Debug, PartialEq)]
@@ -47,8 +64,8 @@ pub struct Subscribe {
 /// Reads a validated call. `raw` is the call undecoded, `stream` what it shows as its stream.
 ///
 /// # Errors
-/// For bytes that are no protobuf below the fields that prost reads.
-pub fn translate(call: &scheduler::Call, raw: &Bytes, stream: Option<u128>) -> Result<Translated, WireError> {
+/// Says what is wrong with the call as it is, whoever makes it.
+pub fn translate(call: &scheduler::Call, raw: &Bytes, stream: Option<u128>) -> Result<Translated, CallError> {
     let framework = call.framework_id.as_ref().map(|id| FrameworkId::new(&id.value)).unwrap_or_default();
     let caller = Caller::framework(framework, stream);
     let kind = call.r#type.and_then(|number| Type::try_from(number).ok()).unwrap_or(Type::Unknown);
@@ -65,7 +82,7 @@ pub fn translate(call: &scheduler::Call, raw: &Bytes, stream: Option<u128>) -> R
                 refuse_ms: refuse_ms(decline.and_then(|decline| decline.filters.as_ref())),
             })
         }
-        Type::Request => request(caller, call),
+        Type::Request => Translated::Allocator(AllocatorCall::Request { caller, requests: requests(call)? }),
         // Inverse offers are never sent, and operations have no status that could be acknowledged.
         Type::AcceptInverseOffers
         | Type::DeclineInverseOffers
@@ -104,15 +121,27 @@ fn subscribe(call: &scheduler::Call, raw: &Bytes) -> Result<Translated, WireErro
     let info = &subscribe.framework_info;
     Ok(Translated::Subscribe(Box::new(Subscribe {
         framework: info.id.as_ref().filter(|id| !id.value.is_empty()).map(|id| id.value.as_str().into()),
-        info: framework::framework_info(info),
+        info: constrained(framework::framework_info(info), subscribe.offer_constraints.as_ref()),
         body: wire::subscribe_framework_info(raw)?.unwrap_or_default(),
         suppressed: roles(&subscribe.suppressed_roles),
     })))
 }
 
+/// With the constraints of a SUBSCRIBE or UPDATE_FRAMEWORK, or what is wrong with them.
+fn constrained(mut info: framework::Translated, proto: Option<&scheduler::OfferConstraints>) -> framework::Translated {
+    match constraints::from_proto(proto, &info.info.roles) {
+        Ok(constraints) => info.info.constraints = constraints,
+        Err(error) => {
+            info.invalid.get_or_insert(error);
+        }
+    }
+    info
+}
+
 fn update(caller: Caller, call: &scheduler::Call, raw: &Bytes) -> Result<Translated, WireError> {
     let Some(update) = &call.update_framework else { return Ok(Translated::Unknown) };
-    let framework::Translated { info, invalid } = framework::framework_info(&update.framework_info);
+    let framework::Translated { info, invalid } =
+        constrained(framework::framework_info(&update.framework_info), update.offer_constraints.as_ref());
     Ok(Translated::Registry(RegistryCall::Update {
         caller,
         info,
@@ -133,24 +162,62 @@ fn accept(caller: Caller, call: &scheduler::Call, raw: &Bytes) -> Result<Transla
     }))
 }
 
-/// A request whose resources cannot be read is left out; Mesos's allocator ignores all of them.
-fn request(caller: Caller, call: &scheduler::Call) -> Translated {
-    let requests = call.request.iter().flat_map(|request| &request.requests);
-    let requests = requests
-        .filter_map(|request| {
-            let wanted = resources::from_proto(&request.resources).ok()?;
-            Some(Request {
-                name: String::new(),
-                role: None,
-                agent: request.agent_id.as_ref().map(agent),
-                resources: wanted,
-                count: 1,
-                hold_ms: None,
-                priority: None,
-            })
-        })
-        .collect();
-    Translated::Allocator(AllocatorCall::Request { caller, requests })
+fn requests(call: &scheduler::Call) -> Result<Vec<Request>, CallError> {
+    let requests = call.request.as_ref().map_or(&[][..], |request| &request.requests);
+    if requests.len() > REQUESTS_MAX {
+        return Err(CallError::Invalid(format!("more than {REQUESTS_MAX} requests")));
+    }
+    let mut names = std::collections::BTreeSet::new();
+    let mut out = Vec::with_capacity(requests.len());
+    for (at, proto) in requests.iter().enumerate() {
+        let request = request(proto).map_err(|why| CallError::Invalid(format!("'request.requests[{at}]': {why}")))?;
+        if !request.name.is_empty() && !names.insert(request.name.clone()) {
+            let name = resources::printable(&request.name);
+            return Err(CallError::Invalid(format!("'request.requests[{at}]': the name '{name}' is used twice")));
+        }
+        out.push(request);
+    }
+    Ok(out)
+}
+
+fn request(proto: &v1::Request) -> Result<Request, String> {
+    let name = proto.name.clone().unwrap_or_default();
+    if !name.is_empty()
+        && let Err(error) = validate_id(&name)
+    {
+        return Err(format!("'name' is invalid: {error}"));
+    }
+    if let Some(error) = proto.role.as_deref().and_then(framework::role_error) {
+        return Err(format!("'role' is invalid: {error}"));
+    }
+    let count = proto.count();
+    if count == 0 || count > COUNT_MAX {
+        return Err(format!("'count' must be between 1 and {COUNT_MAX}"));
+    }
+    let priority = match proto.priority {
+        Some(priority) if !priority.is_finite() => return Err("'priority' must be a finite number".to_owned()),
+        // The cast saturates.
+        priority => priority.map(|priority| priority.round() as i64),
+    };
+    let wanted = resources::from_proto(&proto.resources).map_err(|error| format!("invalid resources: {error}"))?;
+    let hold_ms = match proto.hold_seconds {
+        None => None,
+        Some(seconds) if seconds.is_nan() || seconds <= 0.0 => {
+            return Err("'hold_seconds' must be greater than zero".to_owned());
+        }
+        Some(_) if name.is_empty() => return Err("'name' must be set where 'hold_seconds' is".to_owned()),
+        Some(_) if wanted.is_empty() => return Err("'resources' must be set where 'hold_seconds' is".to_owned()),
+        Some(seconds) => Some((seconds.min(HOLD_SECONDS_MAX) * 1000.0).ceil() as u64),
+    };
+    Ok(Request {
+        name,
+        role: proto.role.as_deref().map(mesos_model::Role::new),
+        agent: proto.agent_id.as_ref().map(agent),
+        resources: wanted,
+        count,
+        hold_ms,
+        priority,
+    })
 }
 
 fn registry(kind: Type, caller: Caller, call: &scheduler::Call) -> Option<RegistryCall> {
@@ -279,6 +346,65 @@ mod tests {
         for kind in ["ACCEPT_INVERSE_OFFERS", "DECLINE_INVERSE_OFFERS", "RECONCILE_OPERATIONS"] {
             assert_eq!(call(kind, ""), Translated::Nothing);
         }
+    }
+
+    fn requested(requests: &str) -> Result<Vec<Request>, String> {
+        let text =
+            format!(r#"{{"type":"REQUEST","framework_id":{{"value":"f"}},"request":{{"requests":[{requests}]}}}}"#);
+        let bytes = json::decode_to_bytes("mesos.v1.scheduler.Call", text.as_bytes()).unwrap();
+        match translate(&scheduler::Call::decode(bytes.clone()).unwrap(), &bytes, None) {
+            Ok(Translated::Allocator(AllocatorCall::Request { requests, .. })) => Ok(requests),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    const CPUS: &str = r#""resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":2}}]"#;
+
+    #[test]
+    fn a_request_is_a_hint_or_with_a_time_a_need() {
+        let hint = requested(&format!("{{{CPUS}}}")).unwrap().remove(0);
+        assert_eq!((hint.name.as_str(), hint.count, hint.hold_ms, hint.priority, hint.role), ("", 1, None, None, None));
+        let need = requested(&format!(
+            r#"{{{CPUS},"name":"n","role":"ads","count":3,"hold_seconds":1e9,"priority":2.6,"agent_id":{{"value":"a"}}}}"#
+        ));
+        let need = need.unwrap().remove(0);
+        assert_eq!((need.name.as_str(), need.count, need.hold_ms, need.priority), ("n", 3, Some(3_600_000), Some(3)));
+        assert_eq!((need.role, need.agent), (Some("ads".into()), Some("a".into())));
+        assert_eq!(need.resources.scalar("cpus"), 2000);
+    }
+
+    #[test]
+    fn a_request_that_means_nothing_is_refused_with_its_reason() {
+        for (request, words) in [
+            (format!(r#"{{{CPUS},"hold_seconds":0,"name":"n"}}"#), "'hold_seconds' must be greater than zero"),
+            (format!(r#"{{{CPUS},"hold_seconds":1}}"#), "'name' must be set"),
+            (r#"{"hold_seconds":1,"name":"n"}"#.to_owned(), "'resources' must be set"),
+            (format!(r#"{{{CPUS},"count":0}}"#), "'count'"),
+            (format!(r#"{{{CPUS},"priority":"Infinity"}}"#), "'priority'"),
+            (format!(r#"{{{CPUS},"role":"/a"}}"#), "'role' is invalid"),
+            (format!(r#"{{{CPUS},"name":"a/b"}}"#), "'name' is invalid"),
+            (CPUS.replace("\"value\":2", "\"value\":-2").replacen('"', "{\"", 1) + "}", "invalid resources"),
+            (format!(r#"{{{CPUS},"name":"n"}},{{{CPUS},"name":"n"}}"#), "is used twice"),
+        ] {
+            let error = requested(&request).unwrap_err();
+            assert!(error.contains(words), "{request}: {error}");
+        }
+    }
+
+    #[test]
+    fn constraints_of_a_subscribe_are_in_its_info_or_make_it_invalid() {
+        let subscribe = |role: &str| {
+            let found = read(&format!(
+                r#"{{"type":"SUBSCRIBE","subscribe":{{"framework_info":{{"user":"u","name":"n","role":"ads"}},
+                    "offer_constraints":{{"role_constraints":{{"{role}":{{"groups":[{{"attribute_constraints":[
+                    {{"selector":{{"attribute_name":"rack"}},"predicate":{{"exists":{{}}}}}}]}}]}}}}}}}}}}"#
+            ));
+            let Translated::Subscribe(subscribe) = found else { panic!("{found:?}") };
+            subscribe.info
+        };
+        assert_eq!(subscribe("ads").info.constraints["ads"].groups.len(), 1);
+        assert!(subscribe("web").invalid.unwrap_or_default().contains("not subscribed"));
     }
 
     #[test]

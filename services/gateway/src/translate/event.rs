@@ -98,7 +98,8 @@ pub fn stream_event(framework: &FrameworkId, capabilities: &Capabilities, event:
                     operation_id: Some(v1::OperationId { value: operation.clone() }),
                     state: v1::OperationState::OperationFinished.into(),
                     agent_id: Some(super::agent_id(agent)),
-                    converted_resources: super::resources::to_proto(converted, super::resources::Form::default()),
+                    // Mesos has the stacks of reservations in here, whatever the framework understands.
+                    converted_resources: resources::to_proto(converted, Form { allocated_to: None, refined: true }),
                     ..v1::OperationStatus::default()
                 },
             }),
@@ -338,6 +339,14 @@ mod tests {
             ),
             (
                 StreamEvent::OperationError { operation: "op".into(), agent: None, message: "no".into() },
+                "UPDATE_OPERATION_STATUS",
+            ),
+            (
+                StreamEvent::OperationFinished {
+                    operation: "op".into(),
+                    agent: "a".into(),
+                    converted: mesos_model::resources_text::parse("disk(ads):1", "*").unwrap_or_default(),
+                },
                 "UPDATE_OPERATION_STATUS",
             ),
         ];

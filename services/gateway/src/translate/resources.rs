@@ -120,7 +120,22 @@ fn reservations(resource: &v1::Resource) -> Result<Vec<Reservation>, String> {
     if role != "*" || resource.reservation.is_some() {
         return Err("'role' and 'reservation' must not be set together with 'reservations'".to_owned());
     }
-    resource.reservations.iter().map(reservation).collect()
+    let stack = resource.reservations.iter().map(reservation).collect::<Result<Vec<_>, _>>()?;
+    for pair in stack.windows(2) {
+        let (outer, inner) = (&pair[0], &pair[1]);
+        if inner.kind == ReservationKind::Static {
+            return Err("Invalid refined reservation: A refined reservation cannot be STATIC".to_owned());
+        }
+        let below = inner.role.as_str().strip_prefix(outer.role.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        if !below {
+            return Err(format!(
+                "Invalid refined reservation: role '{}' is not a refinement of '{}'",
+                printable(inner.role.as_str()),
+                printable(outer.role.as_str())
+            ));
+        }
+    }
+    Ok(stack)
 }
 
 fn old_reservation(role: &str, dynamic: Option<&v1::resource::ReservationInfo>) -> Result<Vec<Reservation>, String> {

@@ -4,7 +4,7 @@
 //! words of Mesos where they are known (`src/master/validation.cpp`, `task` and `executor`).
 
 use bytes::Bytes;
-use mesos_core::message::{ExecutorSpec, Operation, OperationKind, TaskSpec};
+use mesos_core::message::{Conversion, ExecutorSpec, Operation, OperationKind, TaskSpec};
 use mesos_model::{FrameworkId, Resources};
 use mesos_proto::{
     v1::{self, offer::operation::Type},
@@ -14,7 +14,7 @@ use mesos_proto::{
 
 use super::{
     bytes::{put_bytes, put_varint, with},
-    resources,
+    conversion, resources,
 };
 
 /// Field numbers of `mesos.v1` that are added to what a client wrote.
@@ -44,9 +44,13 @@ pub fn operations(
         .collect()
 }
 
-fn unsupported(kind: Type) -> OperationKind {
-    let name = kind.as_str_name().to_owned();
-    OperationKind::Invalid { message: format!("{name} failed: not supported by this version"), name }
+fn invalid(kind: Type, message: impl Into<String>) -> OperationKind {
+    OperationKind::Invalid { name: kind.as_str_name().to_owned(), message: message.into() }
+}
+
+/// A part that the type asks for and that is not there, in Mesos's words.
+fn missing(kind: Type) -> OperationKind {
+    invalid(kind, format!("Expecting '{}' to be present", kind.as_str_name().to_ascii_lowercase()))
 }
 
 fn kind(framework: &FrameworkId, operation: &v1::offer::Operation, raw: OperationSlices) -> OperationKind {
@@ -59,10 +63,43 @@ fn kind(framework: &FrameworkId, operation: &v1::offer::Operation, raw: Operatio
         }
         Type::LaunchGroup => match &operation.launch_group {
             Some(group) => launch_group(framework, group, raw),
-            None => unsupported(kind),
+            None => missing(kind),
         },
-        _ => unsupported(kind),
+        Type::CreateDisk | Type::DestroyDisk => invalid(kind, "storage resource providers are not supported"),
+        Type::Unknown => invalid(kind, "Unknown operation type"),
+        Type::Reserve | Type::Unreserve | Type::Create | Type::Destroy | Type::GrowVolume | Type::ShrinkVolume => {
+            match convert(kind, operation) {
+                None => missing(kind),
+                Some(Ok(conversion)) => OperationKind::Convert(conversion),
+                Some(Err(message)) => invalid(kind, message),
+            }
+        }
     }
+}
+
+fn convert(kind: Type, operation: &v1::offer::Operation) -> Option<Result<Conversion, String>> {
+    Some(match kind {
+        Type::Reserve => {
+            let reserve = operation.reserve.as_ref()?;
+            if reserve.source.is_empty() {
+                conversion::reserve(&reserve.resources, &[])
+            } else {
+                Err("'source' must not be set in a RESERVE operation of a framework".to_owned())
+            }
+        }
+        Type::Unreserve => conversion::unreserve(&operation.unreserve.as_ref()?.resources),
+        Type::Create => conversion::create(&operation.create.as_ref()?.volumes),
+        Type::Destroy => conversion::destroy(&operation.destroy.as_ref()?.volumes),
+        Type::GrowVolume => {
+            let grow = operation.grow_volume.as_ref()?;
+            conversion::grow(&grow.volume, &grow.addition)
+        }
+        Type::ShrinkVolume => {
+            let shrink = operation.shrink_volume.as_ref()?;
+            conversion::shrink(&shrink.volume, shrink.subtract)
+        }
+        _ => return None,
+    })
 }
 
 fn launch_group(
@@ -479,15 +516,52 @@ mod tests {
     }
 
     #[test]
-    fn operations_that_are_not_launches_keep_their_name_and_id() {
+    fn operations_that_are_not_acceptable_keep_their_name_and_id() {
         let found = accept(
-            r#"{"type":"RESERVE","id":{"value":"op"},"reserve":{}},{"type":"CREATE_DISK"},{"type":"LAUNCH"},{}"#,
+            r#"{"type":"RESERVE","id":{"value":"op"},"reserve":{}},{"type":"CREATE_DISK"},{"type":"LAUNCH"},{},
+               {"type":"CREATE"},{"type":"LAUNCH_GROUP"},{"type":"RESERVE","reserve":{"source":[{"name":"cpus","type":"SCALAR"}]}}"#,
         );
         assert_eq!(found[0].id.as_deref(), Some("op"));
-        assert!(matches!(&found[0].kind, OperationKind::Invalid { name, .. } if name == "RESERVE"));
-        assert!(matches!(&found[1].kind, OperationKind::Invalid { name, .. } if name == "CREATE_DISK"));
         assert_eq!(found[2].kind, OperationKind::Launch(vec![]));
-        assert!(matches!(&found[3].kind, OperationKind::Invalid { name, .. } if name == "UNKNOWN"));
+        for (at, name, words) in [
+            (0, "RESERVE", "Invalid resources"),
+            (1, "CREATE_DISK", "storage resource providers are not supported"),
+            (3, "UNKNOWN", "Unknown"),
+            (4, "CREATE", "Expecting 'create' to be present"),
+            (5, "LAUNCH_GROUP", "Expecting 'launch_group' to be present"),
+            (6, "RESERVE", "'source' must not be set"),
+        ] {
+            let OperationKind::Invalid { name: found, message } = &found[at].kind else { panic!("{found:?}") };
+            assert!(found == name && message.contains(words), "{found}: {message}");
+        }
+    }
+
+    #[test]
+    fn each_operation_on_resources_says_what_goes_and_what_comes() {
+        let disk = |size: u32, more: &str| {
+            format!(
+                r#"{{"name":"disk","type":"SCALAR","scalar":{{"value":{size}}},"role":"ads","reservation":{{}},
+                    "allocation_info":{{"role":"ads"}}{more}}}"#
+            )
+        };
+        let volume =
+            |size| disk(size, r#","disk":{"persistence":{"id":"v"},"volume":{"container_path":"d","mode":"RW"}}"#);
+        let (plain, whole) = (disk(2, ""), volume(4));
+        for (operation, consumed, converted) in [
+            (format!(r#""RESERVE","reserve":{{"resources":[{plain}]}}"#), 2000, 2000),
+            (format!(r#""UNRESERVE","unreserve":{{"resources":[{plain}]}}"#), 2000, 2000),
+            (format!(r#""CREATE","create":{{"volumes":[{whole}]}}"#), 4000, 4000),
+            (format!(r#""DESTROY","destroy":{{"volumes":[{whole}]}}"#), 4000, 4000),
+            (format!(r#""GROW_VOLUME","grow_volume":{{"volume":{whole},"addition":{plain}}}"#), 6000, 6000),
+            (format!(r#""SHRINK_VOLUME","shrink_volume":{{"volume":{whole},"subtract":{{"value":1}}}}"#), 4000, 4000),
+        ] {
+            let found = accept(&format!(r#"{{"type":{operation}}}"#)).remove(0).kind;
+            let OperationKind::Convert(conversion) = found else { panic!("{operation}: {found:?}") };
+            assert!(operation.contains(&conversion.name), "{operation}: {}", conversion.name);
+            assert_eq!(conversion.consumed.scalar("disk"), consumed, "{operation}");
+            assert_eq!(conversion.converted.scalar("disk"), converted, "{operation}");
+            assert_ne!(conversion.consumed, conversion.converted);
+        }
     }
 
     #[test]

@@ -57,9 +57,9 @@ fn f55_an_offer_is_consumed_once() {
         > accept g O2 run=t3:cpus:1
           reply 202
           g: update t3 TASK_DROPPED REASON_INVALID_OFFERS Task launched with invalid offers: Offer O2 has invalid framework f while framework g is expected
-        > accept g O2 other=RESERVE id=x
+        > accept g O2 other=CREATE_DISK id=x
           reply 202
-          g: operation x failed: RESERVE operation attempted with invalid offers: Offer O2 has invalid framework f while framework g is expected
+          g: operation x failed: CREATE_DISK operation attempted with invalid offers: Offer O2 has invalid framework f while framework g is expected
         > accept f run=t4:cpus:1
           reply 202
           f: update t4 TASK_LOST REASON_INVALID_OFFERS Task launched with invalid offers: No offers specified
@@ -85,11 +85,11 @@ fn offers_of_two_agents_or_roles_cannot_be_accepted_together() {
         > accept f O0,O1 run=t:cpus:1
           reply 202
           f: update t TASK_LOST REASON_INVALID_OFFERS Task launched with invalid offers: Aggregated offers must belong to one single agent. Offer O1 uses agent b and agent a
-          f: offers O2=b@r[cpus:4; mem:4096] O3=a@r[cpus:4; mem:4096]
+          f: offers O2=a@r[cpus:4; mem:4096] O3=b@r[cpus:4; mem:4096]
         > accept f O2,O2 run=t:cpus:1
           reply 202
           f: update t TASK_LOST REASON_INVALID_OFFERS Task launched with invalid offers: Duplicate offer O2 in offer list
-          f: offers O4=b@r[cpus:4; mem:4096]
+          f: offers O4=a@r[cpus:4; mem:4096]
         ",
     );
 }
@@ -170,12 +170,12 @@ fn an_operation_that_is_not_supported_fails_and_the_others_go_on() {
           put agent a shook 1
           a: welcome a
           f: offers O0=a@r[cpus:4; mem:4096]
-        > accept f O0 other=RESERVE refuse=0
+        > accept f O0 other=CREATE_DISK refuse=0
           reply 202
           f: offers O1=a@r[cpus:4; mem:4096]
-        > accept f O1 other=RESERVE id=x refuse=0
+        > accept f O1 other=CREATE_DISK id=x refuse=0
           reply 202
-          f: operation x failed: RESERVE failed: dynamic reservations are not supported by this version
+          f: operation x failed: CREATE_DISK failed: no
           f: offers O2=a@r[cpus:4; mem:4096]
         ",
     );

@@ -208,7 +208,7 @@ fn a_suppressed_role_keeps_its_offers_and_gets_no_more() {
         > decline f O0 refuse=0
           reply 202
         > framework f revived=1
-          f: offers O1=a@r[cpus:4; mem:4096] O2=b@r[cpus:4; mem:4096]
+          f: offers O1=b@r[cpus:4; mem:4096] O2=a@r[cpus:4; mem:4096]
         ",
     );
 }

@@ -1,0 +1,3 @@
+module mesos-policy-example
+
+go 1.24
