@@ -367,10 +367,10 @@ fn odd_agents_are_decided_as_by_the_reference() {
 
 #[test]
 fn everything_together_is_decided_as_by_the_reference() {
-    play_many(6, cases(60), 120, ALL);
+    play_many(6, cases(40), 120, ALL);
 }
 
 #[test]
 fn random_order_and_needs_keep_what_must_always_hold() {
-    play_many(7, cases(60), 120, Mix { random: true, needs: true, ..ALL });
+    play_many(7, cases(40), 120, Mix { random: true, needs: true, ..ALL });
 }
