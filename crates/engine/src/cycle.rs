@@ -239,6 +239,9 @@ impl Engine {
             self.searches += 1;
             let search = Search { round: number, number: self.searches, everybody, priority };
             while let Some(client) = self.tree.next(search) {
+                if self.tree.catch_up(client) {
+                    continue;
+                }
                 if stage == Stage::Fair && self.serve_needs(now, client, number, &round.dirty, made) {
                     continue;
                 }
@@ -468,7 +471,9 @@ impl Engine {
     pub(crate) fn is_enough(&self, client: &Client, bundle: &Bundle) -> bool {
         let least = client.minimum.as_ref().unwrap_or(&self.minimum);
         let contains = |(kind, amount): &(Kind, i64)| bundle.scalar(*kind, &self.kinds) >= *amount;
-        !bundle.is_empty() && (least.is_empty() || least.iter().any(|bundle| bundle.iter().all(contains)))
+        // Volumes that several may use go along with something; alone they would be offered for ever.
+        !bundle.without_shared().is_empty()
+            && (least.is_empty() || least.iter().any(|bundle| bundle.iter().all(contains)))
     }
 
     /// Offers something that is free.

@@ -952,6 +952,48 @@ impl Tree {
         }
     }
 
+    /// Whoever took no part while others went on has missed its turns: it draws anew from where they are, so that
+    /// lots have no memory. Says whether that changed anything, and so perhaps who is next.
+    pub(crate) fn catch_up(&mut self, at: u32) -> bool {
+        if !matches!(self.policy, Policy::Random) {
+            return false;
+        }
+        let node = self.clients[at as usize].node as usize;
+        let mut late = false;
+        let behind = self.nodes[node].clients_clock;
+        if self.clients[at as usize].clock < behind {
+            late = true;
+            let mut order = std::mem::take(&mut self.nodes[node].client_order);
+            let from = self.position(&order, at);
+            self.clients[at as usize].clock = behind.saturating_add(self.lots.exponential());
+            self.clients[at as usize].rank = self.client_rank(at);
+            order.place(from, at, true, |other| self.compare_clients(other, at).is_lt());
+            self.nodes[node].client_order = order;
+        }
+        let mut at = self.clients[at as usize].node;
+        let behind = self.nodes[node].children_clock;
+        let start = at;
+        if self.nodes[node].own_clock < behind {
+            late = true;
+            self.nodes[node].own_clock = behind.saturating_add(self.lots.exponential());
+        }
+        while at != ROOT {
+            let parent = self.nodes[at as usize].parent;
+            let behind = self.nodes[parent as usize].children_clock;
+            if self.nodes[at as usize].clock < behind {
+                late = true;
+                let lot = self.lots.exponential();
+                let node = &mut self.nodes[at as usize];
+                node.clock = behind.saturating_add(lot * 1000 / node.facts.weight.max(1));
+            }
+            at = parent;
+        }
+        if late {
+            self.rank_up(start);
+        }
+        late
+    }
+
     /// Whoever was next draws anew; the others' lots stay good, since waiting does not change an exponential lot.
     fn run_race(&mut self, at: u32) {
         let node = self.clients[at as usize].node;
@@ -966,10 +1008,12 @@ impl Tree {
             order.place(from, at, true, |other| self.compare_clients(other, at).is_lt());
         }
         self.nodes[node as usize].client_order = order;
-        self.nodes[node as usize].clients_clock = clock;
+        let behind = &mut self.nodes[node as usize].clients_clock;
+        *behind = clock.max(*behind);
         let own = self.nodes[node as usize].own_clock;
         let lot = self.lots.exponential();
-        self.nodes[node as usize].children_clock = own;
+        let behind = &mut self.nodes[node as usize].children_clock;
+        *behind = own.max(*behind);
         self.nodes[node as usize].own_clock = own.saturating_add(lot);
         let mut at = node;
         while at != ROOT {
@@ -978,7 +1022,8 @@ impl Tree {
             let node = &mut self.nodes[at as usize];
             let clock = node.clock;
             node.clock = clock.saturating_add(lot * 1000 / node.facts.weight.max(1));
-            self.nodes[parent as usize].children_clock = clock;
+            let behind = &mut self.nodes[parent as usize].children_clock;
+            *behind = clock.max(*behind);
             at = parent;
         }
         self.rank_up(node);
