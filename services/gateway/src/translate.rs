@@ -9,10 +9,12 @@
 //! - [`task`]: `TaskInfo`, `ExecutorInfo`, operations of an ACCEPT.
 //! - [`event`]: what a framework is told on its stream.
 //! - [`call`]: a scheduler's call as the call of a machine.
+//! - [`conversion`]: reservations and volumes, from an operation to what goes and what comes.
 //! - [`bytes`]: small work on undecoded protobuf.
 
 pub mod bytes;
 pub mod call;
+pub mod conversion;
 pub mod event;
 pub mod framework;
 pub mod resources;
