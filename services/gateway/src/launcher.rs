@@ -199,14 +199,15 @@ fn submission(request: LaunchRequest) -> Result<Submission, String> {
     })
 }
 
-/// How long room may be gathered for a task: up to a day, so that a forgotten task does not hold it for ever.
-const HOLD_MAX_MS: u64 = 24 * 3600 * 1000;
+/// How long room may be gathered for a task, so that a forgotten one does not hold it for ever: as long as the
+/// allocator holds anything.
+const HOLD_MAX_MS: u64 = 3600 * 1000;
 
 fn hold_ms(hold: Option<&v1::DurationInfo>) -> Result<Option<u64>, String> {
     let Some(hold) = hold else { return Ok(None) };
     match u64::try_from(hold.nanoseconds).map(|nanoseconds| nanoseconds / 1_000_000) {
         Ok(0) | Err(_) => Err("'hold' must be at least a millisecond".to_owned()),
-        Ok(millis) if millis > HOLD_MAX_MS => Err("'hold' must be at most a day".to_owned()),
+        Ok(millis) if millis > HOLD_MAX_MS => Err("'hold' must be at most an hour".to_owned()),
         Ok(millis) => Ok(Some(millis)),
     }
 }
@@ -274,7 +275,7 @@ mod tests {
             (|r| r.name = "a\0".to_owned(), "control characters"),
             (|r| r.hold = Some(v1::DurationInfo { nanoseconds: 0 }), "'hold'"),
             (|r| r.hold = Some(v1::DurationInfo { nanoseconds: -1 }), "'hold'"),
-            (|r| r.hold = Some(v1::DurationInfo { nanoseconds: i64::MAX }), "at most a day"),
+            (|r| r.hold = Some(v1::DurationInfo { nanoseconds: i64::MAX }), "at most an hour"),
             (|r| r.resources[0].role = Some("ads".to_owned()), "reserved for role 'ads'"),
             (|r| r.name = "a".repeat(300), "longer than"),
             (

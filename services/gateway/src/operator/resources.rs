@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use mesos_core::message::Conversion;
-use mesos_model::resources::milli_from_f64;
 use mesos_proto::v1::{
     self,
     master::{Call, Response as Reply, call::Type, response},
@@ -174,13 +173,7 @@ fn asked_conversion(call: &Call) -> Result<(String, Conversion), Refusal> {
     } else if let Some(ask) = &call.grow_volume {
         ("GROW_VOLUME", own(&ask.agent_id)?, conversion::grow(&ask.volume, &ask.addition))
     } else if let Some(ask) = &call.shrink_volume {
-        let subtract = milli_from_f64("subtract", ask.subtract.value).map_err(|error| error.to_string());
-        let subtract = subtract.and_then(|milli| match milli {
-            0 => Err("'subtract' must be above 0".to_owned()),
-            milli => Ok(milli),
-        });
-        let read = subtract.and_then(|milli| conversion::shrink(&ask.volume, milli));
-        ("SHRINK_VOLUME", own(&ask.agent_id)?, read)
+        ("SHRINK_VOLUME", own(&ask.agent_id)?, conversion::shrink(&ask.volume, ask.subtract))
     } else {
         return Err(Refusal::bad("Expecting what is to be converted"));
     };

@@ -1,7 +1,10 @@
 //! Reservations and volumes: from an operation to what goes and what comes.
 
 use mesos_core::message::Conversion;
-use mesos_model::{Resources, resources::Qualifier};
+use mesos_model::{
+    Resources,
+    resources::{Qualifier, milli_from_f64},
+};
 use mesos_proto::v1;
 
 use super::resources::from_proto;
@@ -106,14 +109,18 @@ pub fn grow(volume: &v1::Resource, addition: &v1::Resource) -> Result<Conversion
     Ok(conversion("GROW_VOLUME", before.plus(&addition), after))
 }
 
-/// `SHRINK_VOLUME`, by thousandths of a megabyte.
+/// `SHRINK_VOLUME`.
 ///
 /// # Errors
 /// Says what is wrong with the volume or the amount.
-pub fn shrink(volume: &v1::Resource, subtract_milli: i64) -> Result<Conversion, String> {
-    let (before, after) = resized(volume, -subtract_milli)?;
+pub fn shrink(volume: &v1::Resource, subtract: v1::value::Scalar) -> Result<Conversion, String> {
+    let milli = milli_from_f64("subtract", subtract.value).map_err(|error| error.to_string())?;
+    if milli == 0 {
+        return Err("'subtract' must be above 0".to_owned());
+    }
+    let (before, after) = resized(volume, -milli)?;
     let mut freed = volume.clone();
     freed.disk = None;
-    freed.scalar = Some(v1::value::Scalar { value: super::resources::amount(subtract_milli) });
+    freed.scalar = Some(v1::value::Scalar { value: super::resources::amount(milli) });
     Ok(conversion("SHRINK_VOLUME", before, after.plus(&from_proto(&[freed])?)))
 }
