@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mesos_model::{AgentId, Resources, attribute::Attribute};
 
 use crate::{
-    bundle::{Bundle, Kinds, Quantities},
+    bundle::{Bundle, Kinds, Quantities, Rests},
     rules::Looks,
 };
 
@@ -30,36 +30,37 @@ pub struct AgentFacts {
     pub offerable: bool,
 }
 
-/// An agent.
+/// An agent. What a round looks at and changes comes first, so that it lies in few lines of the cache.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Agent {
+    pub(crate) free: Bundle,
+    pub(crate) class: u32,
+    /// First of the open offers on it.
+    pub(crate) offers_head: u32,
+    pub(crate) remote: bool,
+    pub(crate) gpus: bool,
+    pub(crate) offerable: bool,
+    pub(crate) counted: bool,
+    /// The sum of what is allocated is not simply what is missing from the total (more is held than there is,
+    /// or the same port twice), so subtracting is not exact and sums are made anew.
+    pub(crate) crowded: bool,
+    /// What is free is not the same for everybody.
+    pub(crate) odd: bool,
+    /// It has changed since the last round: everybody hungry is asked.
+    dirty: bool,
+    pub(crate) offered: Bundle,
+    /// Without what several may use at once.
+    pub(crate) total: Bundle,
+    pub(crate) allocated: Bundle,
+    /// Gathered for needs.
+    pub(crate) held: Bundle,
+    /// What several may use at once: it goes along with whatever is offered.
+    pub(crate) shared: Option<Bundle>,
     pub(crate) id: AgentId,
     pub(crate) hostname: String,
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) domain: Option<(String, String)>,
-    pub(crate) remote: bool,
-    pub(crate) gpus: bool,
-    pub(crate) class: u32,
-    pub(crate) offerable: bool,
-    pub(crate) counted: bool,
-    /// Without what several may use at once.
-    pub(crate) total: Bundle,
-    /// What several may use at once: it goes along with whatever is offered.
-    pub(crate) shared: Option<Bundle>,
-    pub(crate) allocated: Bundle,
-    /// The sum of what is allocated is not simply what is missing from the total (more is held than there is,
-    /// or the same port twice), so subtracting is not exact and sums are made anew.
-    pub(crate) crowded: bool,
-    pub(crate) offered: Bundle,
-    /// Gathered for needs.
-    pub(crate) held: Bundle,
-    pub(crate) free: Bundle,
-    /// Its place in the list of agents with something free.
-    free_at: u32,
-    /// It has changed since the last round: everybody hungry is asked.
-    dirty: bool,
-    /// First of the open offers on it.
-    pub(crate) offers_head: u32,
 }
 
 impl Agent {
@@ -107,9 +108,14 @@ pub(crate) struct Agents {
     classes: BTreeMap<String, u32>,
     /// Agents with something free that may be offered.
     pub(crate) with_free: Vec<u32>,
+    /// The place of each agent in that list.
+    free_at: Vec<u32>,
     pub(crate) dirty: Vec<u32>,
     /// Free ordinary scalars of all agents that may be offered.
     pub(crate) headroom: Quantities,
+    /// How many agents have something free that is not the same for everybody.
+    pub(crate) odd: usize,
+    pub(crate) rests: Rests,
 }
 
 impl Agents {
@@ -147,7 +153,7 @@ impl Agents {
             offered: Bundle::default(),
             held: Bundle::default(),
             free: Bundle::default(),
-            free_at: NOWHERE,
+            odd: false,
             dirty: false,
             offers_head: NOWHERE,
         };
@@ -158,6 +164,7 @@ impl Agents {
             }
             None => {
                 self.list.push(agent);
+                self.free_at.push(NOWHERE);
                 u32::try_from(self.list.len() - 1).unwrap_or(0)
             }
         };
@@ -208,12 +215,7 @@ impl Agents {
         if self.list[at as usize].crowded {
             return self.refresh(at, kinds);
         }
-        let mut free = std::mem::take(&mut self.list[at as usize].free);
-        self.headroom.shift(&free.ordinary(kinds), -1);
-        free.take_what_is_there(what);
-        self.headroom.shift(&free.ordinary(kinds), 1);
-        self.list[at as usize].free = free;
-        self.index(at);
+        self.change_free(at, what.has_only_hot_scalars(), kinds, |free| free.take_what_is_there(what));
     }
 
     /// More is free: `what` came back.
@@ -222,17 +224,33 @@ impl Agents {
             return self.refresh(at, kinds);
         }
         if self.list[at as usize].offerable {
-            let mut free = std::mem::take(&mut self.list[at as usize].free);
-            self.headroom.shift(&free.ordinary(kinds), -1);
-            free.add(what);
-            self.headroom.shift(&free.ordinary(kinds), 1);
-            self.list[at as usize].free = free;
-            self.index(at);
+            self.change_free(at, what.has_only_hot_scalars(), kinds, |free| free.add(what));
             self.soil(at);
         }
     }
 
-    fn set_free(&mut self, at: u32, free: Bundle, kinds: &mut Kinds) {
+    /// Changes what is free. `simple`: by common ordinary scalars and things that are no scalars.
+    fn change_free(&mut self, at: u32, simple: bool, kinds: &mut Kinds, change: impl FnOnce(&mut Bundle)) {
+        let free = &mut self.list[at as usize].free;
+        if simple && free.has_only_hot_scalars() {
+            let before = free.hot();
+            change(free);
+            self.headroom.shift_hot(before, free.hot());
+        } else {
+            self.headroom.shift(&free.ordinary(kinds), -1);
+            change(free);
+            self.headroom.shift(&free.ordinary(kinds), 1);
+        }
+        if free.is_alone() {
+            self.rests.share(free);
+        }
+        self.index(at);
+    }
+
+    fn set_free(&mut self, at: u32, mut free: Bundle, kinds: &mut Kinds) {
+        if free.is_alone() {
+            self.rests.share(&mut free);
+        }
         self.headroom.shift(&self.list[at as usize].free.ordinary(kinds), -1);
         self.headroom.shift(&free.ordinary(kinds), 1);
         self.list[at as usize].free = free;
@@ -241,18 +259,23 @@ impl Agents {
 
     fn index(&mut self, at: u32) {
         let agent = &mut self.list[at as usize];
-        let listed = agent.free_at != NOWHERE;
+        let odd = !agent.free.is_empty() && (!agent.free.is_plain() || agent.shared.is_some());
+        if odd != agent.odd {
+            agent.odd = odd;
+            self.odd = if odd { self.odd + 1 } else { self.odd - 1 };
+        }
+        let listed = self.free_at[at as usize] != NOWHERE;
         if listed != agent.free.is_empty() {
             return;
         }
         if listed {
-            let hole = std::mem::replace(&mut agent.free_at, NOWHERE);
+            let hole = std::mem::replace(&mut self.free_at[at as usize], NOWHERE);
             self.with_free.swap_remove(hole as usize);
             if let Some(moved) = self.with_free.get(hole as usize) {
-                self.list[*moved as usize].free_at = hole;
+                self.free_at[*moved as usize] = hole;
             }
         } else {
-            agent.free_at = u32::try_from(self.with_free.len()).unwrap_or(NOWHERE);
+            self.free_at[at as usize] = u32::try_from(self.with_free.len()).unwrap_or(NOWHERE);
             self.with_free.push(at);
         }
     }
@@ -288,8 +311,14 @@ impl Agents {
     /// What must hold.
     pub(crate) fn check(&self, kinds: &mut Kinds) -> Result<(), String> {
         let mut headroom = Quantities::default();
+        let mut odd = 0;
         for at in self.by_id.values() {
             let agent = &self.list[*at as usize];
+            let is_odd = !agent.free.is_empty() && (!agent.free.is_plain() || agent.shared.is_some());
+            odd += usize::from(is_odd);
+            if agent.odd != is_odd {
+                return Err(format!("agent {}: it is not known whether what is free is for everybody", agent.id));
+            }
             headroom.shift(&agent.free.ordinary(kinds), 1);
             if agent.free != self.reckoned(*at) {
                 return Err(format!(
@@ -299,9 +328,12 @@ impl Agents {
                     self.reckoned(*at)
                 ));
             }
-            if (agent.free_at == NOWHERE) != agent.free.is_empty() {
+            if (self.free_at[*at as usize] == NOWHERE) != agent.free.is_empty() {
                 return Err(format!("agent {}: the index of free agents is wrong", agent.id));
             }
+        }
+        if odd != self.odd {
+            return Err("the count of agents with something that is not for everybody is wrong".to_owned());
         }
         if headroom == self.headroom { Ok(()) } else { Err("the headroom is wrong".to_owned()) }
     }

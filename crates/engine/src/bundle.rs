@@ -2,7 +2,7 @@
 //! pointer, so that offering a whole agent copies a few words.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -119,6 +119,13 @@ impl Quantities {
         self.hot
     }
 
+    /// Changes the inline amounts as something changed from `before` to `after`.
+    pub(crate) fn shift_hot(&mut self, before: [i64; 4], after: [i64; 4]) {
+        for (have, (before, after)) in self.hot.iter_mut().zip(before.into_iter().zip(after)) {
+            *have += after - before;
+        }
+    }
+
     /// One more than the largest kind that may have an amount.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -185,6 +192,36 @@ impl Rest {
             }
         }
         Some(Arc::new(Rest { resources, plain, scalars, digest: digest.finish() }))
+    }
+}
+
+/// What bundles have apart from the common ordinary scalars, kept once for all that have the same: agents are
+/// mostly alike, and then comparing is comparing pointers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rests {
+    by_digest: HashMap<u64, Arc<Rest>, FixedState>,
+    sweep_at: usize,
+}
+
+/// How many different ones are kept at least before those that nobody uses are looked for.
+const RESTS_MIN: usize = 1024;
+
+impl Rests {
+    /// Has a bundle use what others use.
+    pub(crate) fn share(&mut self, bundle: &mut Bundle) {
+        let Some(rest) = &mut bundle.rest else { return };
+        match self.by_digest.get(&rest.digest) {
+            Some(known) if known.resources == rest.resources => *rest = known.clone(),
+            Some(_) => {}
+            None => {
+                self.by_digest.insert(rest.digest, rest.clone());
+                if self.by_digest.len() > self.sweep_at.max(RESTS_MIN) {
+                    #[expect(clippy::disallowed_methods, reason = "each is judged by itself, whatever the order")]
+                    self.by_digest.retain(|_, rest| Arc::strong_count(rest) > 1);
+                    self.sweep_at = 2 * self.by_digest.len();
+                }
+            }
+        }
     }
 }
 
@@ -265,6 +302,16 @@ impl Bundle {
         self.rest.as_ref().map(|rest| &rest.resources)
     }
 
+    /// Whether nothing but the common ordinary scalars counts as a scalar.
+    pub(crate) fn has_only_hot_scalars(&self) -> bool {
+        self.rest.as_ref().is_none_or(|rest| !rest.scalars)
+    }
+
+    /// Whether nobody else has the same rest at hand, so that sharing it may be worthwhile.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| Arc::strong_count(rest) == 1)
+    }
+
     /// Whether anybody may take all of it: nothing reserved, revocable, shared or otherwise special.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -311,7 +358,11 @@ impl Bundle {
             && match (&self.rest, &other.rest) {
                 (_, None) => true,
                 (None, Some(_)) => false,
-                (Some(have), Some(wanted)) => Arc::ptr_eq(have, wanted) || have.resources.contains(&wanted.resources),
+                (Some(have), Some(wanted)) => {
+                    Arc::ptr_eq(have, wanted)
+                        || (have.digest == wanted.digest && have.resources == wanted.resources)
+                        || have.resources.contains(&wanted.resources)
+                }
             }
     }
 
@@ -328,6 +379,11 @@ impl Bundle {
             out.rest = Rest::new(wanted.resources.minus(&missing));
         }
         out
+    }
+
+    /// Without what several may use at once; `None` if that is all of it.
+    pub(crate) fn exclusive(&self) -> Option<Bundle> {
+        (!self.is_plain()).then(|| self.without_shared())
     }
 
     /// Without what several may use at once.
@@ -403,8 +459,10 @@ impl Bundle {
         out
     }
 
+    #[inline]
     fn each_rest_scalar(&self, mut each: impl FnMut(&Resource, i64)) {
-        for resource in self.rest.iter().filter(|rest| rest.scalars).flat_map(|rest| &rest.resources) {
+        let Some(rest) = self.rest.as_ref().filter(|rest| rest.scalars) else { return };
+        for resource in &rest.resources {
             if let Value::Scalar(milli) = resource.value {
                 each(resource, milli);
             }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use mesos_model::{Resource, Role, Time};
 
 use crate::{
-    bundle::{Bundle, Kind},
+    bundle::{Bundle, HOT, Kind},
     engine::{AgentSlot, ClientSlot, Decision, Engine},
     explanation::Why,
     facts::Placement,
@@ -38,6 +38,40 @@ pub(crate) enum Stage {
 pub(crate) struct Cut {
     pub(crate) limit: bool,
     pub(crate) headroom: bool,
+}
+
+/// What quota lets a client take at present.
+#[derive(Clone, Debug, Default)]
+struct Budget {
+    limited: bool,
+    /// Something is kept for guarantees.
+    kept: bool,
+    hot: [Part; HOT.len()],
+    more: Vec<Part>,
+}
+
+/// The same of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    allowance: i64,
+    missing: i64,
+    surplus: i64,
+}
+
+impl Part {
+    fn most(self, free: i64, stage: Stage, cut: &mut Cut, missing_met: &mut bool) -> i64 {
+        let part = match stage {
+            Stage::Guarantee => self.missing.min(free).min(self.allowance),
+            Stage::Fair => 0,
+        };
+        *missing_met |= part > 0;
+        let extra = (free - part).min(self.allowance - part).min(self.surplus).max(0);
+        if part + extra < free {
+            cut.limit |= self.allowance - part < free - part;
+            cut.headroom |= self.surplus < free - part;
+        }
+        part + extra
+    }
 }
 
 /// Candidates in the order of a placement. Agents that have nothing left are skipped at once.
@@ -195,6 +229,9 @@ impl Engine {
         for client in asked {
             self.tree.clients[*client as usize].asked = number;
         }
+        for client in waking {
+            self.tree.clients[*client as usize].woken = number;
+        }
         let priorities = self.tree.priorities();
         let tiers: Vec<Option<i64>> =
             if priorities.len() > 1 { priorities.into_iter().map(Some).collect() } else { vec![None] };
@@ -202,10 +239,13 @@ impl Engine {
             self.searches += 1;
             let search = Search { round: number, number: self.searches, everybody, priority };
             while let Some(client) = self.tree.next(search) {
+                if self.tree.catch_up(client) {
+                    continue;
+                }
                 if stage == Stage::Fair && self.serve_needs(now, client, number, &round.dirty, made) {
                     continue;
                 }
-                let everything = waking.contains(&client);
+                let everything = self.tree.clients[client as usize].woken == number;
                 match self.best_agent(now, client, stage, everything, round) {
                     Some((agent, bundle)) => made.push(self.make_offer(now, client, agent, bundle)),
                     None => self.tree.clients[client as usize].sated = number,
@@ -233,19 +273,29 @@ impl Engine {
             return None;
         }
         let placement = self.placement_of(at);
+        let budget = self.budget(at);
+        let hopeless = budget.limited && self.is_beyond_limits(at, &budget);
+        let mine = round.personal.remove(&at);
         let mut cut = Cut::default();
         let found = loop {
-            let candidate = match round.personal.get(&at) {
+            let candidate = match &mine {
                 Some(mine) => mine.get(place).map(|agent| (place, *agent)),
                 None => round.lane(self, everything, placement).alive(self, place),
             };
             let Some((found_at, agent)) = candidate else { break None };
             place = found_at;
-            if let Ok(bundle) = self.consider(now, agent, at, stage, &mut cut) {
+            if let Ok(bundle) = self.consider_within(now, agent, at, stage, &budget, &mut cut) {
                 break Some((agent, bundle));
             }
             place += 1;
+            // Nothing else is to be learnt from further agents.
+            if hopeless && cut.limit && (cut.headroom || !budget.kept) {
+                break None;
+            }
         };
+        if let Some(mine) = mine {
+            round.personal.insert(at, mine);
+        }
         self.tree.clients[at as usize].cursor = place;
         if cut.limit {
             self.tree.note_cut(at);
@@ -271,16 +321,64 @@ impl Engine {
         stage: Stage,
         cut: &mut Cut,
     ) -> Result<Bundle, Why> {
+        let budget = self.budget(client);
+        self.consider_within(now, agent, client, stage, &budget, cut)
+    }
+
+    fn consider_within(
+        &mut self,
+        now: Time,
+        agent: u32,
+        client: u32,
+        stage: Stage,
+        budget: &Budget,
+        cut: &mut Cut,
+    ) -> Result<Bundle, Why> {
         self.admits(agent, client)?;
-        let bundle = self.within_quota(self.takeable(agent, client), client, stage, cut)?;
+        let slot = self.agents.get(agent);
         let wants = &self.tree.clients[client as usize];
-        if !self.is_enough(wants, &bundle) {
+        // Mostly all of it is for everybody, and is looked at where it is.
+        let part;
+        let takeable = if slot.odd {
+            part = self.takeable(agent, client);
+            &part
+        } else {
+            &slot.free
+        };
+        let shrunk = self.shrunk(takeable, budget, stage, cut)?;
+        let bundle = shrunk.as_ref().unwrap_or(takeable);
+        if !self.is_enough(wants, bundle) {
             return Err(Why::Minimum);
         }
-        if self.filters.hides(now, client, agent, &bundle) {
+        if self.filters.hides(now, client, agent, bundle) {
             return Err(Why::Filter);
         }
-        Ok(bundle)
+        Ok(shrunk.unwrap_or_else(|| takeable.clone()))
+    }
+
+    /// What quota lets a client take at present.
+    fn budget(&self, client: u32) -> Budget {
+        let node = self.tree.clients[client as usize].node;
+        let limited = self.tree.nodes[node as usize].limited;
+        let kept = !self.tree.all_missing().is_zero();
+        let mut budget = Budget { limited, kept, ..Budget::default() };
+        if limited || kept {
+            let part = |kind| Part {
+                allowance: self.tree.allowance(node, kind),
+                missing: if kept { self.tree.missing(node, kind) } else { 0 },
+                surplus: self.surplus_of(kind).max(0),
+            };
+            budget.hot = std::array::from_fn(part);
+            budget.more = (HOT.len()..self.kinds.count()).map(part).collect();
+        }
+        budget
+    }
+
+    /// Whether limits are so nearly reached that nothing can be enough of what is for everybody.
+    fn is_beyond_limits(&self, client: u32, budget: &Budget) -> bool {
+        let least = self.tree.clients[client as usize].minimum.as_ref().unwrap_or(&self.minimum);
+        let is_out = |(kind, amount): &(Kind, i64)| budget.hot.get(*kind).is_some_and(|part| part.allowance < *amount);
+        self.agents.odd == 0 && !least.is_empty() && least.iter().all(|bundle| bundle.iter().any(is_out))
     }
 
     /// Whether a client may see an agent at all.
@@ -324,71 +422,68 @@ impl Engine {
 
     /// Cuts what a client can take down to limits and to what is not kept for guarantees of others.
     pub(crate) fn within_quota(&self, bundle: Bundle, client: u32, stage: Stage, cut: &mut Cut) -> Result<Bundle, Why> {
-        let node = self.tree.clients[client as usize].node;
-        let limited = self.tree.nodes[node as usize].limited;
-        let kept = !self.tree.all_missing().is_zero();
-        if !limited && !kept {
-            return Ok(bundle);
+        let shrunk = self.shrunk(&bundle, &self.budget(client), stage, cut)?;
+        Ok(shrunk.unwrap_or(bundle))
+    }
+
+    /// The same; `None` is all of it.
+    fn shrunk(&self, bundle: &Bundle, budget: &Budget, stage: Stage, cut: &mut Cut) -> Result<Option<Bundle>, Why> {
+        if !budget.limited && !budget.kept {
+            return Ok(None);
         }
         let mut cut_now = Cut::default();
         let mut missing_met = false;
-        let mut most: Vec<i64> = Vec::with_capacity(self.kinds.count());
-        for kind in 0..self.kinds.count() {
-            most.push(self.most_of(kind, &bundle, node, stage, &mut cut_now, &mut missing_met));
+        let plain = bundle.is_plain();
+        let mut most = [0; HOT.len()];
+        for (kind, most) in most.iter_mut().enumerate() {
+            // Whatever is for everybody is no common scalar apart from those inline.
+            let free = if plain { bundle.hot()[kind] } else { bundle.ordinary_scalar(kind, &self.kinds) };
+            *most = budget.hot[kind].most(free, stage, &mut cut_now, &mut missing_met);
+        }
+        let mut more = Vec::new();
+        for (kind, part) in (HOT.len()..).zip(&budget.more) {
+            let free = bundle.ordinary_scalar(kind, &self.kinds);
+            more.push(part.most(free, stage, &mut cut_now, &mut missing_met));
         }
         cut.limit |= cut_now.limit;
         cut.headroom |= cut_now.headroom;
         if stage == Stage::Guarantee && !missing_met {
             return Err(Why::Turn);
         }
-        let shrunk = bundle.shrink(&self.kinds, |kind| most[kind]);
-        if shrunk.hot().iter().all(|amount| *amount == 0) && bundle.hot().iter().any(|amount| *amount > 0) {
-            let why = if cut_now.limit { Why::Limit } else { Why::Headroom };
-            if shrunk.rest().is_none_or(|rest| rest.iter().all(|resource| resource.qualifier.is_none())) {
-                return Err(why);
-            }
+        let why = if cut_now.limit { Why::Limit } else { Why::Headroom };
+        let any = bundle.hot().iter().any(|amount| *amount > 0);
+        if plain && any && bundle.hot().iter().zip(most).all(|(amount, most)| *amount == 0 || most <= 0) {
+            return Err(why);
         }
-        Ok(shrunk)
-    }
-
-    fn most_of(
-        &self,
-        kind: Kind,
-        bundle: &Bundle,
-        node: u32,
-        stage: Stage,
-        cut: &mut Cut,
-        missing_met: &mut bool,
-    ) -> i64 {
-        let free = bundle.ordinary_scalar(kind, &self.kinds);
-        let allowance = self.tree.allowance(node, kind);
-        let part = match stage {
-            Stage::Guarantee => self.tree.missing(node, kind).min(free).min(allowance),
-            Stage::Fair => 0,
-        };
-        *missing_met |= part > 0;
-        let surplus = self.surplus_of(kind).max(0);
-        let extra = (free - part).min(allowance - part).min(surplus).max(0);
-        if part + extra < free {
-            cut.limit |= allowance - part < free - part;
-            cut.headroom |= surplus < free - part;
+        let shrunk = bundle.shrink(&self.kinds, |kind| match most.get(kind) {
+            Some(most) => *most,
+            None => more[kind - HOT.len()],
+        });
+        if any
+            && shrunk.hot().iter().all(|amount| *amount == 0)
+            && shrunk.rest().is_none_or(|rest| rest.iter().all(|resource| resource.qualifier.is_none()))
+        {
+            return Err(why);
         }
-        part + extra
+        Ok(Some(shrunk))
     }
 
     pub(crate) fn is_enough(&self, client: &Client, bundle: &Bundle) -> bool {
         let least = client.minimum.as_ref().unwrap_or(&self.minimum);
         let contains = |(kind, amount): &(Kind, i64)| bundle.scalar(*kind, &self.kinds) >= *amount;
-        !bundle.is_empty() && (least.is_empty() || least.iter().any(|bundle| bundle.iter().all(contains)))
+        // Volumes that several may use go along with something; alone they would be offered for ever.
+        !bundle.without_shared().is_empty()
+            && (least.is_empty() || least.iter().any(|bundle| bundle.iter().all(contains)))
     }
 
     /// Offers something that is free.
     pub(crate) fn make_offer(&mut self, now: Time, client: u32, agent: u32, bundle: Bundle) -> Decision {
-        let exclusive = bundle.without_shared();
+        let cut = bundle.exclusive();
+        let exclusive = cut.as_ref().unwrap_or(&bundle);
         self.tree.count_offer(client);
-        self.charge(client, &exclusive, 1, true);
-        self.agents.list[agent as usize].offered.add(&exclusive);
-        self.agents.give(agent, &exclusive, &mut self.kinds);
+        self.charge(client, exclusive, 1, true);
+        self.agents.list[agent as usize].offered.add(exclusive);
+        self.agents.give(agent, exclusive, &mut self.kinds);
         let number = self.offers.open(client, agent, bundle.clone(), &mut self.agents, &mut self.tree);
         if let Some(timeout) = self.options.offer_timeout {
             self.offers.time_out(number, now.after(timeout));

@@ -194,7 +194,8 @@ impl Engine {
     /// Takes over what an agent has and is.
     pub fn put_agent(&mut self, slot: AgentSlot, facts: AgentFacts) {
         let at = slot.0;
-        let all = Bundle::from(&facts.total);
+        let mut all = Bundle::from(&facts.total);
+        self.agents.rests.share(&mut all);
         let shared = all.rest().map(|rest| rest.filter(mesos_model::Resource::is_shared)).unwrap_or_default();
         let total = all.without_shared();
         let class = self.agents.class_of(&facts);
@@ -672,10 +673,11 @@ impl Engine {
     /// An offer is over; what it held is free again.
     pub fn close_offer(&mut self, number: u64) -> Option<Closed> {
         let offer = self.offers.close(number, &mut self.agents, &mut self.tree)?;
-        let exclusive = offer.bundle.without_shared();
-        self.charge(offer.client, &exclusive, -1, true);
-        self.agents.list[offer.agent as usize].offered.take_what_is_there(&exclusive);
-        self.agents.take_back(offer.agent, &exclusive, &mut self.kinds);
+        let cut = offer.bundle.exclusive();
+        let exclusive = cut.as_ref().unwrap_or(&offer.bundle);
+        self.charge(offer.client, exclusive, -1, true);
+        self.agents.list[offer.agent as usize].offered.take_what_is_there(exclusive);
+        self.agents.take_back(offer.agent, exclusive, &mut self.kinds);
         self.wake_on_surplus();
         let (client, agent) = (ClientSlot(offer.client), AgentSlot(offer.agent));
         Some(Closed { client, agent, bundle: offer.bundle })

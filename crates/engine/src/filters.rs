@@ -44,6 +44,8 @@ pub(crate) struct Filters {
     by_bundle: HashMap<Bundle, u32, FixedState>,
     ends: BTreeMap<u32, Vec<(u32, u32)>>,
     ends_count: usize,
+    /// How many ends are in force or not worth another sweep: several refusals of one pair have an end each.
+    swept_to: usize,
     count: usize,
 }
 
@@ -55,7 +57,7 @@ impl Filters {
     /// When the next filter ends.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let (tick, _) = self.ends.first_key_value()?;
-        Some(Time((self.base? + u64::from(*tick)) * TICK_MS))
+        Some(Time((self.base? + u64::from(*tick)).saturating_mul(TICK_MS)))
     }
 
     fn tick(&mut self, until: Time) -> u32 {
@@ -94,7 +96,7 @@ impl Filters {
         }
         self.ends.entry(filter.until).or_default().push((client, agent));
         self.ends_count += 1;
-        if self.ends_count > 2 * self.count + STALE_MAX {
+        if self.ends_count > 2 * self.count.max(self.swept_to) + STALE_MAX {
             self.sweep();
         }
     }
@@ -146,7 +148,7 @@ impl Filters {
         };
         let base = self.base.unwrap_or(0);
         let hides = |filter: &Filter| {
-            (base + u64::from(filter.until)) * TICK_MS > now.0
+            (base + u64::from(filter.until)).saturating_mul(TICK_MS) > now.0
                 && self.shapes[filter.shape as usize].bundle.contains(offer)
         };
         hides(first)
@@ -213,7 +215,7 @@ impl Filters {
         let mut over = Vec::new();
         while let Some(entry) = self.ends.first_entry() {
             let tick = *entry.key();
-            if (base + u64::from(tick)) * TICK_MS > now.0 {
+            if (base + u64::from(tick)).saturating_mul(TICK_MS) > now.0 {
                 break;
             }
             let pairs = entry.remove();
@@ -281,6 +283,7 @@ impl Filters {
         }
         ends.values_mut().for_each(|pairs| pairs.sort_unstable());
         self.ends = ends;
+        self.swept_to = self.ends_count;
     }
 }
 
@@ -329,6 +332,28 @@ mod tests {
         assert_eq!(filters.count(), 0);
         filters.expire(Time(4000));
         assert_eq!(filters.deadline(), None);
+    }
+
+    #[test]
+    fn a_sweep_that_finds_nothing_to_sweep_is_not_repeated_at_once() {
+        let mut filters = Filters::default();
+        // Of each pair several refusals are in force, so that there are many more ends than pairs.
+        let pairs = u32::try_from(STALE_MAX * 3 / 10).unwrap();
+        for (n, shape) in
+            ["cpus:1;mem:9", "cpus:2;mem:8", "cpus:3;mem:7", "cpus:4;mem:6", "cpus:5;mem:5", "cpus:6;mem:4"]
+                .into_iter()
+                .enumerate()
+        {
+            let (refused, until) = (bundle(shape), Time(1_000_000 + 50 * n as u64));
+            (0..pairs).for_each(|agent| filters.add(0, agent, &refused, until));
+            // However many there are: after a sweep it takes as many more until the next.
+            assert!(filters.ends_count <= 2 * filters.count.max(filters.swept_to) + STALE_MAX);
+        }
+        assert_eq!(filters.ends_count, 6 * pairs as usize);
+        let swept_to = filters.swept_to;
+        assert!(swept_to > 2 * filters.count);
+        (0..100).for_each(|agent| filters.add(1, agent, &bundle("cpus:1"), Time(2_000_000)));
+        assert_eq!(filters.swept_to, swept_to, "it was swept again for nothing");
     }
 
     #[test]

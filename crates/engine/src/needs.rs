@@ -341,7 +341,7 @@ impl Engine {
             }
             let more = self.takeable(unit.agent, client).common(&missing);
             let node = self.tree.clients[client as usize].node;
-            let allowed = |kind| self.tree.allowance(node, kind);
+            let allowed = |kind| self.may_hold(node, kind);
             let more = more.shrink(&self.kinds, allowed);
             if !more.is_empty() {
                 self.hold(client, unit.agent, &more);
@@ -419,8 +419,23 @@ impl Engine {
             return false;
         }
         let node = self.tree.clients[client as usize].node;
-        let within = |kind| bundle.scalar(kind, &self.kinds) <= self.tree.allowance(node, kind);
-        !self.tree.nodes[node as usize].limited || (0..self.kinds.count()).all(within)
+        let within = |kind| {
+            bundle.scalar(kind, &self.kinds) <= self.tree.allowance(node, kind)
+                && bundle.ordinary_scalar(kind, &self.kinds) <= self.may_hold(node, kind)
+        };
+        let bounded = self.tree.nodes[node as usize].limited || !self.tree.all_missing().is_zero();
+        !bounded || (0..self.kinds.count()).all(within)
+    }
+
+    /// How much more of a kind may be held for a role: within limits, and without what is kept for guarantees of
+    /// others.
+    fn may_hold(&self, node: u32, kind: usize) -> i64 {
+        let allowance = self.tree.allowance(node, kind);
+        if self.tree.all_missing().is_zero() {
+            return allowance;
+        }
+        let due = self.tree.missing(node, kind).max(0);
+        allowance.min(due.saturating_add(self.surplus_of(kind).max(0)))
     }
 
     /// Room for a whole task; a unit that waited for its rest elsewhere is let go for it.

@@ -93,18 +93,18 @@ impl Order {
         let entries = &mut self.entries;
         let to = match (from, stays) {
             (Some(from), true) => {
-                let later = entries[from + 1..].partition_point(|other| before(*other));
+                let later = partition_point(&entries[from + 1..], &before);
                 if later > 0 {
                     entries[from..=from + later].rotate_left(1);
                     from + later
                 } else {
-                    let to = entries[..from].partition_point(|other| before(*other));
+                    let to = partition_point(&entries[..from], &before);
                     entries[to..=from].rotate_right(1);
                     to
                 }
             }
             (None, true) => {
-                let to = entries.partition_point(|other| before(*other));
+                let to = partition_point(entries, &before);
                 entries.insert(to, entry);
                 to
             }
@@ -118,6 +118,17 @@ impl Order {
             self.scan -= 1;
         }
         self.scan = self.scan.min(to);
+    }
+}
+
+/// How many of the entries stand before somebody. Mostly all or none do: whoever was offered something goes to the
+/// end, and whoever gives it back to the beginning.
+fn partition_point(entries: &[u32], before: &impl Fn(u32) -> bool) -> usize {
+    match entries {
+        [] => 0,
+        [first, ..] if !before(*first) => 0,
+        [.., last] if before(*last) => entries.len(),
+        entries => entries.partition_point(|other| before(*other)),
     }
 }
 
@@ -183,6 +194,8 @@ pub(crate) struct Client {
     /// The round in which it wanted nothing more, and the one in which it was asked at all.
     pub(crate) sated: u64,
     pub(crate) asked: u64,
+    /// The round in which it is asked about everything free.
+    pub(crate) woken: u64,
     /// How far it has come through the candidates of the present round.
     pub(crate) cursor: usize,
     pub(crate) cursor_round: u64,
@@ -939,6 +952,48 @@ impl Tree {
         }
     }
 
+    /// Whoever took no part while others went on has missed its turns: it draws anew from where they are, so that
+    /// lots have no memory. Says whether that changed anything, and so perhaps who is next.
+    pub(crate) fn catch_up(&mut self, at: u32) -> bool {
+        if !matches!(self.policy, Policy::Random) {
+            return false;
+        }
+        let node = self.clients[at as usize].node as usize;
+        let mut late = false;
+        let behind = self.nodes[node].clients_clock;
+        if self.clients[at as usize].clock < behind {
+            late = true;
+            let mut order = std::mem::take(&mut self.nodes[node].client_order);
+            let from = self.position(&order, at);
+            self.clients[at as usize].clock = behind.saturating_add(self.lots.exponential());
+            self.clients[at as usize].rank = self.client_rank(at);
+            order.place(from, at, true, |other| self.compare_clients(other, at).is_lt());
+            self.nodes[node].client_order = order;
+        }
+        let mut at = self.clients[at as usize].node;
+        let behind = self.nodes[node].children_clock;
+        let start = at;
+        if self.nodes[node].own_clock < behind {
+            late = true;
+            self.nodes[node].own_clock = behind.saturating_add(self.lots.exponential());
+        }
+        while at != ROOT {
+            let parent = self.nodes[at as usize].parent;
+            let behind = self.nodes[parent as usize].children_clock;
+            if self.nodes[at as usize].clock < behind {
+                late = true;
+                let lot = self.lots.exponential();
+                let node = &mut self.nodes[at as usize];
+                node.clock = behind.saturating_add(lot * 1000 / node.facts.weight.max(1));
+            }
+            at = parent;
+        }
+        if late {
+            self.rank_up(start);
+        }
+        late
+    }
+
     /// Whoever was next draws anew; the others' lots stay good, since waiting does not change an exponential lot.
     fn run_race(&mut self, at: u32) {
         let node = self.clients[at as usize].node;
@@ -953,10 +1008,12 @@ impl Tree {
             order.place(from, at, true, |other| self.compare_clients(other, at).is_lt());
         }
         self.nodes[node as usize].client_order = order;
-        self.nodes[node as usize].clients_clock = clock;
+        let behind = &mut self.nodes[node as usize].clients_clock;
+        *behind = clock.max(*behind);
         let own = self.nodes[node as usize].own_clock;
         let lot = self.lots.exponential();
-        self.nodes[node as usize].children_clock = own;
+        let behind = &mut self.nodes[node as usize].children_clock;
+        *behind = own.max(*behind);
         self.nodes[node as usize].own_clock = own.saturating_add(lot);
         let mut at = node;
         while at != ROOT {
@@ -965,7 +1022,8 @@ impl Tree {
             let node = &mut self.nodes[at as usize];
             let clock = node.clock;
             node.clock = clock.saturating_add(lot * 1000 / node.facts.weight.max(1));
-            self.nodes[parent as usize].children_clock = clock;
+            let behind = &mut self.nodes[parent as usize].children_clock;
+            *behind = clock.max(*behind);
             at = parent;
         }
         self.rank_up(node);
@@ -1115,6 +1173,7 @@ impl Client {
             offers_head: u32::MAX,
             sated: 0,
             asked: 0,
+            woken: 0,
             cursor: 0,
             cursor_round: 0,
             held_back: false,

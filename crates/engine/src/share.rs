@@ -120,19 +120,18 @@ fn compare_by_quotients(mut a: (u128, u128), mut b: (u128, u128)) -> Ordering {
 /// 64 that does not count.
 #[must_use]
 pub fn dominant(have: &Quantities, total: &Quantities, left_out: u64) -> Share {
-    let mut largest = (0u128, 1u128);
+    let mut largest = (0u64, 1u64);
     for kind in 0..have.width() {
         let (amount, of) = (have.get(kind), total.get(kind));
         if amount <= 0 || of <= 0 || (kind < 64 && left_out & (1 << kind) != 0) {
             continue;
         }
-        let (amount, of) = (u128::from(amount.unsigned_abs()), u128::from(of.unsigned_abs()));
-        // Both are below 2^63, so the products fit.
-        if amount * largest.1 > largest.0 * of {
+        let (amount, of) = (amount.unsigned_abs(), of.unsigned_abs());
+        if u128::from(amount) * u128::from(largest.1) > u128::from(largest.0) * u128::from(of) {
             largest = (amount, of);
         }
     }
-    Share::new(largest.0, largest.1)
+    Share::new(largest.0.into(), largest.1.into())
 }
 
 #[cfg(test)]

@@ -244,6 +244,8 @@ fn what_a_need_lets_go_for_a_better_agent_is_offered() {
     assert_eq!(round(&mut engine, 0), []);
     assert_eq!(engine.held(a), resources("cpus:3;mem:390"));
     client(&mut engine, "g", "ads", true);
+    let first = ClientFacts { hungry: true, priority: 1, ..ClientFacts::default() };
+    engine.put_client(Time(0), f, first).unwrap();
     round(&mut engine, 0);
     // All of the other agent becomes free: the need is served there, and what it held is for others.
     engine.release(b, g, &bundle("cpus:4;mem:400"), || []);
@@ -270,4 +272,29 @@ fn a_need_that_waits_for_an_agent_that_goes_picks_another_one() {
     engine.release(other, g, &Bundle::from(&what.minus(&resources("cpus:5;mem:300"))), || []);
     round(&mut engine, 0);
     assert!(!engine.held(other).is_empty() || engine.needs().is_empty(), "{:?}", engine.needs());
+}
+
+#[test]
+fn volumes_that_several_may_use_are_not_offered_alone() {
+    let mut engine = engine();
+    let reservation = mesos_model::resources::Reservation {
+        kind: mesos_model::resources::ReservationKind::Dynamic,
+        role: Role::new("web"),
+        principal: None,
+        labels: Vec::new(),
+    };
+    let qualifier =
+        mesos_model::resources::Qualifier { reservations: vec![reservation], shared: true, ..Default::default() };
+    let mut facts = total("cpus:4;mem:400");
+    let volume = mesos_model::Resource::scalar("disk", 64_000);
+    facts.total.add_entry(mesos_model::Resource { qualifier: Some(qualifier.into()), ..volume });
+    let a = engine.agent(&AgentId::new("a"));
+    engine.put_agent(a, facts);
+    let nothing = [("cpus".into(), 0), ("mem".into(), 0)].into();
+    engine.set_role(&Role::new("web"), RoleFacts { limit: nothing, ..RoleFacts::default() });
+    let f = engine.client(&FrameworkId::new("f"), &Role::new("web"));
+    let abilities = crate::Abilities { shared: true, ..crate::Abilities::default() };
+    let facts = ClientFacts { hungry: true, abilities, minimum: Some(Vec::new()), ..ClientFacts::default() };
+    engine.put_client(Time(0), f, facts).unwrap();
+    assert_eq!(round(&mut engine, 0), []);
 }
