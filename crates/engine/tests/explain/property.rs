@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mesos_engine::{
     Engine,
-    explain::weight_ladder,
+    explain::{step_of, weight_ladder},
     explanation::{Change, Explanation, Query, Why},
 };
 use mesos_model::{AgentId, Resources, Value};
@@ -70,7 +70,11 @@ fn take_task(left: &mut Resources, demand: &Resources) -> bool {
             continue;
         };
         let of = |revocable: bool| rest.filter(|one| one.name == wanted.name && one.is_revocable() == revocable);
-        let Some(from) = [of(false), of(true)].into_iter().find(|from| from.scalar(&wanted.name) >= amount) else {
+        let mut kinds = vec![false, true];
+        if let Some(bound) = qualified.iter().find(|one| one.name == wanted.name) {
+            kinds.retain(|revocable| *revocable == bound.is_revocable());
+        }
+        let Some(from) = kinds.into_iter().map(of).find(|from| from.scalar(&wanted.name) >= amount) else {
             return false;
         };
         let mut missing = amount;
@@ -80,6 +84,9 @@ fn take_task(left: &mut Resources, demand: &Resources) -> bool {
             missing -= part;
             let mut part_of = one.clone();
             part_of.value = Value::Scalar(part);
+            if part == 0 {
+                break;
+            }
             rest.take_what_is_there(&Resources::try_from_entries([part_of]).unwrap());
         }
     }
@@ -92,8 +99,9 @@ fn smaller(engine: &Engine, query: &Query, change: &Change, dice: &mut Dice) -> 
     match change {
         Change::Less { name, amount } => {
             let asked = query.resources.as_ref().unwrap().filter(|one| one.qualifier.is_none()).scalar(name);
-            let mut more = vec![*amount + 1];
-            more.extend((0..3).map(|_| dice.from_to(*amount as u64 + 1, asked as u64) as i64));
+            let step = step_of(name);
+            let mut more = vec![*amount + step];
+            more.extend((0..3).map(|_| dice.from_to((*amount / step) as u64 + 1, (asked / step) as u64) as i64 * step));
             let changes = more.into_iter().filter(|amount| *amount < asked);
             changes.map(|amount| Change::Less { name: name.clone(), amount }).collect()
         }
