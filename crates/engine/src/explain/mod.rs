@@ -14,7 +14,7 @@ pub(crate) mod demand;
 mod remedies;
 pub(crate) mod words;
 
-pub use remedies::{step_of, weight_ladder};
+pub use remedies::{AGENTS_ONE_BY_ONE, step_of, weight_ladder};
 
 use std::collections::BTreeMap;
 

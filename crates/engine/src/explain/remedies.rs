@@ -25,9 +25,10 @@ const FILTERS_MAX: usize = 5;
 const CLASSES_MAX: usize = 5;
 /// More agents than these are not tried.
 const AGENTS_MAX: u32 = 1000;
-/// Up to so many more agents every number is tried.
-const AGENTS_ONE_BY_ONE: u32 = 24;
-/// In clusters of at most so many.
+/// Below so many more agents every number is tried, in a small cluster, since one more may turn everybody's turns
+/// round; above it is only certain that one less is too few.
+pub const AGENTS_ONE_BY_ONE: u32 = 24;
+/// A small cluster has at most so many agents.
 const SMALL_CLUSTER: usize = 500;
 /// Constraints that are tried.
 const CONSTRAINTS_MAX: usize = 20;
@@ -431,7 +432,6 @@ impl Trials<'_> {
             let middle = low + (high - low) / 2;
             if placed(self, middle)? >= wanted { high = middle } else { low = middle }
         }
-        // In a small cluster one agent more may turn everybody's turns round.
         let few = self.base.agents.ids().count() <= SMALL_CLUSTER;
         for count in 1..if few { high.min(AGENTS_ONE_BY_ONE) } else { 1 } {
             if placed(self, count)? >= wanted {

@@ -92,7 +92,7 @@ fn an_agent_that_is_added_has_nothing_that_came_to_its_model_later() {
     let mut total = resources("cpus:4;mem:4096;cpus(ads):2");
     total.add_entry(crate::clusters::revocable("cpus", 1000));
     let cluster = Cluster::new().agent("cpus:1", |facts| facts.total = total).framework("F1", "web");
-    let mut engine = cluster.engine.clone();
+    let mut engine = cluster.engine;
     engine.apply(NOW, &add(0), &mut query("F1", "cpus:1", 1)).unwrap();
     engine.check().unwrap();
     let added = engine.find_agent(&AgentId::new("supposed-000001")).unwrap();
