@@ -243,11 +243,9 @@ impl Engine {
         }
     }
 
-    /// An agent may not be offered any more: what was held on it is held no more.
+    /// An agent may not be offered any more: what was held on it is held no more, and what was to be held on it
+    /// later is looked for elsewhere, since another agent may come into its slot.
     pub(crate) fn drop_holds_on(&mut self, agent: u32) {
-        if self.agents.get(agent).held.is_empty() {
-            return;
-        }
         let keys: Vec<(u32, String)> = self.needs.by_client.keys().cloned().collect();
         for key in keys {
             let Some(need) = self.needs.by_client.get_mut(&key) else { continue };
