@@ -254,7 +254,7 @@ mod tests {
     fn an_ordinary_demand_is_had_from_reservations_too_and_a_reserved_one_only_from_them() {
         assert_eq!(times("cpus:3", "cpus:2;cpus(web):4"), 2);
         assert_eq!(times("cpus(web):2", "cpus:9;cpus(web):5"), 2);
-        assert_eq!(times("cpus(web):2;cpus:1", "cpus:1;cpus(web):5"), 1);
+        assert_eq!(times("cpus(web):2;cpus:1", "cpus:1;cpus(web):5"), 2);
         assert_eq!(times("cpus(web):2", "cpus:9"), 0);
     }
 

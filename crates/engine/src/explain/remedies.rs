@@ -87,9 +87,10 @@ impl Trials<'_> {
     fn all(&mut self, out: &mut Vec<Remedy>, blockers: &[Blocker]) -> Result<(), Spent> {
         let binds = |reasons: &[Why]| blockers.iter().any(|blocker| reasons.contains(&blocker.why));
         // Whether there is an agent that would do, but for who is offered how much of it.
-        let in_play = binds(&[Why::Offered, Why::Limit, Why::Headroom, Why::Turn, Why::Nothing, Why::Minimum]);
+        let in_play =
+            binds(&[Why::Offered, Why::Limit, Why::Headroom, Why::Minimum, Why::Filter, Why::Turn, Why::Nothing]);
         self.abilities(out, &binds)?;
-        if binds(&[Why::Minimum]) {
+        if in_play {
             self.each(out, [(Change::DropMinimum, "let the framework take smaller offers".to_owned())])?;
         }
         if binds(&[Why::Constraint]) {
@@ -362,10 +363,8 @@ impl Trials<'_> {
         let mut classes: BTreeMap<String, (u32, AgentId)> = BTreeMap::new();
         for (id, at) in self.base.agents.ids() {
             let slot = self.base.agents.get(at);
-            if slot.offerable {
-                let key = format!("{:?} {} {}", slot.total.resources(), slot.class, slot.remote);
-                classes.entry(key).or_insert_with(|| (0, id.clone())).0 += 1;
-            }
+            let key = format!("{:?} {} {}", slot.total.resources(), slot.class, slot.remote);
+            classes.entry(key).or_insert_with(|| (0, id.clone())).0 += 1;
         }
         let mut classes: Vec<(u32, AgentId)> = classes.into_values().collect();
         classes.sort_by_key(|(count, id)| (std::cmp::Reverse(*count), id.clone()));
@@ -414,7 +413,7 @@ impl Trials<'_> {
         let hungry = self.base.tree.nodes[crate::roles::ROOT as usize].hungry;
         // When there are more of them than of those who might be first, and it is still no better, it is not
         // agents that lack.
-        let patience = hungry.saturating_mul(2).saturating_add(4).min(AGENTS_MAX);
+        let patience = hungry.saturating_mul(4).saturating_add(AGENTS_ONE_BY_ONE).min(AGENTS_MAX);
         let (mut low, mut high) = (0, 1);
         let mut best = 0;
         loop {
