@@ -1,6 +1,6 @@
 // The calls that the page makes besides the event stream. Addresses are relative, so a proxy path in front is no matter.
 
-import type { FileChunk, Task } from './model/types';
+import type { Explanation, FileChunk, Role, Task } from './model/types';
 
 export type Stream = 'stdout' | 'stderr';
 
@@ -41,10 +41,24 @@ export function readFile(
   return call<FileChunk>('GET', `${taskPath(frameworkId, taskId)}/files/${name}?offset=${offset}&length=${length}`);
 }
 
-async function call<T>(method: string, path: string): Promise<T> {
+/** Roles that somebody is in or that something is set for. What is 0 or empty is left out of the answer. */
+export async function fetchRoles(): Promise<Role[]> {
+  return (await call<{ roles?: Role[] }>('GET', 'roles')).roles ?? [];
+}
+
+/** Why a role gets nothing more, and what would help. */
+export function explainRole(role: string): Promise<Explanation> {
+  return call<Explanation>('POST', 'explain', { role });
+}
+
+async function call<T>(method: string, path: string, content?: unknown): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(apiUrl(path), { method, headers: { Accept: 'application/json' } });
+    response = await fetch(apiUrl(path), {
+      method,
+      headers: { Accept: 'application/json', ...(content ? { 'Content-Type': 'application/json' } : {}) },
+      body: content ? JSON.stringify(content) : undefined,
+    });
   } catch {
     throw new ApiError('The gateway does not answer.', 0);
   }

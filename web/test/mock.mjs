@@ -91,6 +91,8 @@ function answer(cluster, method, url) {
   if (kind === 'cluster') return [200, cluster.facts()];
   if (kind === 'agents') return [200, { agents: cluster.agents }];
   if (kind === 'frameworks') return [200, { frameworks: cluster.frameworks }];
+  if (kind === 'roles') return [200, { roles: ROLES }];
+  if (kind === 'explain') return [200, EXPLANATION];
   if (kind !== 'tasks') return [404, { error: { message: 'no such resource' } }];
   if (!frameworkId) return [200, { tasks: [...cluster.tasks.values()].slice(0, 100), total: cluster.tasks.size }];
   const key = `${frameworkId}/${taskId}`;
@@ -100,6 +102,17 @@ function answer(cluster, method, url) {
   if (method === 'DELETE') return killTask(cluster, key, task);
   return [200, task];
 }
+
+const ROLES = [
+  { role: '*', weight: 1, allocated: { cpus: 3 }, share: 0.05, framework_ids: [{ value: 'f-1' }] },
+  { role: 'ads', weight: 2.5, guarantee: { cpus: 4 }, limit: { cpus: 8, mem: 16384 }, consumed: { cpus: 6 }, share: 0.4 },
+];
+const EXPLANATION = {
+  role: 'ads',
+  summary: 'the role has used its limit of 8 cpus',
+  blockers: [{ why: 'limit', detail: 'the limit of ads is 8 cpus', agents: 12 }],
+  remedies: [{ text: 'raise the limit of ads to 9 cpus' }],
+};
 
 function killTask(cluster, key, task) {
   if (task.name === 'immortal') return [409, { error: { message: 'the framework owns this task and said no' } }];

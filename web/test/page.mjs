@@ -34,6 +34,7 @@ try {
   await step('its log shows and is followed', logFollows);
   await step('dark mode changes the page and the chart', darkMode);
   if (mock) await step('each section has a view of its own', viewsShow);
+  if (mock) await step('a role is explained', roleExplained);
   if (mock) await step('a refused kill is told', refusedKill);
   await step('a kill asks, is sent and ends the task', killWorks);
   if (mock) await step('a cut stream comes back by itself', streamReturns);
@@ -191,11 +192,18 @@ async function darkMode() {
 }
 
 async function viewsShow() {
-  for (const view of ['agents', 'frameworks', 'tasks']) {
+  for (const view of ['agents', 'frameworks', 'roles', 'tasks']) {
     await page.goto(`${mock.url}/#/${view}`);
     await page.locator('main.single .table-row').first().waitFor();
     await shot(`view-${view}`);
   }
+}
+
+async function roleExplained() {
+  await page.goto(`${mock.url}/#/roles`);
+  await rows('Roles').filter({ hasText: 'ads' }).getByRole('button', { name: 'Explain' }).click();
+  await page.locator('[data-test=explanation]').getByText('on 12 agents: the limit of ads is 8 cpus').waitFor();
+  await shot('role-explained');
 }
 
 async function refusedKill() {

@@ -838,6 +838,12 @@ pub struct JobView {
     /// Higher ones are placed first.
     #[serde(default)]
     pub priority: i64,
+    /// In which role.
+    #[serde(default)]
+    pub role: Role,
+    /// What it needs.
+    #[serde(default)]
+    pub resources: Resources,
     /// When it was submitted.
     pub time: mesos_model::Time,
     /// When it ended.

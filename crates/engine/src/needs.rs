@@ -277,7 +277,8 @@ impl Engine {
         }
     }
 
-    /// An agent may not be offered any more: what was held on it is held no more.
+    /// An agent may not be offered any more: what was held on it is held no more, and what was to be held on it
+    /// later is looked for elsewhere, since another agent may come into its slot.
     pub(crate) fn drop_holds_on(&mut self, agent: u32) {
         let keys: Vec<(u32, String)> = self.needs.by_client.keys().cloned().collect();
         for key in keys {

@@ -8,7 +8,7 @@ use crate::{
     agents::AgentFacts,
     bundle::Bundle,
     engine::{AgentSlot, ClientFacts, Engine},
-    explain::COUNT_MAX,
+    explain::{COUNT_MAX, step_of},
     explanation::{Change, Query, RoleOutcome, WhatIf},
     facts::{Amounts, Constraints, PolicyName, WEIGHT_MAX},
     roles::Policy,
@@ -233,6 +233,9 @@ impl Engine {
         }
         if amount < 0 || amount >= now {
             return Err(format!("{amount} thousandths of {name} are not less than {now}; give 0 to {}", now - 1));
+        }
+        if amount % step_of(name) != 0 {
+            return Err(format!("{amount} thousandths of {name} are no whole number of them; give a multiple of 1000"));
         }
         let less = asked.demand.with(name, amount).resources;
         if less.is_empty() {

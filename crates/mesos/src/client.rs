@@ -6,13 +6,23 @@
 //! - [`follow`]: a task's states and output, until it has ended.
 //! - [`tasks`]: `ps`, `logs`, `kill`.
 //! - [`cluster`]: `agents`, `frameworks`, `stats`.
+//! - [`roles`]: `roles`, `quota`, `weights`, `placement`, `priority`.
+//! - [`policy`]: `policy`, `needs`. [`explain`]: `explain`, `what-if`.
+//! - [`reserve`]: `reserve`, `unreserve`, `volume`.
+//! - [`find`], [`amounts`]: what is meant by a word, and by amounts.
 //! - [`output`]: tables and JSON.
 
+pub(crate) mod amounts;
 pub(crate) mod cluster;
+pub(crate) mod explain;
+pub(crate) mod find;
 pub(crate) mod follow;
 pub(crate) mod launch;
 pub(crate) mod output;
+pub(crate) mod policy;
 pub(crate) mod request;
+pub(crate) mod reserve;
+pub(crate) mod roles;
 pub(crate) mod tasks;
 
 use std::{process::ExitCode, time::Duration};
@@ -21,8 +31,8 @@ use clap::Args;
 use mesos_proto::{
     GRPC_MESSAGE_MAX_BYTES,
     services::v1::{
-        files_client::FilesClient, launcher_client::LauncherClient, operator_client::OperatorClient,
-        stats_client::StatsClient,
+        allocation_client::AllocationClient, files_client::FilesClient, launcher_client::LauncherClient,
+        operator_client::OperatorClient, stats_client::StatsClient,
     },
     v1::master,
 };
@@ -110,11 +120,19 @@ impl Master {
         StatsClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
     }
 
-    /// A call of the operator API.
+    pub(crate) fn allocation(&self) -> AllocationClient<Channel> {
+        AllocationClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    /// A call of the operator API that has nothing but its type.
     pub(crate) async fn operator(&self, call: master::call::Type) -> Result<master::Response, Failure> {
+        self.call(master::Call { r#type: Some(call.into()), ..master::Call::default() }).await
+    }
+
+    /// A call of the operator API.
+    pub(crate) async fn call(&self, call: master::Call) -> Result<master::Response, Failure> {
         // A whole state may be large, and it is our own master that we ask.
         let mut client = OperatorClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
-        let call = master::Call { r#type: Some(call.into()), ..master::Call::default() };
         // The answer's types make it a large future.
         Ok(Box::pin(client.call(call)).await?.into_inner())
     }

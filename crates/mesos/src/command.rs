@@ -38,7 +38,7 @@ const fn role_entry(
     Entry { name, about, augment, run }
 }
 
-static COMMANDS: [Entry; 18] = [
+static COMMANDS: [Entry; 30] = [
     role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| {
         local::main(args)
     }),
@@ -130,6 +130,96 @@ static COMMANDS: [Entry; 18] = [
         run: |entry, args| alone(entry, args, replay::run),
     },
     Entry {
+        name: "roles",
+        about: "List roles with their weights, quotas and shares",
+        augment: client::roles::RolesArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::roles::RolesArgs>(entry, args, |args| args.client.clone(), client::roles::roles)
+        },
+    },
+    Entry {
+        name: "quota",
+        about: "Show or set what roles are guaranteed and limited to",
+        augment: client::roles::QuotaArgs::augment_args,
+        run: |entry, args| ask::<client::roles::QuotaArgs>(entry, args, |args| args.client(), client::roles::quota),
+    },
+    Entry {
+        name: "weights",
+        about: "Show or set the weights of roles",
+        augment: client::roles::WeightsArgs::augment_args,
+        run: |entry, args| ask::<client::roles::WeightsArgs>(entry, args, |args| args.client(), client::roles::weights),
+    },
+    Entry {
+        name: "placement",
+        about: "Say which agents a role is offered first",
+        augment: client::roles::PlacementArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::roles::PlacementArgs>(entry, args, |args| args.client.clone(), client::roles::placement)
+        },
+    },
+    Entry {
+        name: "priority",
+        about: "Give a framework or a waiting task another priority",
+        augment: client::roles::PriorityArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::roles::PriorityArgs>(entry, args, |args| args.client.clone(), client::roles::priority)
+        },
+    },
+    Entry {
+        name: "policy",
+        about: "Show, choose or load the policy by which turns are given",
+        augment: client::policy::PolicyArgs::augment_args,
+        run: |entry, args| ask::<client::policy::PolicyArgs>(entry, args, |args| args.client(), client::policy::policy),
+    },
+    Entry {
+        name: "needs",
+        about: "List what resources are gathered for",
+        augment: client::policy::NeedsArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::policy::NeedsArgs>(entry, args, |args| args.client.clone(), client::policy::needs)
+        },
+    },
+    Entry {
+        name: "explain",
+        about: "Say why a framework or a task gets nothing, and what would help",
+        augment: client::explain::ExplainArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::explain::ExplainArgs>(entry, args, |args| args.client.clone(), client::explain::explain)
+        },
+    },
+    Entry {
+        name: "what-if",
+        about: "The same after changes that are only supposed",
+        augment: client::explain::WhatIfArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::explain::WhatIfArgs>(entry, args, |args| args.client.clone(), client::explain::what_if)
+        },
+    },
+    Entry {
+        name: "reserve",
+        about: "Reserve resources of an agent for a role",
+        augment: client::reserve::ReserveArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::reserve::ReserveArgs>(entry, args, |args| args.client.clone(), client::reserve::reserve)
+        },
+    },
+    Entry {
+        name: "unreserve",
+        about: "Undo a reservation",
+        augment: client::reserve::ReserveArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::reserve::ReserveArgs>(entry, args, |args| args.client.clone(), client::reserve::unreserve)
+        },
+    },
+    Entry {
+        name: "volume",
+        about: "Create, destroy, grow or shrink a persistent volume",
+        augment: client::reserve::VolumeArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::reserve::VolumeArgs>(entry, args, |args| args.client(), client::reserve::volume)
+        },
+    },
+    Entry {
         name: "completion",
         about: "Print completions for a shell",
         augment: CompletionArgs::augment_args,
@@ -206,6 +296,8 @@ fn ask<A: Args>(
 ) -> ExitCode {
     let command =
         A::augment_args(Command::new(format!("mesos {}", entry.name)).about(entry.about)).no_binary_name(true);
+    // Whoever forgets the word after `mesos quota` is told which there are, in one line.
+    let command = command.arg_required_else_help(false);
     let args = normalise(&command, args);
     let parsed = command.try_get_matches_from(args).and_then(|matches| A::from_arg_matches(&matches));
     match parsed {

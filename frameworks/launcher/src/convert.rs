@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mesos_core::message::Offer;
+use mesos_core::message::{Offer, Request};
 use mesos_model::{
     Reason, Reservation, ReservationKind, Resource, Resources, Role, TaskState, Value,
     attribute::{Attribute, AttributeValue},
@@ -140,6 +140,20 @@ fn reservation_to_proto(reservation: &Reservation) -> v1::resource::ReservationI
         role: Some(reservation.role.as_str().to_owned()),
         principal: reservation.principal.clone(),
         labels: (!labels.is_empty()).then_some(v1::Labels { labels }),
+    }
+}
+
+/// What is wanted, as the contract has it.
+#[must_use]
+pub fn request(request: &Request) -> v1::Request {
+    v1::Request {
+        agent_id: request.agent.as_ref().map(|id| v1::AgentId { value: id.as_str().to_owned() }),
+        resources: to_proto(&request.resources),
+        name: Some(request.name.clone()).filter(|name| !name.is_empty()),
+        role: request.role.as_ref().map(|role| role.as_str().to_owned()),
+        count: Some(request.count),
+        hold_seconds: request.hold_ms.map(|millis| millis as f64 / 1000.0),
+        priority: request.priority.map(|priority| priority as f64),
     }
 }
 

@@ -6,15 +6,18 @@
 //!
 //! # Layout
 //! - this file: events, state, the machine's doors.
-//! - [`calls`]: Submit, Kill, Query.
+//! - [`calls`]: Submit, Kill, SetPriority, Query.
+//! - [`demand`]: what is asked of the cluster for those that wait.
 //! - [`placing`]: jobs onto offers.
 //! - [`updates`]: statuses, reconciling, killing.
 
 mod calls;
+mod demand;
 pub mod placing;
 mod updates;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
@@ -22,7 +25,7 @@ use std::{
 use bytes::Bytes;
 use mesos_core::{
     machine::{Effects, Machine},
-    message::{Answer, Call, LauncherCall, Offer, RequestId},
+    message::{Answer, Call, LauncherCall, Offer, Request, RequestId},
     row::{JobRow, LauncherSelfRow, Row, RowChange, RowKey},
 };
 use mesos_model::{
@@ -104,6 +107,8 @@ pub enum Output {
     Revive,
     /// SUPPRESS in all roles.
     Suppress,
+    /// REQUEST: everything that is wanted from now on.
+    Request(Vec<Request>),
     /// KILL.
     Kill {
         /// Which task.
@@ -137,6 +142,10 @@ pub struct Placed {
     pub template: Bytes,
     /// What it takes of the offer, reserved or not.
     pub resources: Resources,
+    /// Of that, what has to be reserved before the launch.
+    pub reserve: Resources,
+    /// Decides whose work goes first when room is made.
+    pub priority: i64,
     /// The trace it belongs to.
     pub trace: Option<Trace>,
 }
@@ -155,6 +164,9 @@ const ENDED_FOR_LEAST: Duration = Duration::from_secs(20);
 const REVIVE_AFTER: Duration = Duration::from_secs(15);
 
 pub(crate) type Out = Effects<Output>;
+
+/// Where waiting tasks stand: the highest priority first, then the oldest submission.
+type Place = (Reverse<i64>, Time, CallId);
 
 /// Where an ended task stands in the order of forgetting.
 type Ended = (Time, TaskId);
@@ -181,6 +193,15 @@ impl Job {
         self.row.ended.is_none() && self.row.agent.is_none()
     }
 
+    fn place(&self) -> Place {
+        (Reverse(self.row.priority), self.row.time, self.row.call.clone())
+    }
+
+    /// Where it is, as long as it has not ended.
+    fn agent(&self) -> Option<&AgentId> {
+        self.row.agent.as_ref().filter(|_| self.row.ended.is_none())
+    }
+
     /// Placed, and nothing was ever heard of it.
     fn is_unheard(&self) -> bool {
         self.row.ended.is_none() && self.row.agent.is_some() && self.row.state == TaskState::Staging
@@ -194,9 +215,11 @@ pub struct Launcher {
     jobs: BTreeMap<TaskId, Job>,
     /// Tasks by the call that submitted them.
     calls: BTreeMap<CallId, BTreeSet<TaskId>>,
-    /// Waiting tasks, oldest first; those of one submission are alike and stand together.
-    waiting: BTreeMap<(Time, CallId), VecDeque<TaskId>>,
+    /// Waiting tasks in order; those of one submission and priority are alike and stand together.
+    waiting: BTreeMap<Place, VecDeque<TaskId>>,
     waiting_count: usize,
+    /// How many tasks that have not ended are on each agent.
+    on_agents: BTreeMap<AgentId, usize>,
     ended: BTreeSet<Ended>,
     /// Questions and repeated kills by when they are due.
     due: BTreeSet<(Time, TaskId)>,
@@ -210,13 +233,18 @@ struct Lead {
     term: Term,
     counter: u64,
     connected: bool,
-    offers: BTreeMap<OfferId, Offer>,
+    /// As they came.
+    offers: Vec<Offer>,
     /// The largest offer since the last revive, for people.
     largest: Option<Resources>,
     /// Offers are wanted, and asked for again then; `None` while suppressed.
     revive_at: Option<Time>,
     /// Something was submitted since the last settle.
     fresh: bool,
+    /// What the cluster was asked for; `None` if it may have forgotten.
+    asked: Option<Vec<demand::Want>>,
+    /// Who waits has changed since then.
+    changed: bool,
     roles_said: usize,
 }
 
@@ -249,8 +277,12 @@ impl Launcher {
             self.roles.insert(Self::role_of(row));
         }
         if job.is_waiting() {
-            self.waiting.entry((row.time, row.call.clone())).or_default().push_back(task.clone());
+            self.waiting.entry(job.place()).or_default().push_back(task.clone());
             self.waiting_count += 1;
+            self.waiting_changed();
+        }
+        if let Some(agent) = job.agent() {
+            *self.on_agents.entry(agent.clone()).or_default() += 1;
         }
         for due in job.ask.map(|(at, _)| at).into_iter().chain(job.kill_at) {
             self.due.insert((due, task.clone()));
@@ -265,7 +297,7 @@ impl Launcher {
             self.ended.remove(&(ended, task.clone()));
         }
         if job.is_waiting() {
-            let key = (job.row.time, job.row.call.clone());
+            let key = job.place();
             if let Some(group) = self.waiting.get_mut(&key) {
                 // Nearly always the first one.
                 if group.front() == Some(task) {
@@ -278,11 +310,26 @@ impl Launcher {
                 }
             }
             self.waiting_count -= 1;
+            self.waiting_changed();
+        }
+        if let Some(agent) = job.agent()
+            && let Some(count) = self.on_agents.get_mut(agent)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.on_agents.remove(agent);
+            }
         }
         for due in job.ask.map(|(at, _)| at).into_iter().chain(job.kill_at) {
             self.due.remove(&(due, task.clone()));
         }
         Some(job)
+    }
+
+    fn waiting_changed(&mut self) {
+        if let Some(lead) = self.lead.as_mut() {
+            lead.changed = true;
+        }
     }
 
     fn forget(&mut self, task: &TaskId) {
@@ -330,6 +377,7 @@ impl Launcher {
         lead.offers.clear();
         lead.revive_at = None;
         lead.fresh = self.waiting_count > 0;
+        lead.asked = None;
         self.ask_about_all(now);
     }
 
@@ -417,10 +465,12 @@ impl Machine for Launcher {
             term,
             counter: 0,
             connected: false,
-            offers: BTreeMap::new(),
+            offers: Vec::new(),
             largest: None,
             revive_at: None,
             fresh: false,
+            asked: None,
+            changed: false,
             roles_said: roles.len(),
         });
         out.emit(Output::Subscribe { framework: self.framework.clone(), roles });
@@ -441,12 +491,12 @@ impl Machine for Launcher {
             Event::Refused(message) => self.refused(now, &message, out),
             Event::Offers(offers) => {
                 if let Some(lead) = self.lead.as_mut().filter(|lead| lead.connected) {
-                    lead.offers.extend(offers.into_iter().map(|offer| (offer.id.clone(), offer)));
+                    lead.offers.extend(offers);
                 }
             }
             Event::Rescind(offer) => {
                 if let Some(lead) = self.lead.as_mut() {
-                    lead.offers.remove(&offer);
+                    lead.offers.retain(|held| held.id != offer);
                 }
             }
             Event::Update(status) => self.update(now, status, out),
@@ -457,6 +507,7 @@ impl Machine for Launcher {
     fn settle(&mut self, now: Time, out: &mut Out) {
         self.place(now, out);
         self.say_what_is_wanted(now, out);
+        self.ask_for_room(now, out);
         self.ask_what_is_due(now, out);
         self.forget_ended(now, out);
     }

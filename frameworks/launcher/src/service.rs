@@ -15,7 +15,7 @@ use mesos_core::{
     message::{Answer, Call, LauncherCall, RequestId},
     row::service::LAUNCHER,
 };
-use mesos_model::{FrameworkId, Role, TaskId, envelope};
+use mesos_model::{FrameworkId, Resources, Role, TaskId, envelope};
 use mesos_ports::bus::{Bus, Message};
 use mesos_proto::{
     prost::Message as _,
@@ -241,6 +241,7 @@ async fn call(handle: &Handle, output: Output, events: &mpsc::UnboundedSender<Ev
         }
         Output::Revive => handle.revive(Vec::new()).await,
         Output::Suppress => handle.suppress(Vec::new()).await,
+        Output::Request(requests) => handle.request(requests.iter().map(convert::request).collect()).await,
         Output::Roles(roles) => handle.update_framework(framework_info(options, None, &roles), Vec::new()).await,
         Output::Kill { task, agent, grace_ms } => {
             handle.kill(task_id(&task), agent.as_ref().map(agent_id), grace_ms.map(Duration::from_millis)).await
@@ -267,9 +268,13 @@ async fn call(handle: &Handle, output: Output, events: &mpsc::UnboundedSender<Ev
 
 fn accept(offer: &str, tasks: Vec<Placed>, refuse: Duration) -> scheduler::Call {
     let trace_parent = tasks.iter().find_map(|placed| placed.trace).map(|trace| trace.to_string());
+    let mut reserve = Resources::new();
+    tasks.iter().for_each(|placed| reserve.add(&placed.reserve));
+    let launch = mesos_sdk::build::launch(tasks.into_iter().filter_map(task_info).collect());
+    let operations = (!reserve.is_empty()).then(|| reservation(&reserve)).into_iter().chain([launch]);
     let accept = scheduler::call::Accept {
         offer_ids: vec![v1::OfferId { value: offer.to_owned() }],
-        operations: vec![mesos_sdk::build::launch(tasks.into_iter().filter_map(task_info).collect())],
+        operations: operations.collect(),
         filters: Some(v1::Filters { refuse_seconds: Some(refuse.as_secs_f64()) }),
     };
     scheduler::Call {
@@ -277,6 +282,17 @@ fn accept(offer: &str, tasks: Vec<Placed>, refuse: Duration) -> scheduler::Call 
         accept: Some(accept),
         trace_parent,
         ..scheduler::Call::default()
+    }
+}
+
+fn reservation(resources: &Resources) -> v1::offer::Operation {
+    v1::offer::Operation {
+        r#type: Some(v1::offer::operation::Type::Reserve.into()),
+        reserve: Some(v1::offer::operation::Reserve {
+            resources: convert::to_proto(resources),
+            ..v1::offer::operation::Reserve::default()
+        }),
+        ..v1::offer::Operation::default()
     }
 }
 
@@ -291,6 +307,10 @@ fn task_info(placed: Placed) -> Option<v1::TaskInfo> {
     info.task_id = task_id(&placed.task);
     info.agent_id = agent_id(&placed.agent);
     info.resources = convert::to_proto(&placed.resources);
+    // Whoever named none has the framework's, which an operator may have set.
+    if placed.priority != 0 || info.priority.is_some() {
+        info.priority = Some(placed.priority as f64);
+    }
     Some(info)
 }
 

@@ -11,13 +11,13 @@ use mesos_bus::link::LinkHandle;
 use mesos_proto::{
     FILE_DESCRIPTOR_SET, GRPC_MESSAGE_MAX_BYTES,
     services::v1::{
-        files_server::FilesServer, launcher_server::LauncherServer, operator_server::OperatorServer,
-        scheduler_server::SchedulerServer, stats_server::StatsServer,
+        allocation_server::AllocationServer, files_server::FilesServer, launcher_server::LauncherServer,
+        operator_server::OperatorServer, scheduler_server::SchedulerServer, stats_server::StatsServer,
     },
 };
 use tonic::service::Routes;
 
-use crate::{operator::services::OperatorServices, server::App};
+use crate::{allocation::Allocation, operator::services::OperatorServices, server::App};
 
 /// All gRPC services, and the handle that ends the agents' links.
 ///
@@ -41,6 +41,9 @@ pub async fn routes(app: &App) -> Result<(axum::Router, LinkHandle), String> {
     let (v1, v1alpha) = (reflection().build_v1().map_err(failed)?, reflection().build_v1alpha().map_err(failed)?);
     let operator = OperatorServices::new(app.reads.clone());
     let stats = StatsServer::new(operator.clone());
+    let allocation = AllocationServer::new(Allocation::new(app.reads.clone()))
+        .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
     let files = FilesServer::new(operator.clone()).max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
     // A whole state in one message may be far larger than anything else.
     let operator = OperatorServer::new(operator).max_encoding_message_size(usize::MAX);
@@ -53,6 +56,7 @@ pub async fn routes(app: &App) -> Result<(axum::Router, LinkHandle), String> {
         .add_service(links)
         .add_service(operator)
         .add_service(stats)
+        .add_service(allocation)
         .add_service(files);
     Ok((routes.prepare().into_axum_router(), handle))
 }

@@ -182,6 +182,11 @@ fn submission(request: LaunchRequest) -> Result<Submission, String> {
     if let Some(invalid) = spec.invalid {
         return Err(invalid);
     }
+    // Another role's reservation would never be offered to this task.
+    if let Some(other) = spec.resources.iter().filter_map(|one| one.reserved_for()).find(|other| other.as_str() != role)
+    {
+        return Err(format!("resources are reserved for role '{other}', and the task is of role '{role}'"));
+    }
     Ok(Submission {
         name: info.name,
         instances: request.instances.max(1),
@@ -190,11 +195,28 @@ fn submission(request: LaunchRequest) -> Result<Submission, String> {
         role: Role::new(role),
         attributes: request.attributes.iter().map(attribute).collect::<Result<_, _>>()?,
         priority: spec.priority.unwrap_or(0),
-        hold_ms: None,
+        hold_ms: hold_ms(request.hold.as_ref())?,
     })
 }
 
-fn attribute(proto: &v1::Attribute) -> Result<Attribute, String> {
+/// How long room may be gathered for a task, so that a forgotten one does not hold it for ever: as long as the
+/// allocator holds anything.
+const HOLD_MAX_MS: u64 = 3600 * 1000;
+
+fn hold_ms(hold: Option<&v1::DurationInfo>) -> Result<Option<u64>, String> {
+    let Some(hold) = hold else { return Ok(None) };
+    match u64::try_from(hold.nanoseconds).map(|nanoseconds| nanoseconds / 1_000_000) {
+        Ok(0) | Err(_) => Err("'hold' must be at least a millisecond".to_owned()),
+        Ok(millis) if millis > HOLD_MAX_MS => Err("'hold' must be at most an hour".to_owned()),
+        Ok(millis) => Ok(Some(millis)),
+    }
+}
+
+/// An attribute with one value.
+///
+/// # Errors
+/// For one without, with several, or with a number that cannot be accounted.
+pub(crate) fn attribute(proto: &v1::Attribute) -> Result<Attribute, String> {
     let value = match (&proto.text, &proto.scalar, &proto.ranges) {
         (Some(text), None, None) => AttributeValue::Text(text.value.clone()),
         (None, Some(scalar), None) => {
@@ -244,13 +266,17 @@ mod tests {
     #[test]
     fn what_cannot_run_is_refused_before_it_waits() {
         type Spoil = fn(&mut LaunchRequest);
-        let cases: [(Spoil, &str); 8] = [
+        let cases: [(Spoil, &str); 12] = [
             (|r| r.command = None, "a command is missing"),
             (|r| r.resources.clear(), "no resources"),
             (|r| r.resources = vec![scalar("cpus", -1.0)], "cpus"),
             (|r| r.resources = vec![scalar("cpus", f64::NAN)], "cpus"),
             (|r| r.role = "a b".to_owned(), "Role"),
             (|r| r.name = "a\0".to_owned(), "control characters"),
+            (|r| r.hold = Some(v1::DurationInfo { nanoseconds: 0 }), "'hold'"),
+            (|r| r.hold = Some(v1::DurationInfo { nanoseconds: -1 }), "'hold'"),
+            (|r| r.hold = Some(v1::DurationInfo { nanoseconds: i64::MAX }), "at most an hour"),
+            (|r| r.resources[0].role = Some("ads".to_owned()), "reserved for role 'ads'"),
             (|r| r.name = "a".repeat(300), "longer than"),
             (
                 |r| r.attributes = vec![v1::Attribute { name: "rack".to_owned(), ..v1::Attribute::default() }],

@@ -2,7 +2,12 @@
 //!
 //! Every gateway answers for the cluster, so none of them redirects. They are computed from the view and
 //! shared by equal requests, see [`rendered`](crate::view::rendered).
+//!
+//! # Layout
+//! - [`documents`], [`shape`]: whole answers, and their parts.
+//! - [`changes`]: `/weights`, `/quota`, `/reserve` and so on.
 
+pub mod changes;
 pub mod documents;
 pub mod shape;
 
@@ -21,6 +26,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
+    allocation::Allocation,
     reads::{
         Frame, Reads,
         reply::{self, Params, Refusal},
@@ -47,9 +53,11 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .route("/flags", get(flags))
         .route("/version", get(version))
         .route("/redirect", get(redirect))
-        .with_state(reads.clone());
+        .with_state(reads.clone())
+        .merge(changes::routes(reads.clone()));
     // `/health`, with and without the prefix, is the server's own.
-    Router::new().merge(both.clone()).nest("/master", both).route("/metrics/snapshot", get(metrics)).with_state(reads)
+    let metrics = Router::new().route("/metrics/snapshot", get(metrics)).with_state(reads);
+    Router::new().merge(both.clone()).nest("/master", both).merge(metrics)
 }
 
 async fn shared(
@@ -96,8 +104,11 @@ async fn summary(State(reads): Door, params: Params, headers: HeaderMap) -> Answ
     shared(&reads, "/state-summary", &headers, &params, documents::summary).await
 }
 
-async fn roles(State(reads): Door, params: Params, headers: HeaderMap) -> Answer {
-    shared(&reads, "/roles", &headers, &params, |cluster, _| documents::roles(cluster)).await
+/// What is set for roles is the allocator's to say: it is asked.
+async fn roles(State(reads): Door, params: Params) -> Answer {
+    loaded(&reads)?;
+    let roles = Allocation::new(reads).role_views().await?;
+    reply::value(&params, &documents::roles(&roles))
 }
 
 async fn slaves(State(reads): Door, params: Params, headers: HeaderMap) -> Answer {

@@ -8,11 +8,13 @@
 //! - [`scheduler`]: the Mesos v1 scheduler API over HTTP. [`grpc`]: the gRPC services.
 //! - [`translate`]: between the contract's messages and what the machines speak.
 //! - [`view`]: the copy for reads. [`reads`]: what reads and operators' calls have at hand.
+//! - [`allocation`]: weights, quota, policy, explain and what-if, for every API below.
 //! - [`operator`]: the operator API. [`legacy`]: Mesos's older endpoints. [`rest`]: `/v1`. [`web`]: the page.
 //! - [`files`]: the files of tasks' sandboxes.
 //! - [`launcher`]: the door to the built-in framework.
 //! - [`health`], [`leaders`]: whether this gateway and the leaders live. [`errors`]: refusals.
 
+pub mod allocation;
 pub mod calls;
 pub mod errors;
 pub mod files;

@@ -2,8 +2,10 @@
 //!
 //! # Layout
 //! - [`state`]: the messages about the cluster. [`stream`]: SUBSCRIBE.
+//! - [`resources`]: weights, quota, roles, reservations, volumes.
 //! - [`unsupported`]: what is answered with 501. [`services`]: the same and more over gRPC.
 
+pub mod resources;
 pub mod services;
 pub mod state;
 pub mod stream;
@@ -37,6 +39,7 @@ use mesos_proto::{
 };
 
 use crate::{
+    allocation::Allocation,
     calls::Context,
     legacy::{documents, loaded},
     reads::{
@@ -193,7 +196,6 @@ pub(crate) async fn outcome(reads: &Arc<Reads>, call: &Call, context: Context) -
         | Type::GetFrameworks
         | Type::GetTasks
         | Type::GetExecutors
-        | Type::GetRoles
         | Type::GetMetrics) => Ok(Outcome::Read(kind)),
         Type::GetHealth => reply(response::Type::GetHealth, &|reply| {
             reply.get_health = Some(response::GetHealth { healthy: true });
@@ -219,6 +221,7 @@ pub(crate) async fn outcome(reads: &Arc<Reads>, call: &Call, context: Context) -
                 elected_time: Some(started),
             });
         }),
+        kind if resources::handles(kind) => resources::outcome(&Allocation::new(reads.clone()), call, context).await,
         Type::Teardown => teardown(reads, call, context).await,
         Type::ListFiles => list_files(reads, call).await,
         Type::ReadFile => read_file(reads, call).await,
@@ -254,10 +257,6 @@ pub(crate) fn read(kind: Type, cluster: &Cluster, frame: &Frame) -> Reply {
         Type::GetExecutors => {
             reply.get_executors = Some(state::executors(cluster));
             response::Type::GetExecutors
-        }
-        Type::GetRoles => {
-            reply.get_roles = Some(state::roles(cluster));
-            response::Type::GetRoles
         }
         _ => {
             let metrics = documents::metrics(cluster, frame).into_iter();

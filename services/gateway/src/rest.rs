@@ -1,5 +1,6 @@
 //! The REST API under `/v1`, which the page and scripts use. Errors are `{"error":{"message":…}}`.
 
+pub mod allocation;
 pub mod events;
 pub mod shape;
 
@@ -66,7 +67,8 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .route("/v1/tasks/{framework}/{task}/files/{*path}", get(file))
         .route("/v1/events", get(events::follow))
         .route("/v1/{*other}", axum::routing::any(unknown))
-        .with_state(reads)
+        .with_state(reads.clone())
+        .merge(allocation::routes(reads))
 }
 
 async fn unknown() -> RestError {

@@ -2,6 +2,12 @@ import { describe, expect, it } from 'vitest';
 import * as f from './format';
 
 describe('amounts', () => {
+  it('by name have the usual ones first', () => {
+    expect(f.formatAmounts({ zoo: 2, mem: 1536, cpus: 0.5 })).toBe('cpus 0.5, mem 1.5 GB, zoo 2');
+    expect(f.formatAmounts({})).toBe('–');
+    expect(f.formatAmounts(undefined)).toBe('–');
+  });
+
   it('keep the thousandths that Mesos counts and lose trailing zeros', () => {
     expect(f.formatNumber(0.5)).toBe('0.5');
     expect(f.formatNumber(0.0014)).toBe('0.001');

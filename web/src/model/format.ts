@@ -45,6 +45,14 @@ export function formatResources(resources: Resources | undefined): string {
 }
 
 /** A span of time in its two largest units: `8s`, `2m 05s`, `3h 12m`, `4d 7h`. Negative spans are clock skew: `0s`. */
+/** Amounts by name, the usual ones first; a dash for none. */
+export function formatAmounts(amounts: Record<string, number> | undefined): string {
+  const order = (name: string) => (SCALARS as readonly string[]).concat(name).indexOf(name);
+  const names = Object.keys(amounts ?? {}).sort((a, b) => order(a) - order(b) || a.localeCompare(b));
+  const text = (name: string) => `${name} ${formatScalar(name as Scalar, amounts?.[name] ?? 0)}`;
+  return names.map(text).join(', ') || '–';
+}
+
 export function formatDuration(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));
   if (seconds < 60) return `${seconds}s`;

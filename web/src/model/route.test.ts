@@ -8,6 +8,7 @@ describe('addresses', () => {
 
   it('of views come back as they went', () => {
     expect(parseHash(viewHash('agents'))).toEqual({ view: 'agents', query: '', task: null });
+    expect(parseHash(viewHash('roles')).view).toBe('roles');
     expect(parseHash(viewHash('tasks', 'agent:a1 x&y=ü'))).toEqual({
       view: 'tasks',
       query: 'agent:a1 x&y=ü',

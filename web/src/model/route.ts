@@ -1,6 +1,6 @@
 // The page's addresses, all behind the `#`: a link to a task, or to a filtered list, can be passed on.
 
-export type View = 'overview' | 'agents' | 'frameworks' | 'tasks';
+export type View = 'overview' | 'agents' | 'frameworks' | 'roles' | 'tasks';
 
 export interface Route {
   view: View;
@@ -10,7 +10,7 @@ export interface Route {
   task: { frameworkId: string; taskId: string } | null;
 }
 
-const VIEWS: readonly View[] = ['overview', 'agents', 'frameworks', 'tasks'];
+const VIEWS: readonly View[] = ['overview', 'agents', 'frameworks', 'roles', 'tasks'];
 
 /** An address that means nothing is the overview, never an error. */
 export function parseHash(hash: string): Route {

@@ -114,3 +114,31 @@ export interface FileChunk {
 export function taskKey(task: { framework_id: string; id: string }): string {
   return `${task.framework_id}/${task.id}`;
 }
+
+/** Amounts by name; `mem` and `disk` are megabytes. */
+export type Amounts = Record<string, number>;
+
+/** A role. Fields that are 0 or empty are absent. */
+export interface Role {
+  role: string;
+  weight?: number;
+  guarantee?: Amounts;
+  limit?: Amounts;
+  consumed?: Amounts;
+  reserved?: Amounts;
+  allocated?: Amounts;
+  offered?: Amounts;
+  /** Dominant share of the cluster, from 0 to 1. */
+  share?: number;
+  placement?: string;
+  framework_ids?: { value: string }[];
+}
+
+/** Why something waits. */
+export interface Explanation {
+  role: string;
+  summary?: string;
+  blockers?: { why: string; detail?: string; agents?: number }[];
+  turns?: { framework_id?: { value: string }; role: string; share?: number; weight?: number; priority?: number }[];
+  remedies?: { text?: string }[];
+}

@@ -7,6 +7,7 @@ import { Agents } from './Agents';
 import { Frameworks } from './Frameworks';
 import { Header } from './Header';
 import { ResourcesPanel } from './ResourcesPanel';
+import { Roles } from './Roles';
 import { TaskDrawer } from './TaskDrawer';
 import { Tasks } from './Tasks';
 import { createToasts, Toasts } from './Toasts';
@@ -76,6 +77,9 @@ export function App() {
         </Show>
         <Show when={view() === 'frameworks'}>
           <Frameworks live={live} fill />
+        </Show>
+        <Show when={view() === 'roles'}>
+          <Roles toast={toasts.add} />
         </Show>
         <Show when={shows('tasks')}>
           <Tasks

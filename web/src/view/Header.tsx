@@ -7,6 +7,7 @@ const LINKS: readonly [View, string][] = [
   ['overview', 'Overview'],
   ['agents', 'Agents'],
   ['frameworks', 'Frameworks'],
+  ['roles', 'Roles'],
   ['tasks', 'Tasks'],
 ];
 

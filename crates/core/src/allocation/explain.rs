@@ -1,6 +1,7 @@
 //! Why something waits: the engine's answer, with what only this machine knows.
 
-use mesos_model::Time;
+use mesos_engine::Engine;
+use mesos_model::{AgentId, FrameworkId, Resources, Role, Time};
 
 use super::{Allocator, state::Framework};
 use crate::message::{Change, Explanation, Query, WhatIf};
@@ -11,8 +12,8 @@ impl Allocator {
     /// # Errors
     /// For a framework, role or request that is not known.
     pub fn explain(&self, now: Time, query: &Query) -> Result<Explanation, String> {
-        self.check_query(query)?;
-        self.engine.explain(now, query)
+        let (engine, query) = self.question(now, query)?;
+        engine.as_ref().unwrap_or(&self.engine).explain(now, &query)
     }
 
     /// The same after some changes.
@@ -20,8 +21,42 @@ impl Allocator {
     /// # Errors
     /// For a change that cannot be supposed, too.
     pub fn what_if(&self, now: Time, changes: &[Change], query: &Query) -> Result<WhatIf, String> {
-        self.check_query(query)?;
-        self.engine.what_if(now, changes, query)
+        let (engine, query) = self.question(now, query)?;
+        let running = |agent: &AgentId| self.running_on(agent);
+        engine.as_ref().unwrap_or(&self.engine).what_if_running(now, changes, &query, &running)
+    }
+
+    /// Who runs what on an agent.
+    fn running_on(&self, agent: &AgentId) -> Vec<(FrameworkId, Role, Resources)> {
+        let launches = self.agents.get(agent).into_iter().flat_map(|state| &state.launches);
+        let rows = launches.filter_map(|launch| self.launches.get(launch));
+        rows.map(|row| (row.framework.clone(), row.role.clone(), row.resources())).collect()
+    }
+
+    /// The query with what only this machine knows: what a request asks for, and a framework that the engine has
+    /// forgotten, since it has nothing and wants nothing; for that one the engine is a copy.
+    fn question(&self, now: Time, query: &Query) -> Result<(Option<Engine>, Query), String> {
+        let mut query = query.clone();
+        let Some(id) = query.framework.clone() else { return Ok((None, query)) };
+        self.check_query(&query)?;
+        let first = self.frameworks.get(&id).and_then(|state| state.row.as_ref()?.info.roles.first().cloned());
+        let request = query
+            .request
+            .as_ref()
+            .and_then(|name| self.frameworks.get(&id)?.demand.iter().find(|request| request.name == *name));
+        if let Some(request) = request {
+            query.role = request.role.clone().or(query.role);
+            query.resources = Some(request.resources.clone());
+            query.count = request.count;
+        }
+        let role = query.role.clone().or(first).unwrap_or_default();
+        query.role = Some(role.clone());
+        if self.engine.find_client(&id, &role).is_some() {
+            return Ok((None, query));
+        }
+        let mut engine = self.engine.clone();
+        engine.suppose_client(now, &id, &role, self.appetite(&id, &role))?;
+        Ok((Some(engine), query))
     }
 
     fn check_query(&self, query: &Query) -> Result<(), String> {

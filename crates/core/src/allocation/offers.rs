@@ -154,7 +154,8 @@ impl Allocator {
         }
     }
 
-    fn appetite(&self, framework: &FrameworkId, role: &Role) -> ClientFacts {
+    /// What a framework is and wants in a role.
+    pub(super) fn appetite(&self, framework: &FrameworkId, role: &Role) -> ClientFacts {
         let state = self.frameworks.get(framework);
         let Some(row) = state.and_then(|state| state.row.as_ref()) else { return ClientFacts::default() };
         let capabilities = &row.info.capabilities;

@@ -16,6 +16,8 @@ use crate::bundle::{Bundle, HOT};
 pub(crate) struct Demand {
     pub(crate) resources: Resources,
     scalars: Vec<(Arc<str>, i64)>,
+    /// Names of which a task takes something special too: whether that, and so the rest, is revocable.
+    bound: Vec<(Arc<str>, bool)>,
     /// Ranges and sets without a qualifier.
     items: Vec<Resource>,
     special: Vec<Resource>,
@@ -31,11 +33,19 @@ pub(crate) struct Short {
 
 impl Demand {
     pub(crate) fn new(resources: &Resources) -> Demand {
-        let mut demand =
-            Demand { resources: resources.clone(), scalars: Vec::new(), items: Vec::new(), special: Vec::new() };
+        let mut demand = Demand {
+            resources: resources.clone(),
+            scalars: Vec::new(),
+            bound: Vec::new(),
+            items: Vec::new(),
+            special: Vec::new(),
+        };
         for resource in resources {
             match (&resource.value, &resource.qualifier) {
-                (_, Some(_)) => demand.special.push(resource.clone()),
+                (_, Some(_)) => {
+                    demand.bound.push((resource.name.clone(), resource.is_revocable()));
+                    demand.special.push(resource.clone());
+                }
                 (Value::Scalar(amount), None) => demand.scalars.push((resource.name.clone(), *amount)),
                 (_, None) => demand.items.push(resource.clone()),
             }
@@ -114,7 +124,7 @@ impl Demand {
             times = times.min(1);
         }
         for (name, amount) in &self.scalars {
-            let (firm, revocable) = amounts(have, name);
+            let (firm, revocable) = self.amounts(have, name);
             let room = firm / (*amount).max(1) + revocable / (*amount).max(1);
             times = times.min(u32::try_from(room).unwrap_or(u32::MAX));
         }
@@ -125,7 +135,7 @@ impl Demand {
     pub(crate) fn shorts(&self, have: &Bundle) -> Vec<Short> {
         let mut out = Vec::new();
         for (name, amount) in &self.scalars {
-            let (firm, revocable) = amounts(have, name);
+            let (firm, revocable) = self.amounts(have, name);
             if firm < *amount && revocable < *amount {
                 out.push(Short { name: name.clone(), have: firm.max(revocable) });
             }
@@ -140,6 +150,16 @@ impl Demand {
             }
         }
         out
+    }
+
+    /// What there is of a name for a task: what stays, and what may be taken back.
+    fn amounts(&self, have: &Bundle, name: &str) -> (i64, i64) {
+        let (firm, revocable) = amounts(have, name);
+        match self.bound.iter().find(|(bound, _)| &**bound == name) {
+            None => (firm, revocable),
+            Some((_, true)) => (0, revocable),
+            Some((_, false)) => (firm, 0),
+        }
     }
 
     /// How much is asked for under a name, in words.
@@ -234,7 +254,7 @@ mod tests {
     fn an_ordinary_demand_is_had_from_reservations_too_and_a_reserved_one_only_from_them() {
         assert_eq!(times("cpus:3", "cpus:2;cpus(web):4"), 2);
         assert_eq!(times("cpus(web):2", "cpus:9;cpus(web):5"), 2);
-        assert_eq!(times("cpus(web):2;cpus:1", "cpus:1;cpus(web):5"), 1);
+        assert_eq!(times("cpus(web):2;cpus:1", "cpus:1;cpus(web):5"), 2);
         assert_eq!(times("cpus(web):2", "cpus:9"), 0);
     }
 
@@ -253,6 +273,10 @@ mod tests {
         have.add_entry(Resource { qualifier: Some(Arc::new(revocable)), ..Resource::scalar("cpus", 3000) });
         let demand = Demand::new(&parse("cpus:2", "*").unwrap());
         assert_eq!(demand.times_in(&Bundle::from(&have), 9), 2);
+        let reserved = Demand::new(&parse("cpus:2;cpus(web):1", "*").unwrap());
+        have.add(&parse("cpus(web):9", "*").unwrap());
+        assert_eq!(reserved.times_in(&Bundle::from(&have), 9), 4);
+        have = have.minus(&parse("cpus(web):9", "*").unwrap());
         assert_eq!(demand.with("cpus", 4000).shorts(&Bundle::from(&have)), [Short { name: "cpus".into(), have: 3000 }]);
     }
 }

@@ -6,16 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesos_model::{AgentId, Resources, Role, Time};
+use mesos_model::{AgentId, Resource, Resources, Role, Time};
 
 use crate::{
     engine::Engine,
     explain::{
-        Asked, COUNT_MAX, ROUNDS_MAX, Trial, WEIGHT_LADDER,
+        Asked, COUNT_MAX, ROUNDS_MAX, ROUNDS_MIN, Trial, WEIGHT_LADDER, WORK_MAX,
         demand::times_in_all,
         words::{self, agents},
     },
-    explanation::{Change, Query, Remedy},
+    explanation::{Blocker, Change, Query, Remedy, Why},
     facts::{Amounts, PolicyName, WEIGHT_MAX},
 };
 
@@ -25,8 +25,11 @@ const FILTERS_MAX: usize = 5;
 const CLASSES_MAX: usize = 5;
 /// More agents than these are not tried.
 const AGENTS_MAX: u32 = 1000;
-/// Up to so many more agents every number is tried.
-const AGENTS_ONE_BY_ONE: u32 = 24;
+/// Below so many more agents every number is tried, in a small cluster, since one more may turn everybody's turns
+/// round; above it is only certain that one less is too few.
+pub const AGENTS_ONE_BY_ONE: u32 = 24;
+/// A small cluster has at most so many agents.
+const SMALL_CLUSTER: usize = 500;
 /// Constraints that are tried.
 const CONSTRAINTS_MAX: usize = 20;
 /// Other roles whose reservations are tried.
@@ -59,30 +62,47 @@ impl NewAgent {
     }
 }
 
-/// The remedies for what a trial did not place.
-pub(crate) fn find(base: &Engine, now: Time, asked: &Asked, trial: &Trial, suppressed: bool) -> Vec<Remedy> {
-    let mut trials = Trials { base, now, asked, rounds: ROUNDS_MAX };
+/// The remedy for somebody who wants no offers: nothing else helps.
+pub(crate) fn if_suppressed(base: &Engine, now: Time, asked: &Asked) -> Vec<Remedy> {
     let mut out = Vec::new();
-    if suppressed {
-        // Nothing else helps somebody who wants no offers.
-        let _ = trials.each(&mut out, [(Change::Revive, format!("revive role {}", asked.role))]);
-        return out;
-    }
+    let mut trials = Trials { base, now, asked, rounds: 1 };
+    let _ = trials.each(&mut out, [(Change::Revive, format!("revive role {}", asked.role))]);
+    out
+}
+
+/// The remedies for what a trial did not place, where this is what binds.
+pub(crate) fn find(base: &Engine, now: Time, asked: &Asked, trial: &Trial, blockers: &[Blocker]) -> Vec<Remedy> {
+    let agents: u32 = blockers.iter().map(|blocker| blocker.agents).sum();
+    let rounds = (WORK_MAX / agents.max(1)).clamp(ROUNDS_MIN, ROUNDS_MAX);
+    let mut trials = Trials { base, now, asked, rounds };
+    let mut out = Vec::new();
     trials.less(trial, &mut out);
     // Whatever was found before the budget was used up stays.
-    let _ = trials.all(&mut out);
+    let _ = trials.all(&mut out, blockers);
     out
 }
 
 impl Trials<'_> {
-    fn all(&mut self, out: &mut Vec<Remedy>) -> Result<(), Spent> {
-        self.abilities(out)?;
-        self.constraints(out)?;
+    /// Whom a change concerns only where something else binds first, it does not help alone.
+    fn all(&mut self, out: &mut Vec<Remedy>, blockers: &[Blocker]) -> Result<(), Spent> {
+        let binds = |reasons: &[Why]| blockers.iter().any(|blocker| reasons.contains(&blocker.why));
+        // Whether there is an agent that would do, but for who is offered how much of it.
+        let in_play =
+            binds(&[Why::Offered, Why::Limit, Why::Headroom, Why::Minimum, Why::Filter, Why::Turn, Why::Nothing]);
+        self.abilities(out, &binds)?;
+        if in_play {
+            self.each(out, [(Change::DropMinimum, "let the framework take smaller offers".to_owned())])?;
+        }
+        if binds(&[Why::Constraint]) {
+            self.constraints(out)?;
+        }
         self.filters(out)?;
         self.reservations(out)?;
-        self.policies(out)?;
-        self.weights(out)?;
-        self.limits(out)?;
+        if in_play {
+            self.policies(out)?;
+            self.weights(out)?;
+            self.limits(out)?;
+        }
         self.more_agents(out)
     }
 
@@ -127,16 +147,18 @@ impl Trials<'_> {
         let (demand, count) = (&self.asked.demand, self.asked.count);
         let places = |name: &str, amount: i64| times_in_all(&demand.with(name, amount), &trial.given, count) >= count;
         for (name, asked) in demand.scalars() {
+            let step = step_of(name);
             // A task that needs nothing at all is none.
             let none = i64::from(demand.resources.iter().count() == 1);
-            if *asked <= none || !places(name, none) {
+            if asked / step <= none || !places(name, none * step) {
                 continue;
             }
-            let (mut places_it, mut too_much) = (none, *asked);
+            let (mut places_it, mut too_much) = (none, asked / step);
             while too_much - places_it > 1 {
                 let middle = places_it + (too_much - places_it) / 2;
-                *(if places(name, middle) { &mut places_it } else { &mut too_much }) = middle;
+                *(if places(name, middle * step) { &mut places_it } else { &mut too_much }) = middle;
             }
+            let places_it = places_it * step;
             let text = match places_it {
                 0 => format!("ask for no {name}"),
                 some => format!("ask for {} instead of {}", words::amount(name, some), demand.wanted(name)),
@@ -145,25 +167,28 @@ impl Trials<'_> {
         }
     }
 
-    fn abilities(&mut self, out: &mut Vec<Remedy>) -> Result<(), Spent> {
+    fn abilities(&mut self, out: &mut Vec<Remedy>, binds: &dyn Fn(&[Why]) -> bool) -> Result<(), Spent> {
         let Some(client) = self.client() else { return Ok(()) };
         let has = client.abilities;
-        let has_own_minimum = client.minimum.as_ref().unwrap_or(&self.base.minimum).iter().len() > 0;
+        // What is hidden from it may be beside what it sees.
+        let special = |is: fn(&Resource) -> bool| {
+            let all = self.base.agents.ids().map(|(_, at)| self.base.agents.get(at));
+            let mut bundles = all.flat_map(|agent| [Some(&agent.free), agent.shared.as_ref()]).flatten();
+            bundles.any(|bundle| bundle.rest().into_iter().flatten().any(is))
+        };
+        let is_refined =
+            |resource: &Resource| resource.qualifier.as_ref().is_some_and(|qualifier| qualifier.reservations.len() > 1);
         let lacks = [
-            (has.gpus, "GPU_RESOURCES"),
-            (has.regions, "REGION_AWARE"),
-            (has.revocable, "REVOCABLE_RESOURCES"),
-            (has.shared, "SHARED_RESOURCES"),
-            (has.refined, "RESERVATION_REFINEMENT"),
+            (!has.gpus && binds(&[Why::Gpus]), "GPU_RESOURCES"),
+            (!has.regions && binds(&[Why::Region]), "REGION_AWARE"),
+            (!has.revocable && special(Resource::is_revocable), "REVOCABLE_RESOURCES"),
+            (!has.shared && special(Resource::is_shared), "SHARED_RESOURCES"),
+            (!has.refined && special(is_refined), "RESERVATION_REFINEMENT"),
         ];
-        let changes = lacks.into_iter().filter(|(has, _)| !has).map(|(_, name)| {
+        let changes = lacks.into_iter().filter(|(lacks, _)| *lacks).map(|(_, name)| {
             (Change::Capability(name.to_owned()), format!("give the framework the capability {name}"))
         });
-        self.each(out, changes)?;
-        if has_own_minimum {
-            self.each(out, [(Change::DropMinimum, "let the framework take smaller offers".to_owned())])?;
-        }
-        Ok(())
+        self.each(out, changes)
     }
 
     fn constraints(&mut self, out: &mut Vec<Remedy>) -> Result<(), Spent> {
@@ -240,7 +265,13 @@ impl Trials<'_> {
         }
         for role in self.path() {
             let weight = self.base.role_facts(&role).weight;
-            for higher in weight_ladder(weight) {
+            let ladder = weight_ladder(weight);
+            // If the highest does not help, none is worth a try.
+            let Some(highest) = ladder.last() else { continue };
+            if !self.places(&Change::Weight { role: role.clone(), weight: *highest })? {
+                continue;
+            }
+            for higher in ladder {
                 let change = Change::Weight { role: role.clone(), weight: higher };
                 if self.places(&change)? {
                     let (from, to) = (words::weight(weight), words::weight(higher));
@@ -332,10 +363,8 @@ impl Trials<'_> {
         let mut classes: BTreeMap<String, (u32, AgentId)> = BTreeMap::new();
         for (id, at) in self.base.agents.ids() {
             let slot = self.base.agents.get(at);
-            if slot.offerable {
-                let key = format!("{:?} {} {}", slot.total.resources(), slot.class, slot.remote);
-                classes.entry(key).or_insert_with(|| (0, id.clone())).0 += 1;
-            }
+            let key = format!("{:?} {} {}", slot.total.resources(), slot.class, slot.remote);
+            classes.entry(key).or_insert_with(|| (0, id.clone())).0 += 1;
         }
         let mut classes: Vec<(u32, AgentId)> = classes.into_values().collect();
         classes.sort_by_key(|(count, id)| (std::cmp::Reverse(*count), id.clone()));
@@ -384,7 +413,7 @@ impl Trials<'_> {
         let hungry = self.base.tree.nodes[crate::roles::ROOT as usize].hungry;
         // When there are more of them than of those who might be first, and it is still no better, it is not
         // agents that lack.
-        let patience = hungry.saturating_mul(2).saturating_add(4).min(AGENTS_MAX);
+        let patience = hungry.saturating_mul(4).saturating_add(AGENTS_ONE_BY_ONE).min(AGENTS_MAX);
         let (mut low, mut high) = (0, 1);
         let mut best = 0;
         loop {
@@ -402,13 +431,20 @@ impl Trials<'_> {
             let middle = low + (high - low) / 2;
             if placed(self, middle)? >= wanted { high = middle } else { low = middle }
         }
-        for count in 1..high.min(AGENTS_ONE_BY_ONE) {
+        let few = self.base.agents.ids().count() <= SMALL_CLUSTER;
+        for count in 1..if few { high.min(AGENTS_ONE_BY_ONE) } else { 1 } {
             if placed(self, count)? >= wanted {
                 return Ok(Some(count));
             }
         }
         Ok(Some(high))
     }
+}
+
+/// The smallest difference between two amounts of a resource, in thousandths: Mesos knows no parts of gpus.
+#[must_use]
+pub fn step_of(name: &str) -> i64 {
+    if name == "gpus" { 1000 } else { 1 }
 }
 
 /// The higher weights that are tried for a role, the lowest first.

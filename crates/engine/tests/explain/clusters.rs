@@ -140,7 +140,7 @@ impl Dice {
     }
 
     /// From `low` to `high`, both included.
-    pub(crate) fn from_to(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
@@ -171,7 +171,7 @@ pub(crate) fn random(seed: u64) -> (Engine, Query) {
         2 => Policy::Random,
         _ => Policy::Drf,
     });
-    for _ in 0..dice.from_to(0, 2) {
+    for _ in 0..dice.between(0, 2) {
         engine.round(NOW);
         random_answers(&mut engine, &mut dice);
     }
@@ -182,7 +182,7 @@ pub(crate) fn random(seed: u64) -> (Engine, Query) {
             role: None,
             agent: None,
             resources: random_demand(&mut dice),
-            count: dice.from_to(1, 3) as u32,
+            count: dice.between(1, 3) as u32,
             hold_ms: Some(60_000),
             priority: None,
         };
@@ -204,7 +204,7 @@ pub(crate) fn random(seed: u64) -> (Engine, Query) {
         role: Some(role),
         request: None,
         resources: Some(random_demand(&mut dice)),
-        count: if dice.percent(50) { 1 } else { dice.from_to(2, 5) as u32 },
+        count: if dice.percent(50) { 1 } else { dice.between(2, 5) as u32 },
     };
     (engine, query)
 }
@@ -230,7 +230,7 @@ fn random_demand(dice: &mut Dice) -> Resources {
 }
 
 fn random_clients(engine: &mut Engine, dice: &mut Dice) -> Vec<(ClientSlot, ClientFacts)> {
-    let count = dice.from_to(1, 6);
+    let count = dice.between(1, 6);
     (0..count)
         .map(|n| {
             let slot = engine.client(&FrameworkId::new(format!("F{n}")), &Role::new(dice.pick(&ROLES)));
@@ -259,7 +259,7 @@ fn random_clients(engine: &mut Engine, dice: &mut Dice) -> Vec<(ClientSlot, Clie
                     Constraint { selector, predicate }
                 };
                 let groups =
-                    (0..dice.from_to(1, 2)).map(|_| (0..dice.from_to(1, 2)).map(|_| one(dice)).collect()).collect();
+                    (0..dice.between(1, 2)).map(|_| (0..dice.between(1, 2)).map(|_| one(dice)).collect()).collect();
                 facts.constraints = Some(Constraints { groups });
             }
             engine.put_client(NOW, slot, facts.clone()).unwrap();
@@ -269,7 +269,7 @@ fn random_clients(engine: &mut Engine, dice: &mut Dice) -> Vec<(ClientSlot, Clie
 }
 
 fn random_agents(engine: &mut Engine, dice: &mut Dice) -> Vec<AgentSlot> {
-    let count = dice.from_to(1, 8);
+    let count = dice.between(1, 8);
     (1..=count)
         .map(|n| {
             let slot = engine.agent(&agent_id(n as usize));
@@ -322,7 +322,7 @@ fn random_roles(engine: &mut Engine, dice: &mut Dice) {
 
 fn random_tasks(engine: &mut Engine, dice: &mut Dice, clients: &[ClientSlot], agents: &[AgentSlot]) {
     for agent in agents {
-        for _ in 0..dice.from_to(0, 2) {
+        for _ in 0..dice.between(0, 2) {
             let what = Bundle::from(&resources(dice.pick(&["cpus:1;mem:512", "cpus:3;mem:1000", "mem:900", "cpus:7"])));
             if Bundle::from(&engine.free(*agent)).contains(&what) {
                 engine.allocate(*agent, dice.pick(clients), &what);
@@ -337,7 +337,7 @@ fn random_answers(engine: &mut Engine, dice: &mut Dice) {
         match dice.next() % 4 {
             0 => {
                 let offer = engine.close_offer(number).unwrap();
-                let until = Time(NOW.0 + dice.from_to(1, 50_000));
+                let until = Time(NOW.0 + dice.between(1, 50_000));
                 engine.refuse(offer.client, offer.agent, &offer.bundle, until);
             }
             1 => {

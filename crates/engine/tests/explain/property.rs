@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use mesos_engine::{
     Engine,
-    explain::weight_ladder,
+    explain::{AGENTS_ONE_BY_ONE, step_of, weight_ladder},
     explanation::{Change, Explanation, Query, Why},
+    facts::PolicyName,
 };
 use mesos_model::{AgentId, Resources, Value};
 
@@ -70,7 +71,11 @@ fn take_task(left: &mut Resources, demand: &Resources) -> bool {
             continue;
         };
         let of = |revocable: bool| rest.filter(|one| one.name == wanted.name && one.is_revocable() == revocable);
-        let Some(from) = [of(false), of(true)].into_iter().find(|from| from.scalar(&wanted.name) >= amount) else {
+        let mut kinds = vec![false, true];
+        if let Some(bound) = qualified.iter().find(|one| one.name == wanted.name) {
+            kinds.retain(|revocable| *revocable == bound.is_revocable());
+        }
+        let Some(from) = kinds.into_iter().map(of).find(|from| from.scalar(&wanted.name) >= amount) else {
             return false;
         };
         let mut missing = amount;
@@ -80,6 +85,9 @@ fn take_task(left: &mut Resources, demand: &Resources) -> bool {
             missing -= part;
             let mut part_of = one.clone();
             part_of.value = Value::Scalar(part);
+            if part == 0 {
+                break;
+            }
             rest.take_what_is_there(&Resources::try_from_entries([part_of]).unwrap());
         }
     }
@@ -92,8 +100,9 @@ fn smaller(engine: &Engine, query: &Query, change: &Change, dice: &mut Dice) -> 
     match change {
         Change::Less { name, amount } => {
             let asked = query.resources.as_ref().unwrap().filter(|one| one.qualifier.is_none()).scalar(name);
-            let mut more = vec![*amount + 1];
-            more.extend((0..3).map(|_| dice.from_to(*amount as u64 + 1, asked as u64) as i64));
+            let step = step_of(name);
+            let mut more = vec![*amount + step];
+            more.extend((0..3).map(|_| dice.between((*amount / step) as u64 + 1, (asked / step) as u64) as i64 * step));
             let changes = more.into_iter().filter(|amount| *amount < asked);
             changes.map(|amount| Change::Less { name: name.clone(), amount }).collect()
         }
@@ -114,7 +123,8 @@ fn smaller(engine: &Engine, query: &Query, change: &Change, dice: &mut Dice) -> 
         }
         Change::AddAgents { count, like, total, attributes } => {
             let mut fewer = vec![count - 1];
-            fewer.extend((0..3).map(|_| dice.from_to(0, u64::from(*count) - 1) as u32));
+            let random = if *count <= AGENTS_ONE_BY_ONE { 3 } else { 0 };
+            fewer.extend((0..random).map(|_| dice.between(0, u64::from(*count) - 1) as u32));
             let changes = fewer.into_iter().filter(|count| *count > 0);
             let with = |count| Change::AddAgents {
                 count,
@@ -177,4 +187,72 @@ fn every_named_change_places_the_demand_and_no_smaller_one_does() {
     for kind in ["Less", "Limit", "Weight", "AddAgents", "DropConstraint", "DropFilters", "Capability", "Revive"] {
         assert!(counts.contains_key(&format!("remedy {kind}")), "no case needed {kind}: {counts:#?}");
     }
+}
+
+/// Changes of all kinds, large enough to help if any of their kind does.
+fn large(engine: &Engine, query: &Query) -> Vec<Change> {
+    let (framework, role) = (query.framework.clone().unwrap(), query.role.clone().unwrap());
+    assert!(engine.find_client(&framework, &role).is_some());
+    let mut out = vec![Change::Revive, Change::DropMinimum, Change::DropFilters { agent: None }];
+    let names = ["GPU_RESOURCES", "REGION_AWARE", "REVOCABLE_RESOURCES", "SHARED_RESOURCES", "RESERVATION_REFINEMENT"];
+    out.extend(names.iter().map(|name| Change::Capability((*name).to_owned())));
+    out.extend([PolicyName::Drf, PolicyName::Fifo, PolicyName::Drc].map(Change::Policy));
+    for group in 0..2 {
+        out.extend((0..2).map(|constraint| Change::DropConstraint { group, constraint }));
+    }
+    for state in engine.roles() {
+        if mesos_engine::cycle::is_role_or_ancestor(&state.role, &role) {
+            out.push(Change::Limit { role: state.role.clone(), limit: Default::default() });
+            out.extend(
+                weight_ladder(state.facts.weight)
+                    .into_iter()
+                    .map(|weight| Change::Weight { role: state.role.clone(), weight }),
+            );
+        } else {
+            out.push(Change::DropReservations(state.role));
+        }
+    }
+    let demand = query.resources.clone().unwrap();
+    for one in demand.iter().filter(|one| one.qualifier.is_none()) {
+        if let Value::Scalar(amount) = one.value {
+            let least = step_of(&one.name);
+            if amount > least {
+                out.push(Change::Less { name: one.name.to_string(), amount: least });
+            }
+        }
+    }
+    let alike = (1..=20).map(crate::clusters::agent_id).filter(|id| engine.find_agent(id).is_some());
+    for count in [1, 2, 3, 5, 10, 30] {
+        out.extend(alike.clone().map(|like| Change::AddAgents {
+            count,
+            like: Some(like),
+            total: None,
+            attributes: Vec::new(),
+        }));
+    }
+    out
+}
+
+#[test]
+fn where_one_change_could_help_one_is_named() {
+    let (mut without, mut missed) = (0, 0);
+    for seed in 0..cases() / 3 {
+        let (engine, query) = random(seed);
+        let explanation = engine.explain(NOW, &query).unwrap();
+        if explanation.placeable >= query.count || !explanation.remedies.is_empty() {
+            continue;
+        }
+        without += 1;
+        for change in large(&engine, &query) {
+            // What cannot be changed does not help.
+            if engine.clone().apply(NOW, &change, &mut query.clone()).is_ok()
+                && room_after(&engine, Some(&change), &query) >= query.count
+            {
+                missed += 1;
+                println!("seed {seed}: {change:?} would help; {query:?}\n{explanation:#?}");
+            }
+        }
+    }
+    println!("{without} clusters for which no change was named, {missed} changes that would have helped");
+    assert!(missed * 1000 <= cases(), "{missed} changes would have helped and were not named");
 }

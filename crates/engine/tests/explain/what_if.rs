@@ -75,11 +75,24 @@ fn less_may_be_supposed_of_what_is_asked_for() {
 }
 
 #[test]
+fn of_gpus_there_are_only_whole_ones() {
+    let cluster = Cluster::new()
+        .agent("cpus:4;mem:4096;gpus:2", |_| {})
+        .framework_with("F1", "web", |facts| facts.abilities.gpus = true);
+    let asked = query("F1", "cpus:1;gpus:4", 1);
+    let explanation = cluster.engine.explain(NOW, &asked).unwrap();
+    let less = Change::Less { name: "gpus".to_owned(), amount: 2000 };
+    assert_eq!(explanation.remedies[0].change, less);
+    let half = Change::Less { name: "gpus".to_owned(), amount: 1500 };
+    assert!(cluster.engine.what_if(NOW, &[half], &asked).unwrap_err().contains("give a multiple of 1000"));
+}
+
+#[test]
 fn an_agent_that_is_added_has_nothing_that_came_to_its_model_later() {
     let mut total = resources("cpus:4;mem:4096;cpus(ads):2");
     total.add_entry(crate::clusters::revocable("cpus", 1000));
     let cluster = Cluster::new().agent("cpus:1", |facts| facts.total = total).framework("F1", "web");
-    let mut engine = cluster.engine.clone();
+    let mut engine = cluster.engine;
     engine.apply(NOW, &add(0), &mut query("F1", "cpus:1", 1)).unwrap();
     engine.check().unwrap();
     let added = engine.find_agent(&AgentId::new("supposed-000001")).unwrap();

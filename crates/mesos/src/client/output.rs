@@ -56,6 +56,15 @@ pub(crate) fn print<L: Line>(format: Format, lines: &[L]) {
     write(&text);
 }
 
+/// Says what was changed: a line for people, JSON for programs, nothing for those who only want the status.
+pub(crate) fn print_change<T: Serialize>(format: Format, done: &T, line: &str) {
+    match format {
+        Format::Json => write(&json(done)),
+        Format::Table | Format::Wide => write(&format!("{line}\n")),
+        Format::Quiet => {}
+    }
+}
+
 /// A value as indented JSON.
 pub(crate) fn json<T: Serialize>(value: &T) -> String {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();

@@ -51,6 +51,11 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "RESOURCES", value_parser = check_resources)]
     resources: Option<String>,
 
+    /// What of its resources is to be reserved for its role first, for example disk:100GB; it stays reserved
+    /// for the next tasks that ask for it
+    #[arg(long, value_name = "RESOURCES", value_parser = check_resources)]
+    reserved: Option<String>,
+
     /// A variable of the task's environment
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     env: Vec<(String, String)>,
@@ -115,9 +120,13 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     grace: Option<Duration>,
 
-    /// Who waits longest with the highest number gets resources first
-    #[arg(long, value_name = "N")]
-    priority: Option<f64>,
+    /// Tasks with higher numbers get resources first; of equal ones the one that waits longer does
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i64>,
+
+    /// Gather resources for it and hold them, for up to an hour, if no agent has enough at once
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    hold: Option<Duration>,
 }
 
 /// A fresh id of a call, by which a repeat is known.
@@ -159,7 +168,8 @@ impl TaskArgs {
             kill_policy: self.grace.map(|grace| v1::KillPolicy { grace_period: Some(duration(grace)) }),
             max_completion_time: self.kill_after.map(duration),
             attributes: self.attribute.iter().map(|(name, text)| attribute(name, text)).collect(),
-            priority: self.priority,
+            priority: self.priority.map(|priority| priority as f64),
+            hold: self.hold.map(duration),
             ..LaunchRequest::default()
         })
     }
@@ -229,7 +239,26 @@ impl TaskArgs {
             text
         });
         let parsed = resources_text::parse(&text, "*").map_err(Failure::Wrong)?;
-        Ok(parsed.iter().map(wire).collect())
+        let mut resources: Vec<v1::Resource> = parsed.iter().map(wire).collect();
+        if let Some(text) = &self.reserved {
+            if self.role == "*" {
+                let text = "--reserved needs a role to reserve for: --role ROLE";
+                return Err(Failure::Wrong(text.to_owned()));
+            }
+            let reservation = v1::resource::ReservationInfo {
+                r#type: Some(v1::resource::reservation_info::Type::Dynamic.into()),
+                role: Some(self.role.clone()),
+                ..v1::resource::ReservationInfo::default()
+            };
+            let parsed = resources_text::parse(text, "*").map_err(Failure::Wrong)?;
+            if parsed.iter().any(|one| one.qualifier.is_some()) {
+                let text = "--reserved names a role itself; what it names is reserved for the role of --role";
+                return Err(Failure::Wrong(text.to_owned()));
+            }
+            let reserved = |one| v1::Resource { reservations: vec![reservation.clone()], ..wire(one) };
+            resources.extend(parsed.iter().map(reserved));
+        }
+        Ok(resources)
     }
 
     fn container(&self) -> Option<v1::ContainerInfo> {
@@ -289,7 +318,8 @@ fn attribute(name: &str, text: &str) -> v1::Attribute {
     attribute
 }
 
-fn wire(resource: &Resource) -> v1::Resource {
+/// A plain resource as the contract has it.
+pub(crate) fn wire(resource: &Resource) -> v1::Resource {
     let mut made = v1::Resource { name: resource.name.to_string(), ..v1::Resource::default() };
     match &resource.value {
         Value::Scalar(milli) => {
@@ -316,14 +346,16 @@ fn parse_cpus(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number of CPUs above 0, for example 0.5".to_owned())
 }
 
-fn parse_mb(text: &str) -> Result<f64, String> {
+/// An amount of memory or disk in MiB.
+pub(crate) fn parse_mb(text: &str) -> Result<f64, String> {
     let milli = resources_text::parse_megabytes(text).filter(|milli| *milli > 0);
     milli
         .map(|milli| milli as f64 / 1000.0)
         .ok_or_else(|| "expected an amount above 0 such as 128MB or 1GB (a bare number is megabytes)".to_owned())
 }
 
-fn check_resources(text: &str) -> Result<String, String> {
+/// A text that names resources.
+pub(crate) fn check_resources(text: &str) -> Result<String, String> {
     let parsed = resources_text::parse(text, "*")?;
     if parsed.is_empty() {
         Err("names no resource; expected for example cpus:1;mem:1GB".to_owned())
@@ -332,7 +364,8 @@ fn check_resources(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_pair(text: &str) -> Result<(String, String), String> {
+/// `NAME=VALUE`.
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
@@ -450,11 +483,30 @@ mod tests {
     }
 
     #[test]
+    fn a_task_may_have_a_priority_and_room_held_for_it() {
+        let task = request(&["--priority=-5", "--hold", "2min", "true"]);
+        assert_eq!((task.priority, task.hold.unwrap().nanoseconds), (Some(-5.0), 120_000_000_000));
+        assert_eq!(request(&["true"]).hold, None);
+    }
+
+    #[test]
+    fn what_is_to_be_reserved_is_named_beside_the_rest() {
+        let task = request(&["--role", "ads", "--reserved", "disk:100GB", "--cpus", "2", "true"]);
+        let disk = task.resources.iter().find(|resource| resource.name == "disk").unwrap();
+        assert_eq!((disk.scalar.unwrap().value, disk.reservations[0].role.as_deref()), (102_400.0, Some("ads")));
+        assert_eq!(task.resources.iter().filter(|resource| resource.reservations.is_empty()).count(), 2);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         for args in [
             &[][..],
             &["--cpus", "0", "true"],
             &["--cpus", "-1", "true"],
+            &["--priority", "high", "true"],
+            &["--reserved", "disk:1GB", "true"],
+            &["--role", "ads", "--reserved", "disk(eng):1GB", "true"],
+            &["--hold", "soon", "true"],
             &["--mem", "lots", "true"],
             &["--resources", "gold", "true"],
             &["--publish", "80", "--docker-image", "x"],

@@ -6,7 +6,7 @@ use mesos_core::{
 };
 use mesos_model::{TaskId, TaskState, Time};
 
-use super::{INSTANCES_MAX, Job, Launcher, Out, Output, WAITING_MAX};
+use super::{INSTANCES_MAX, Job, Launcher, Out, Output, WAITING_MAX, placing::before_reserving};
 
 /// The part of a task's id that is made of its name.
 const NAME_MAX: usize = 100;
@@ -58,7 +58,7 @@ impl Launcher {
                 submitted(framework, tasks)
             }
             LauncherCall::Kill { task, grace_ms } => self.kill(now, &task, grace_ms, out),
-            LauncherCall::SetPriority { .. } => Answer::refused(501, "not yet"),
+            LauncherCall::SetPriority { task, priority } => self.set_priority(&task, priority, out),
             LauncherCall::Query { tasks } => {
                 let jobs = if tasks.is_empty() {
                     self.jobs.values().map(|job| self.view(now, job)).collect()
@@ -126,6 +126,21 @@ impl Launcher {
         Answer::accepted()
     }
 
+    /// One that waits takes its new place; one that runs keeps the priority it was launched with, and has the
+    /// new one if it has to be placed again.
+    fn set_priority(&mut self, task: &TaskId, priority: i64, out: &mut Out) -> Answer {
+        let Some(job) = self.jobs.get(task) else {
+            return Answer::refused(404, format!("the launcher has no task '{task}'"));
+        };
+        if job.row.ended.is_some() {
+            return Answer::refused(409, format!("task '{task}' has ended ({})", job.row.state.name()));
+        }
+        if job.row.priority != priority {
+            self.change(task, out, |job| job.row.priority = priority);
+        }
+        Answer::accepted()
+    }
+
     fn view(&self, now: Time, job: &Job) -> JobView {
         let row = &job.row;
         let message = if job.is_waiting() { Some(self.why_it_waits(now, row)) } else { row.message.clone() };
@@ -138,6 +153,8 @@ impl Launcher {
             reason: row.reason,
             exit_code: row.exit_code,
             priority: row.priority,
+            role: Self::role_of(row),
+            resources: before_reserving(&row.resources),
             time: row.time,
             ended: row.ended,
         }

@@ -1,9 +1,16 @@
-//! Jobs onto offers: oldest job first, first offer that fits, several jobs on one offer.
+//! Jobs onto offers: the highest priority first, then the oldest; the emptiest offer that fits, so that load
+//! spreads over agents; several jobs on one offer.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use mesos_core::message::Offer;
-use mesos_model::{Resource, Resources, Role, TaskId, Time, Trace, Value, attribute::Attribute};
+use mesos_model::{
+    AgentId, ReservationKind, Resource, Resources, Role, TaskId, Time, Trace, Value, attribute::Attribute,
+};
 
 use super::{Launcher, Out, Output, Placed, REVIVE_AFTER, has_attributes};
 
@@ -24,6 +31,60 @@ struct Held {
     kept_off: bool,
 }
 
+/// How full an offer is: agents with GPUs are kept for those who want some, of the others the emptiest comes
+/// first, then the one with the fewest of our tasks, then the one that was offered first.
+type Fullness = (i64, Reverse<i64>, usize, usize);
+
+/// Offers of each role in the order in which they are tried.
+struct Order {
+    offers: BTreeMap<Role, BTreeSet<Fullness>>,
+    present: Vec<Fullness>,
+    /// The most that any offer has, of cpus and of mem.
+    most: [i64; 2],
+}
+
+impl Order {
+    fn new(held: &[Held], on_agents: &BTreeMap<AgentId, usize>) -> Order {
+        let most = MEASURED.map(|name| held.iter().map(|held| held.left.scalar(name)).max().unwrap_or_default());
+        let mut order = Order { offers: BTreeMap::new(), present: Vec::new(), most };
+        for (at, one) in held.iter().enumerate() {
+            let tasks = on_agents.get(&one.offer.agent).copied().unwrap_or_default();
+            let fullness = (one.left.scalar("gpus"), Reverse(order.free(&one.left)), tasks, at);
+            order.offers.entry(one.offer.role.clone()).or_default().insert(fullness);
+            order.present.push(fullness);
+        }
+        order
+    }
+
+    /// What is left of what it has least of, in millionths of the most that any offer has.
+    fn free(&self, left: &Resources) -> i64 {
+        let measured = MEASURED.iter().zip(self.most).filter(|(_, most)| *most > 0);
+        let parts = measured.map(|(name, most)| {
+            i64::try_from(i128::from(left.scalar(name)) * 1_000_000 / i128::from(most)).unwrap_or(i64::MAX)
+        });
+        parts.min().unwrap_or_default()
+    }
+
+    /// The offers of a role, the emptiest first.
+    fn of(&self, role: &Role) -> impl Iterator<Item = usize> {
+        self.offers.get(role).into_iter().flatten().map(|(.., at)| *at)
+    }
+
+    /// Something of an offer was taken for one more task.
+    fn took(&mut self, at: usize, held: &Held) {
+        let (gpus, _, tasks, _) = self.present[at];
+        let fullness = (gpus, Reverse(self.free(&held.left)), tasks + 1, at);
+        let before = std::mem::replace(&mut self.present[at], fullness);
+        if let Some(offers) = self.offers.get_mut(&held.offer.role) {
+            offers.remove(&before);
+            offers.insert(fullness);
+        }
+    }
+}
+
+/// By what offers are compared.
+const MEASURED: [&str; 2] = ["cpus", "mem"];
+
 /// A need for which no offer had room.
 struct Misfit {
     resources: Resources,
@@ -38,7 +99,7 @@ impl Launcher {
             return;
         }
         let mut held: Vec<Held> = std::mem::take(&mut lead.offers)
-            .into_values()
+            .into_iter()
             .map(|offer| Held {
                 left: offer.resources.clone(),
                 offer,
@@ -55,8 +116,6 @@ impl Launcher {
         if lead.revive_at.is_some() {
             lead.revive_at = Some(now.after(REVIVE_AFTER));
         }
-        // Agents with GPUs are kept for those who want some.
-        held.sort_by_key(|held| held.left.scalar("gpus"));
         let taken = self.hand_out(&mut held);
         for (task, at) in taken {
             let agent = held[at].offer.agent.clone();
@@ -85,6 +144,7 @@ impl Launcher {
     /// Which task goes onto which offer. The offers' rest is kept right; the jobs are as they were.
     fn hand_out(&self, held: &mut [Held]) -> Vec<(TaskId, usize)> {
         let mut taken = Vec::new();
+        let mut order = Order::new(held, &self.on_agents);
         let mut misfits: VecDeque<Misfit> = VecDeque::new();
         for group in self.waiting.values() {
             for task in group {
@@ -99,20 +159,20 @@ impl Launcher {
                 if hopeless {
                     break;
                 }
-                let found = (0..held.len()).find_map(|at| {
+                let found = order.of(&role).find_map(|at| {
                     let held = &mut held[at];
-                    if held.offer.role != role || !has_attributes(&held.offer.attributes, &row.attributes) {
+                    if !has_attributes(&held.offer.attributes, &row.attributes) {
                         return None;
                     }
-                    let resources = allot(&row.resources, &held.left)?;
+                    let allotment = allot(&row.resources, &held.left)?;
                     // One ACCEPT belongs to one trace; the rest of the offer comes back at once.
                     if !held.placed.is_empty() && held.trace != row.trace {
                         held.kept_off = true;
                         return None;
                     }
-                    Some((at, resources))
+                    Some((at, allotment))
                 });
-                let Some((at, resources)) = found else {
+                let Some((at, allotment)) = found else {
                     // What was only kept off by its trace is no misfit.
                     if !held.iter().any(|held| held.kept_off) {
                         misfits.push_back(Misfit {
@@ -127,16 +187,19 @@ impl Launcher {
                     break;
                 };
                 let held = &mut held[at];
-                held.left.take_what_is_there(&resources);
+                held.left.take_what_is_there(&allotment.in_offer());
                 held.trace = row.trace;
                 let agent = held.offer.agent.clone();
                 held.placed.push(Placed {
                     task: task.clone(),
                     agent,
                     template: row.body.clone(),
-                    resources,
+                    resources: allotment.resources,
+                    reserve: allotment.reserve,
+                    priority: row.priority,
                     trace: row.trace,
                 });
+                order.took(at, held);
                 taken.push((task.clone(), at));
             }
             if held.iter().all(|held| held.left.is_empty()) {
@@ -171,43 +234,99 @@ impl Launcher {
     }
 }
 
+/// What of an offer a task takes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Allotment {
+    /// What it has then.
+    pub resources: Resources,
+    /// Of that, what has to be reserved before: it is everybody's in the offer.
+    pub reserve: Resources,
+}
+
+impl Allotment {
+    /// The same as it stands in the offer.
+    fn in_offer(&self) -> Resources {
+        self.resources.minus(&self.reserve).plus(&without_reservations(&self.reserve))
+    }
+}
+
 /// What of an offer a task takes: what is reserved for its role first, then what is everybody's. `None` if it
-/// does not fit. Needs that name a reservation, a disk or revocable resources are met by exactly those.
+/// does not fit. A need for a reservation without a principal and labels is met by what is reserved for that
+/// role already, and by reserving what is everybody's. Needs that name any other reservation, a disk or
+/// revocable resources are met by exactly those.
 #[must_use]
-pub fn allot(wanted: &Resources, offered: &Resources) -> Option<Resources> {
+pub fn allot(wanted: &Resources, offered: &Resources) -> Option<Allotment> {
     let mut left = offered.clone();
-    let mut taken = Resources::new();
-    for want in wanted {
+    let mut out = Allotment::default();
+    // Whoever needs a reservation has the first choice of what is reserved.
+    let (particular, plain): (Vec<&Resource>, Vec<&Resource>) =
+        wanted.iter().partition(|want| want.qualifier.is_some());
+    for want in particular.into_iter().chain(plain) {
         let exact = Resources::try_from_entries([want.clone()]).ok()?;
-        if want.qualifier.is_some() {
+        let role = role_to_reserve_for(want);
+        if want.qualifier.is_some() && role.is_none() {
             left.take(&exact).then_some(())?;
-            taken.add(&exact);
+            out.resources.add(&exact);
             continue;
         }
-        let mut need = want.clone();
-        // What is nobody's sorts before what is reserved.
-        let all = left.clone();
-        let named: Vec<&Resource> = all.iter().filter(|have| have.name == want.name && is_plain(have)).collect();
-        for have in named.into_iter().rev() {
-            let Some(part) = part_of(have, &need) else { continue };
-            let part = Resources::try_from_entries([part]).ok()?;
-            left.take_what_is_there(&part);
-            let bare = Resources::try_from_entries(part.iter().map(bare)).ok()?;
-            taken.add(&part);
-            let rest = Resources::try_from_entries([need.clone()]).ok()?.minus(&bare);
-            match rest.iter().next() {
-                Some(entry) => need = entry.clone(),
-                None => {
-                    need.value = Value::Scalar(0);
-                    break;
-                }
-            }
-        }
-        if need.value != Value::Scalar(0) {
-            return None;
+        let suits = |have: &Resource| is_plain(have) && (role.is_none() || have.reserved_for() == role);
+        let Some(missing) = draw(&mut left, &mut out.resources, bare(want), &want.name, suits) else { continue };
+        role?;
+        let missing = Resources::try_from_entries([missing]).ok()?;
+        left.take(&missing).then_some(())?;
+        let entries = missing.iter().map(|entry| Resource { qualifier: want.qualifier.clone(), ..entry.clone() });
+        let reserve = Resources::try_from_entries(entries).ok()?;
+        out.resources.add(&reserve);
+        out.reserve.add(&reserve);
+    }
+    Some(out)
+}
+
+/// Moves as much as is needed from one to the other; gives what is missing then.
+fn draw(
+    left: &mut Resources,
+    taken: &mut Resources,
+    mut need: Resource,
+    name: &str,
+    suits: impl Fn(&Resource) -> bool,
+) -> Option<Resource> {
+    let all = left.clone();
+    // What is nobody's sorts before what is reserved.
+    let named: Vec<&Resource> = all.iter().filter(|have| &*have.name == name && suits(have)).collect();
+    for have in named.into_iter().rev() {
+        let Some(part) = part_of(have, &need) else { continue };
+        let Ok(part) = Resources::try_from_entries([part]) else { continue };
+        left.take_what_is_there(&part);
+        taken.add(&part);
+        let Ok(needed) = Resources::try_from_entries([need.clone()]) else { return Some(need) };
+        match needed.minus(&without_reservations(&part)).iter().next() {
+            Some(rest) => need = rest.clone(),
+            None => return None,
         }
     }
-    Some(taken)
+    Some(need)
+}
+
+/// The role for which a need may be reserved by us: one that names nothing but the role.
+fn role_to_reserve_for(want: &Resource) -> Option<&Role> {
+    let qualifier = want.qualifier.as_deref()?;
+    let [only] = &qualifier.reservations[..] else { return None };
+    let by_anybody = only.kind == ReservationKind::Dynamic && only.principal.is_none() && only.labels.is_empty();
+    (by_anybody && is_plain(want)).then_some(&only.role)
+}
+
+/// Needs as they are before anything is reserved for them.
+pub(super) fn before_reserving(wanted: &Resources) -> Resources {
+    let entries = wanted.iter().map(|want| if role_to_reserve_for(want).is_some() { bare(want) } else { want.clone() });
+    let mut out = Resources::new();
+    entries.for_each(|entry| out.add_entry(entry));
+    out
+}
+
+fn without_reservations(resources: &Resources) -> Resources {
+    let mut out = Resources::new();
+    resources.iter().map(bare).for_each(|entry| out.add_entry(entry));
+    out
 }
 
 /// Reserved or not, but neither revocable nor shared nor a disk of its own.

@@ -5,17 +5,18 @@ use std::{
     sync::Arc,
 };
 
-use mesos_core::row::{AgentRow, AgentState, FrameworkRow, LaunchRow};
-use mesos_model::{AgentId, FrameworkId, Resources, Role, TaskState};
+use mesos_core::{
+    message::{Amounts, RoleView},
+    row::{AgentRow, AgentState, FrameworkRow, LaunchRow},
+};
+use mesos_model::{AgentId, FrameworkId, TaskState};
 use serde_json::{Map, Value, json};
 
 use super::shape::{self, Task};
 use crate::{
+    allocation::convert,
     reads::{Frame, VERSION},
-    view::{
-        Cluster, TaskView,
-        totals::{Counts, Scalars},
-    },
+    view::{Cluster, TaskView, totals::Counts},
 };
 
 /// `/version`. The time of a build is left out: a build would not be reproducible with it.
@@ -201,58 +202,33 @@ pub fn summary(cluster: &Cluster, frame: &Frame) -> Value {
     })
 }
 
-/// A role that is in use: what is allocated in it, and its frameworks.
-#[derive(Debug, Default)]
-pub struct RoleUse<'a> {
-    /// Held by launches in the role.
-    pub allocated: Scalars,
-    /// Of all agents, for the role.
-    pub reserved: Scalars,
-    /// Subscribed in it.
-    pub frameworks: BTreeSet<&'a FrameworkId>,
-}
-
-/// Roles that frameworks are subscribed in, that launches use or that something is reserved for, sorted.
+/// `/roles`.
 #[must_use]
-pub fn roles_in_use(cluster: &Cluster) -> BTreeMap<&Role, RoleUse<'_>> {
-    let mut roles: BTreeMap<&Role, RoleUse<'_>> = BTreeMap::new();
-    for framework in cluster.frameworks.values() {
-        for role in &framework.info.roles {
-            roles.entry(role).or_default().frameworks.insert(&framework.id);
-        }
-    }
-    for launch in cluster.launches.values() {
-        roles.entry(&launch.role).or_default().allocated.add(&Scalars::of(&launch.resources()));
-    }
-    for agent in cluster.agents.values().filter(|agent| agent.state == AgentState::Active) {
-        for resource in &agent.total {
-            if let Some(role) = resource.reserved_for() {
-                let one = agent.total.filter(|other| other == resource);
-                roles.entry(role).or_default().reserved.add(&Scalars::of(&one));
-            }
-        }
-    }
-    roles
-}
-
-/// `/roles`. Weights and quota show Mesos's defaults.
-#[must_use]
-pub fn roles(cluster: &Cluster) -> Value {
-    let roles = roles_in_use(cluster);
-    let roles = roles.iter().map(|(role, in_use)| {
-        let allocated = shape::bundle(&in_use.allocated.resources());
+pub fn roles(roles: &[RoleView]) -> Value {
+    let roles = roles.iter().map(|view| {
+        let bundle = |amounts: &Amounts| shape::bundle(&convert::scalar_resources(amounts));
         json!({
-            "name": role,
-            "weight": 1,
-            "quota": { "role": role, "guarantee": {}, "limit": {}, "consumed": allocated },
-            "resources": allocated,
-            "allocated": allocated,
-            "offered": shape::bundle(&Resources::new()),
-            "reserved": shape::bundle(&in_use.reserved.resources()),
-            "frameworks": in_use.frameworks,
+            "name": view.role,
+            "weight": shape::milli(i64::try_from(view.weight).unwrap_or(i64::MAX)),
+            "quota": {
+                "role": view.role,
+                "guarantee": amounts(&view.guarantee),
+                "limit": amounts(&view.limit),
+                "consumed": amounts(&view.consumed),
+            },
+            "resources": shape::bundle(&convert::offered_and_allocated(view)),
+            "allocated": bundle(&view.allocated),
+            "offered": bundle(&view.offered),
+            "reserved": bundle(&view.reserved),
+            "frameworks": view.frameworks,
         })
     });
     json!({ "roles": roles.collect::<Vec<_>>() })
+}
+
+/// Amounts by name; a name that is not there is not limited.
+fn amounts(amounts: &Amounts) -> Value {
+    amounts.iter().map(|(name, milli)| (name.to_string(), shape::milli(*milli))).collect::<Map<_, _>>().into()
 }
 
 /// What `/tasks` is asked for.

@@ -1,7 +1,10 @@
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use mesos_core::row::Row;
+use mesos_core::{
+    message::{Answer as Said, AnswerBody},
+    row::Row,
+};
 use mesos_model::TaskState;
 use tower::ServiceExt;
 
@@ -165,6 +168,7 @@ async fn tasks_are_sorted_by_their_first_status_and_paged() {
 #[tokio::test]
 async fn summaries_roles_and_metrics_are_sums_of_the_same_rows() {
     let rig = Rig::with_one_of_each();
+    rig.allocator(|_| Said::ok(AnswerBody::Roles(vec![fixtures::role()]))).await;
     let summary = fetch(&rig, "/state-summary").await;
     assert_eq!(
         (&summary["slaves"][0]["TASK_RUNNING"], &summary["slaves"][0]["framework_ids"]),
@@ -175,10 +179,17 @@ async fn summaries_roles_and_metrics_are_sums_of_the_same_rows() {
         (&json!(1), &json!(["m-S0"]))
     );
     let roles = fetch(&rig, "/master/roles").await;
-    assert_eq!(roles["roles"][0]["name"], "*");
-    assert_eq!(roles["roles"][0]["frameworks"], json!(["m-0000"]));
-    assert_eq!(roles["roles"][0]["allocated"]["cpus"], 0.5);
-    assert_eq!((&roles["roles"][1]["name"], &roles["roles"][1]["reserved"]["cpus"]), (&json!("ads"), &json!(2)));
+    let quota = json!({
+        "role": "ads", "guarantee": {"cpus": 2}, "limit": {"cpus": 4, "mem": 1024}, "consumed": {"cpus": 1.5},
+    });
+    let role = &roles["roles"][0];
+    assert_eq!((&role["name"], &role["weight"], &role["quota"]), (&json!("ads"), &json!(2.5), &quota));
+    assert_eq!(role["frameworks"], json!(["m-0000"]));
+    let cpus = |part: &str| role[part]["cpus"].as_f64();
+    assert_eq!(
+        [cpus("allocated"), cpus("offered"), cpus("resources"), cpus("reserved")],
+        [1.0, 0.5, 1.5, 0.5].map(Some)
+    );
     let metrics = fetch(&rig, "/metrics/snapshot").await;
     for (name, value) in
         [("tasks_running", 1.0), ("slaves_active", 1.0), ("cpus_total", 10.0), ("cpus_percent", 0.05), ("elected", 1.0)]

@@ -13,10 +13,7 @@ use mesos_proto::v1::{
 };
 
 use crate::{
-    legacy::{
-        documents::roles_in_use,
-        shape::{decode, framework_info, is_unreachable},
-    },
+    legacy::shape::{decode, framework_info, is_unreachable},
     reads::Frame,
     translate::{
         self,
@@ -171,18 +168,6 @@ pub fn executors(cluster: &Cluster) -> response::GetExecutors {
         executors: launches.into_iter().filter_map(|launch| executor(launch)).collect(),
         orphan_executors: Vec::new(),
     }
-}
-
-/// Roles in use, with the default weight.
-#[must_use]
-pub fn roles(cluster: &Cluster) -> response::GetRoles {
-    let roles = roles_in_use(cluster).into_iter().map(|(role, in_use)| v1::Role {
-        name: role.as_str().to_owned(),
-        weight: 1.0,
-        frameworks: in_use.frameworks.into_iter().map(translate::framework_id).collect(),
-        resources: resources(&in_use.allocated.resources(), None),
-    });
-    response::GetRoles { roles: roles.collect() }
 }
 
 /// Everything.

@@ -6,14 +6,6 @@ use mesos_proto::v1::master::call::Type;
 pub const UNSUPPORTED: &[(Type, &str)] = &[
     (Type::SetLoggingLevel, "changing the log level while running"),
     (Type::GetOperations, "operations of resource providers"),
-    (Type::GetWeights, "weights of roles"),
-    (Type::UpdateWeights, "weights of roles"),
-    (Type::ReserveResources, "reservations by operators"),
-    (Type::UnreserveResources, "reservations by operators"),
-    (Type::CreateVolumes, "persistent volumes"),
-    (Type::DestroyVolumes, "persistent volumes"),
-    (Type::GrowVolume, "persistent volumes"),
-    (Type::ShrinkVolume, "persistent volumes"),
     (Type::GetMaintenanceStatus, "maintenance"),
     (Type::GetMaintenanceSchedule, "maintenance"),
     (Type::UpdateMaintenanceSchedule, "maintenance"),
@@ -22,10 +14,6 @@ pub const UNSUPPORTED: &[(Type, &str)] = &[
     (Type::DrainAgent, "draining agents"),
     (Type::DeactivateAgent, "deactivating agents"),
     (Type::ReactivateAgent, "deactivating agents"),
-    (Type::GetQuota, "quota"),
-    (Type::UpdateQuota, "quota"),
-    (Type::SetQuota, "quota"),
-    (Type::RemoveQuota, "quota"),
     (Type::MarkAgentGone, "marking agents gone"),
 ];
 

@@ -1,16 +1,26 @@
 //! Rows, and a gateway's reads over a bus and a store in memory, for tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use mesos_bus::memory::MemoryBus;
-use mesos_core::row::{
-    AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchRow, LaunchTask,
-    Row, RowChange, TaskRow, service,
+use mesos_core::{
+    message::{AllocatorCall, Answer, Call, OperatorCall, RoleView, ToAllocator},
+    row::{
+        AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchRow,
+        LaunchTask, Row, RowChange, TaskRow, service,
+    },
 };
-use mesos_model::{Resources, Source, TaskState, TaskStatus, Term, Time, attribute, resources_text, subject::Subjects};
+use mesos_model::{
+    Resources, Source, TaskState, TaskStatus, Term, Time, attribute, envelope, resources_text, subject::Subjects,
+};
+use mesos_ports::bus::Bus;
 use mesos_proto::{prost::Message, v1};
-use mesos_runtime::{shell::Ports, telemetry::Metrics};
+use mesos_runtime::{
+    shell::{Ports, kind},
+    telemetry::Metrics,
+};
 use mesos_store::embedded::EmbeddedStore;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +86,24 @@ pub(crate) fn framework(id: &str) -> FrameworkRow {
         recovered: false,
         registered: Time(1_000),
         reregistered: Time(1_000),
+    }
+}
+
+/// The role `ads`, with something of everything.
+pub(crate) fn role() -> RoleView {
+    let amounts = |pairs: &[(&str, i64)]| Resources::of(pairs).scalars();
+    RoleView {
+        role: "ads".into(),
+        weight: 2_500,
+        guarantee: amounts(&[("cpus", 2_000)]),
+        limit: amounts(&[("cpus", 4_000), ("mem", 1_024_000)]),
+        consumed: amounts(&[("cpus", 1_500)]),
+        reserved: amounts(&[("cpus", 500)]),
+        allocated: amounts(&[("cpus", 1_000)]),
+        offered: amounts(&[("cpus", 500), ("mem", 64_000)]),
+        share_ppm: 150_000,
+        placement: None,
+        frameworks: vec!["m-0000".into()],
     }
 }
 
@@ -199,6 +227,30 @@ impl Rig {
         facts.started = Time(1_000);
         let reads = Reads::new(view, facts, &ports, Metrics::default(), calls, CancellationToken::new());
         Rig { reads, bus, ports, seq: Default::default() }
+    }
+
+    /// Answers for the allocator from now on, and gives what it was asked.
+    pub(crate) async fn allocator(
+        &self,
+        script: impl Fn(&OperatorCall) -> Answer + Send + 'static,
+    ) -> Arc<Mutex<Vec<OperatorCall>>> {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (bus, noted) = (self.bus.clone(), asked.clone());
+        let mut inbox = bus.subscribe(&self.ports.subjects.service(service::ALLOCATOR)).await.unwrap();
+        tokio::spawn(async move {
+            while let Some(message) = inbox.next().await {
+                let batch: Vec<ToAllocator> = envelope::open(kind::ALLOCATOR, &message.payload).unwrap();
+                let mut answers = Vec::new();
+                for call in batch {
+                    let ToAllocator::Call(Call { what: AllocatorCall::Operator(call), .. }) = call else { continue };
+                    answers.push(script(&call));
+                    noted.lock().unwrap().push(call);
+                }
+                let payload = envelope::seal(kind::ANSWERS, &answers).unwrap();
+                bus.publish(&message.reply.unwrap(), Vec::new(), payload).await.unwrap();
+            }
+        });
+        asked
     }
 
     pub(crate) fn apply(&self, changes: Vec<RowChange>) {

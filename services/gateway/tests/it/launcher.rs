@@ -47,6 +47,8 @@ fn job(task: &str, state: TaskState, message: &str) -> JobView {
         reason: None,
         exit_code: None,
         priority: 0,
+        role: "*".into(),
+        resources: Resources::of(&[("cpus", 1000)]),
         time: Time(1000),
         ended: state.is_terminal().then_some(Time(2000)),
     }
@@ -149,7 +151,7 @@ fn row(task: &str, state: TaskState) -> Row {
 }
 
 /// Commits as the registry's leader does; the gateway hears of it from the store.
-async fn commit(ports: &Ports, rows: Vec<Row>) {
+pub(crate) async fn commit(ports: &Ports, rows: Vec<Row>) {
     let lease = Duration::from_secs(60);
     let leader = Uuid::new_v4();
     let head = ports.store.head("registry").await.unwrap();

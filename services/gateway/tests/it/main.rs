@@ -1,6 +1,7 @@
 //! The gateway from outside, over real sockets. The machines behind it are scripts that answer on an
 //! in-memory bus.
 
+mod allocation;
 mod calls;
 mod events;
 mod grpc;

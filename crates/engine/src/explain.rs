@@ -4,7 +4,7 @@
 //! in one round, as it always does, and what the asked framework was offered then is measured against what it
 //! asks for. A remedy is a change after which the same trial has room for all of it, and after a smaller change
 //! of its kind has not. So an explanation is right as far as nothing else happens meanwhile, and costs as many
-//! rounds as it tries changes: at most [`ROUNDS_MAX`].
+//! rounds as it tries changes: at most [`ROUNDS_MAX`], and fewer on clusters of thousands of agents.
 //!
 //! What is held for other needs stays held in a trial. What is held for the need that is asked about, if one is,
 //! is let go, and its tasks are looked for among offers as any others are.
@@ -14,7 +14,7 @@ pub(crate) mod demand;
 mod remedies;
 pub(crate) mod words;
 
-pub use remedies::weight_ladder;
+pub use remedies::{AGENTS_ONE_BY_ONE, step_of, weight_ladder};
 
 use std::collections::BTreeMap;
 
@@ -33,6 +33,10 @@ use crate::{
 /// Rounds of offers that one explanation tries at most. A kind of change whose smallest one is not found before
 /// that is left out.
 pub const ROUNDS_MAX: u32 = 200;
+/// Rounds that are tried on however large a cluster, and agents in all rounds beyond that: so an explanation takes
+/// no longer than about a second of a processor.
+const ROUNDS_MIN: u32 = 40;
+const WORK_MAX: u32 = 600_000;
 /// By how much a role's weight is multiplied, as fractions: of weights, the smallest that helps is looked for
 /// among these.
 pub const WEIGHT_LADDER: [(u64, u64); 7] = [(5, 4), (3, 2), (2, 1), (3, 1), (5, 1), (10, 1), (100, 1)];
@@ -97,19 +101,21 @@ impl Engine {
         let suppressed = self.slot_of(asked).is_some_and(|slot| !self.is_hungry(slot));
         let trial = self.clone().offer_anew(now, asked);
         let placeable = times_in_all(&asked.demand, &trial.given, asked.count);
-        let remedies =
-            if placeable < asked.count { remedies::find(&self, now, asked, &trial, suppressed) } else { Vec::new() };
-        // What would bind if it had not suppressed the role is worth knowing too.
-        let trial = if suppressed {
-            // Reviving fails only for what is not known.
+        let (blockers, turns, remedies) = if suppressed {
+            let remedies = remedies::if_suppressed(&self, now, asked);
+            // What would bind if it had not suppressed the role is worth knowing too. Reviving fails only for
+            // what is not known.
             let _ = self.apply(now, &Change::Revive, &mut asked.query.clone());
-            self.clone().offer_anew(now, asked)
+            let revived = self.clone().offer_anew(now, asked);
+            let turns = self.turns(asked);
+            (Blocked::new(present, self, now, asked, &revived).blockers(true), turns, remedies)
         } else {
-            trial
+            let turns = self.turns(asked);
+            let blockers = Blocked::new(present, self.clone(), now, asked, &trial).blockers(false);
+            let remedies =
+                if placeable < asked.count { remedies::find(&self, now, asked, &trial, &blockers) } else { Vec::new() };
+            (blockers, turns, remedies)
         };
-        let turns = self.turns(asked);
-        let mut blocked = Blocked::new(present, self, now, asked, &trial);
-        let blockers = blocked.blockers(suppressed);
         let summary = words::summary(asked, placeable, suppressed, &blockers);
         Explanation {
             framework: Some(asked.framework.clone()),
