@@ -313,3 +313,16 @@ fn whoever_takes_anything_is_offered_what_its_limit_leaves_of_other_scalars() {
     let made = round(&mut engine, 0);
     assert_eq!(made, [(f, a, "licences:5".to_owned()), (g, a, "cpus:1; mem:512".to_owned())]);
 }
+
+#[test]
+fn when_everybody_forgets_what_they_refused_on_an_agent_they_are_asked_again() {
+    let mut engine = engine();
+    let a = agent(&mut engine, "a", "cpus:4");
+    let f = client(&mut engine, "f", "web", true);
+    let offer = engine.round(Time(0))[0].clone();
+    engine.close_offer(offer.number);
+    engine.refuse(f, a, &offer.bundle, Time(10_000));
+    assert_eq!(round(&mut engine, 0), []);
+    engine.drop_filters_on(a);
+    assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4".to_owned())]);
+}
