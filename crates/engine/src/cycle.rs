@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use mesos_model::{Resource, Role, Time};
+use mesos_model::{Resource, Resources, Role, Time};
 
 use crate::{
     bundle::{Bundle, HOT, Kind},
@@ -46,6 +46,8 @@ struct Budget {
     limited: bool,
     /// Something is kept for guarantees.
     kept: bool,
+    /// An offer without any common scalar is not enough, whatever else is in it.
+    needs_common: bool,
     hot: [Part; HOT.len()],
     more: Vec<Part>,
 }
@@ -361,7 +363,10 @@ impl Engine {
         let node = self.tree.clients[client as usize].node;
         let limited = self.tree.nodes[node as usize].limited;
         let kept = !self.tree.all_missing().is_zero();
-        let mut budget = Budget { limited, kept, ..Budget::default() };
+        let least = self.tree.clients[client as usize].minimum.as_ref().unwrap_or(&self.minimum);
+        let is_common = |(kind, amount): &(Kind, i64)| *kind < HOT.len() && *amount > 0;
+        let needs_common = !least.is_empty() && least.iter().all(|bundle| bundle.iter().any(is_common));
+        let mut budget = Budget { limited, kept, needs_common, ..Budget::default() };
         if limited || kept {
             let part = |kind| Part {
                 allowance: self.tree.allowance(node, kind),
@@ -452,7 +457,13 @@ impl Engine {
         }
         let why = if cut_now.limit { Why::Limit } else { Why::Headroom };
         let any = bundle.hot().iter().any(|amount| *amount > 0);
-        if plain && any && bundle.hot().iter().zip(most).all(|(amount, most)| *amount == 0 || most <= 0) {
+        // What is left over of common scalars is not all: whoever takes anything takes licences or ports alone.
+        let too_little = |rest: Option<&Resources>| budget.needs_common || rest.is_none();
+        if plain
+            && any
+            && too_little(bundle.rest())
+            && bundle.hot().iter().zip(most).all(|(amount, most)| *amount == 0 || most <= 0)
+        {
             return Err(why);
         }
         let shrunk = bundle.shrink(&self.kinds, |kind| match most.get(kind) {
@@ -461,6 +472,7 @@ impl Engine {
         });
         if any
             && shrunk.hot().iter().all(|amount| *amount == 0)
+            && too_little(shrunk.rest())
             && shrunk.rest().is_none_or(|rest| rest.iter().all(|resource| resource.qualifier.is_none()))
         {
             return Err(why);

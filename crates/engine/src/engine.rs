@@ -601,9 +601,10 @@ impl Engine {
         self.unfiltered.remove(&client.0);
     }
 
-    /// Everybody forgets what they refused on an agent.
+    /// Everybody forgets what they refused on an agent, and is asked about it again.
     pub fn drop_filters_on(&mut self, agent: AgentSlot) {
         self.filters.drop_agent(agent.0);
+        self.agents.soil(agent.0);
     }
 
     /// Filters in force: (framework, role, agent).

@@ -298,3 +298,31 @@ fn volumes_that_several_may_use_are_not_offered_alone() {
     engine.put_client(Time(0), f, facts).unwrap();
     assert_eq!(round(&mut engine, 0), []);
 }
+
+#[test]
+fn whoever_takes_anything_is_offered_what_its_limit_leaves_of_other_scalars() {
+    let mut engine = engine();
+    let a = agent(&mut engine, "a", "cpus:1;mem:512;licences:5");
+    let nothing = [("cpus".into(), 0), ("mem".into(), 0)].into();
+    engine.set_role(&Role::new("a"), RoleFacts { limit: nothing, ..RoleFacts::default() });
+    let f = engine.client(&FrameworkId::new("f"), &Role::new("a"));
+    let facts = ClientFacts { hungry: true, minimum: Some(Vec::new()), ..ClientFacts::default() };
+    engine.put_client(Time(0), f, facts).unwrap();
+    let g = client(&mut engine, "g", "b", true);
+    // It is so too if another one takes the rest first.
+    let made = round(&mut engine, 0);
+    assert_eq!(made, [(f, a, "licences:5".to_owned()), (g, a, "cpus:1; mem:512".to_owned())]);
+}
+
+#[test]
+fn when_everybody_forgets_what_they_refused_on_an_agent_they_are_asked_again() {
+    let mut engine = engine();
+    let a = agent(&mut engine, "a", "cpus:4");
+    let f = client(&mut engine, "f", "web", true);
+    let offer = engine.round(Time(0))[0].clone();
+    engine.close_offer(offer.number);
+    engine.refuse(f, a, &offer.bundle, Time(10_000));
+    assert_eq!(round(&mut engine, 0), []);
+    engine.drop_filters_on(a);
+    assert_eq!(round(&mut engine, 0), [(f, a, "cpus:4".to_owned())]);
+}

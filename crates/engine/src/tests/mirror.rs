@@ -341,36 +341,36 @@ pub(crate) fn play_many(name: u64, count: u64, length: u64, mix: Mix) {
 
 #[test]
 fn shares_and_hierarchy_are_decided_as_by_the_reference() {
-    play_many(1, cases(40), 80, Mix { filters: true, ..Mix::default() });
+    play_many(1, cases(30), 80, Mix { filters: true, ..Mix::default() });
 }
 
 #[test]
 fn limits_are_decided_as_by_the_reference() {
-    play_many(2, cases(40), 80, Mix { limits: true, ..Mix::default() });
+    play_many(2, cases(30), 80, Mix { limits: true, ..Mix::default() });
 }
 
 #[test]
 fn guarantees_are_decided_as_by_the_reference() {
-    play_many(3, cases(40), 80, Mix { guarantees: true, filters: true, ..Mix::default() });
+    play_many(3, cases(30), 80, Mix { guarantees: true, filters: true, ..Mix::default() });
 }
 
 #[test]
 fn priorities_placements_and_policies_are_decided_as_by_the_reference() {
     let mix = Mix { priorities: true, placements: true, policies: true, filters: true, ..Mix::default() };
-    play_many(4, cases(40), 80, mix);
+    play_many(4, cases(30), 80, mix);
 }
 
 #[test]
 fn odd_agents_are_decided_as_by_the_reference() {
-    play_many(5, cases(40), 80, Mix { odd_agents: true, forgets: true, filters: true, ..Mix::default() });
+    play_many(5, cases(30), 80, Mix { odd_agents: true, forgets: true, filters: true, ..Mix::default() });
 }
 
 #[test]
 fn everything_together_is_decided_as_by_the_reference() {
-    play_many(6, cases(40), 120, ALL);
+    play_many(6, cases(25), 120, ALL);
 }
 
 #[test]
 fn random_order_and_needs_keep_what_must_always_hold() {
-    play_many(7, cases(40), 120, Mix { random: true, needs: true, ..ALL });
+    play_many(7, cases(25), 120, Mix { random: true, needs: true, ..ALL });
 }

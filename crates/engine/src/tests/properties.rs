@@ -20,7 +20,7 @@ use crate::{
 /// Offers alone never exceed a limit: whoever is within it stays within it.
 #[test]
 fn offers_never_exceed_a_limit() {
-    for seed in 0..cases(40) {
+    for seed in 0..cases(25) {
         let mix = Mix { limits: true, guarantees: true, needs: true, odd_agents: true, ..Mix::default() };
         let mut world = World::new(Options { seed, ..Options::default() });
         let mut lots = Lots::new(seed ^ 0x71);

@@ -695,11 +695,6 @@ impl Reference {
             }
             out.add_entry(resource);
         }
-        // Nothing is left of the common scalars, and nothing special is there: ports alone are no offer.
-        let common = |what: &Resources| {
-            what.iter().any(|r| r.qualifier.is_none() && ["cpus", "mem", "disk", "gpus"].contains(&&*r.name))
-        };
-        let special = out.iter().any(|resource| resource.qualifier.is_some());
-        (common(&out) || special || !common(bundle)).then_some(out)
+        Some(out)
     }
 }
