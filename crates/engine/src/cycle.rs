@@ -484,7 +484,7 @@ impl Engine {
         let least = client.minimum.as_ref().unwrap_or(&self.minimum);
         let contains = |(kind, amount): &(Kind, i64)| bundle.scalar(*kind, &self.kinds) >= *amount;
         // Volumes that several may use go along with something; alone they would be offered for ever.
-        !bundle.without_shared().is_empty()
+        !bundle.exclusive().as_ref().unwrap_or(bundle).is_empty()
             && (least.is_empty() || least.iter().any(|bundle| bundle.iter().all(contains)))
     }
 
