@@ -8,7 +8,7 @@
 //! # Layout
 //! - [`engine`]: the engine as a whole, and the facts that it is told.
 //! - [`cycle`]: a round of offers: free resources go to whose turn it is.
-//! - `roles`, [`share`]: whose turn it is. [`policy`]: how a policy that is not built in takes part.
+//! - `roles` (and `order`, `race` below it), [`share`]: whose turn it is. [`policy`]: how a policy that is not built in takes part.
 //! - `agents`: what is free. `offers`: what frameworks sit on. `filters`: who does not want what.
 //! - [`needs`]: room that is gathered for big tasks and for gangs.
 //! - [`rules`]: what an agent must be like to be offered.

@@ -42,7 +42,7 @@ fn values_that_cannot_be_used_are_named() {
         (&["priority", "f", "high"], "invalid value 'high'"),
         (&["reserve", "--agent=a", "--role=ads", "cpus(eng):1"], "cpus names a role itself"),
         (&["volume", "grow", "v", "--agent=a"], "--by"),
-        (&["explain"], "--role"),
+        (&["explain"], "<FRAMEWORK|TASK>"),
         (&["what-if", "f", "--add=like=a"], "expected N:like=AGENT"),
         (&["master", "--config=/no/such.json"], "there is no such file"),
         (&["allocator", "--min-allocatable-resources=x"], "--min-allocatable-resources"),

@@ -49,8 +49,8 @@ fn the_highest_priority_goes_first_then_the_oldest() {
     let (old, _) = stage.submit_as("c2", "cpus:1", 0, None);
     let (new, _) = stage.submit_as("c3", "cpus:1", 0, None);
     let (high, _) = stage.submit_as("c4", "cpus:1", 9, None);
-    for task in [&high, &old, &new, &low] {
-        assert_eq!(placed(&stage.offer("a", "cpus:1")), [task.clone()]);
+    for task in [high, old, new, low] {
+        assert_eq!(placed(&stage.offer("a", "cpus:1")), [task]);
     }
 }
 
