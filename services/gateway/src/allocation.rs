@@ -92,12 +92,11 @@ impl Allocation {
             let text = format!("there is no policy '{}'; there are {}", printable(name), known.join(", "));
             return Err(Refusal::not_found(text));
         }
-        let principal = context.principal.clone();
-        self.ask(OperatorCall::SetPolicy { policy: policy.clone(), module }, context).await?;
-        if request.load_only && before.policy != policy {
-            let back = OperatorCall::SetPolicy { policy: before.policy, module: None };
-            self.ask(back, Context { principal, ..Context::default() }).await?;
-        }
+        let call = match module {
+            Some(module) if request.load_only => OperatorCall::LoadPolicy { name: request.policy, module },
+            module => OperatorCall::SetPolicy { policy, module },
+        };
+        self.ask(call, context).await?;
         self.policy().await
     }
 

@@ -56,7 +56,7 @@ struct PolicyLoadArgs {
     /// Its name from now on [default: the file's without .wasm]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Put it in force too; without this the policy of before is back as soon as the module is loaded
+    /// Put it in force too
     #[arg(long)]
     activate: bool,
     #[command(flatten)]

@@ -397,7 +397,8 @@ async fn a_policy_is_chosen_by_name_or_brought_as_a_module() {
     assert_eq!(stage.changes(), [set("fifo", None), set("mine", None), set("new", Some(module))]);
     let (status, _) = stage.send("PUT", "/v1/policy?name=new&load_only=true", "application/wasm", module).await;
     assert_eq!(status, 200);
-    assert_eq!(stage.changes(), [set("new", Some(module)), set("drf", None)], "what was in force is back");
+    let load = OperatorCall::LoadPolicy { name: "new".to_owned(), module: bytes::Bytes::from_static(module) };
+    assert_eq!(stage.changes(), [load]);
     for (path, kind, body, status, words) in [
         ("/v1/policy", "application/json", r#"{"policy":"unknown"}"#, 404, "drf, fifo, drc, random, mine"),
         ("/v1/policy", "application/json", r#"{"policy":"a b"}"#, 400, "no name of a policy"),
