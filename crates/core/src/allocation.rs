@@ -45,13 +45,14 @@ mod timers;
 mod validate;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use mesos_engine::{
     Engine,
+    bundle::FixedState,
     policy::{Loader, NoLoader},
 };
 use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, Resources, Role, Term, Time, Trace};
@@ -246,8 +247,8 @@ pub struct Allocator {
     engine: Engine,
     agents: BTreeMap<AgentId, Agent>,
     instances: BTreeMap<u128, AgentId>,
-    launches: BTreeMap<LaunchId, LaunchRow>,
-    bodies: BTreeMap<LaunchId, BodyRow>,
+    launches: HashMap<LaunchId, LaunchRow, FixedState>,
+    bodies: HashMap<LaunchId, BodyRow, FixedState>,
     frameworks: BTreeMap<FrameworkId, Framework>,
     operations: BTreeMap<AgentId, BTreeMap<String, OperationRow>>,
     policy: Option<PolicyRow>,
@@ -291,8 +292,8 @@ impl Allocator {
             leader_text: String::new(),
             agents: BTreeMap::new(),
             instances: BTreeMap::new(),
-            launches: BTreeMap::new(),
-            bodies: BTreeMap::new(),
+            launches: HashMap::default(),
+            bodies: HashMap::default(),
             frameworks: BTreeMap::new(),
             operations: BTreeMap::new(),
             policy: None,
@@ -326,9 +327,15 @@ impl Allocator {
         self.agents.values().filter_map(|agent| agent.row.as_ref())
     }
 
-    /// The launches, in order of their ids.
+    /// The launches, in order of their agents' ids and their own.
     pub fn launches(&self) -> impl Iterator<Item = &LaunchRow> {
-        self.launches.values()
+        self.agents.values().flat_map(|agent| &agent.launches).filter_map(|launch| self.launches.get(launch))
+    }
+
+    /// How many launches there are.
+    #[must_use]
+    pub fn launches_count(&self) -> usize {
+        self.launches.len()
     }
 
     /// What an agent has, nobody holds and nobody was offered; nothing if it may not be offered.

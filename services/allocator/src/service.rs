@@ -75,7 +75,7 @@ impl Service for AllocatorService {
         let now = machine.metrics();
         let gauge = |name, help, value: u64| metrics.set(name, help, i64::try_from(value).unwrap_or(i64::MAX));
         gauge("agents", "agents known", machine.agents().count() as u64);
-        gauge("allocations", "executors that hold resources or will", machine.launches().count() as u64);
+        gauge("allocations", "executors that hold resources or will", machine.launches_count() as u64);
         gauge("offers_made", "offers made", now.offers_made);
         gauge("offers_accepted", "offers used by an ACCEPT", now.offers_accepted);
         gauge("offers_declined", "offers given back", now.offers_declined);

@@ -4,11 +4,11 @@
 //! (`Call::registry_seq`), so a framework that has just subscribed is known here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
-use mesos_engine::{AgentSlot, Bundle, ClientSlot};
+use mesos_engine::{AgentSlot, Bundle, ClientSlot, bundle::FixedState};
 use mesos_model::{CallId, FrameworkId, OfferId, Time};
 
 use super::{Allocator, Output, state::Framework};
@@ -26,8 +26,8 @@ const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What is remembered of calls.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    by_launch: BTreeMap<(FrameworkId, CallId), usize>,
-    recent: BTreeSet<(FrameworkId, CallId)>,
+    by_launch: HashMap<(FrameworkId, CallId), usize, FixedState>,
+    recent: HashSet<(FrameworkId, CallId), FixedState>,
     recent_order: VecDeque<(FrameworkId, CallId)>,
 }
 

@@ -36,6 +36,11 @@ impl Allocator {
             self.engine.held(agent.slot),
             self.engine.free(agent.slot),
         );
+        let holding = agent.launches.iter().filter_map(|launch| self.launches.get(launch));
+        let holding = holding.filter(|row| row.tasks.iter().any(|task| !task.resources.is_empty()));
+        ensure(self.digest_of(id) == crate::message::digest(holding.map(|row| &row.launch)), || {
+            "the digest of its launches is wrong".to_owned()
+        })?;
         ensure(launched == allocated, || format!("launches hold {launched}, but {allocated} is booked"))?;
         let total = agent.row.as_ref().map(|row| row.total.plus(&row.oversubscribed)).unwrap_or_default();
         let total = total.filter(|resource| !resource.is_shared());
@@ -54,7 +59,8 @@ impl Allocator {
     }
 
     fn check_launches(&self) -> Result<(), String> {
-        for (id, row) in &self.launches {
+        for row in self.launches() {
+            let id = &row.launch;
             let at_agent = self.agents.get(&row.agent).is_some_and(|agent| agent.launches.contains(id));
             let framework = self.frameworks.get(&row.framework);
             let at_framework = framework.is_some_and(|framework| framework.launches.contains(id));
@@ -63,6 +69,7 @@ impl Allocator {
         }
         let indexed: BTreeSet<&LaunchId> = self.agents.values().flat_map(|agent| &agent.launches).collect();
         ensure(indexed.len() == self.launches.len(), || "an index names launches that are not there".to_owned())?;
+        #[expect(clippy::disallowed_methods, reason = "any of them is an error, whatever the order")]
         let stray = self.bodies.keys().find(|launch| self.term.is_some() && !self.launches.contains_key(*launch));
         ensure(stray.is_none(), || format!("the body of {stray:?} has no launch"))
     }
@@ -89,7 +96,7 @@ impl Allocator {
             let client = (need.framework, need.role);
             need.held.into_iter().map(move |(_, held)| (client.clone(), held))
         });
-        for (client, resources) in self.launches.values().map(held).chain(offers).chain(needs) {
+        for (client, resources) in self.launches().map(held).chain(offers).chain(needs) {
             sums.entry(client).or_default().add(&resources.filter(|resource| !resource.is_shared()));
         }
         for ((framework, role), sum) in sums {

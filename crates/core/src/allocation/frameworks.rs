@@ -147,8 +147,7 @@ impl Allocator {
     /// At the start of a term: what ended while nobody led is released.
     pub(super) fn release_ended_tasks(&mut self, fx: &mut Effects<Output>) {
         let ended: Vec<_> = self
-            .launches
-            .values()
+            .launches()
             .flat_map(|row| row.tasks.iter().map(move |task| (row, &task.task)))
             .filter(|(row, task)| {
                 let framework = self.frameworks.get(&row.framework);

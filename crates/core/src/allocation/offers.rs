@@ -122,9 +122,6 @@ impl Allocator {
         let agent = self.engine.agent_id(decision.agent);
         let state = self.agents.get(agent)?;
         let row = state.row.as_ref()?;
-        let launches = state.launches.iter().filter_map(|launch| self.launches.get(launch));
-        let executors: BTreeSet<_> =
-            launches.filter(|launch| launch.framework == *framework).map(|launch| launch.executor.clone()).collect();
         Some(Offer {
             id: offer_id(term, decision.number),
             role: role.clone(),
@@ -135,7 +132,7 @@ impl Allocator {
             resources: decision.bundle.resources(),
             attributes: row.attributes.clone(),
             domain: row.domain.clone(),
-            executors: executors.into_iter().collect(),
+            executors: state.executors.get(framework).into_iter().flat_map(|all| all.keys().cloned()).collect(),
         })
     }
 

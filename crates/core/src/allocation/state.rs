@@ -1,8 +1,8 @@
 //! Agents, launches and frameworks: rows, and the sums and indexes over them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mesos_engine::{AgentFacts, AgentSlot, Bundle};
+use mesos_engine::{AgentFacts, AgentSlot, Bundle, bundle::FixedState};
 use mesos_model::{AgentId, ExecutorId, FrameworkId, LaunchId, TaskId, Time};
 
 use super::{Allocator, Output, orders::Lane};
@@ -20,6 +20,10 @@ use crate::{
 pub(super) struct Agent {
     pub(super) row: Option<AgentRow>,
     pub(super) launches: BTreeSet<LaunchId>,
+    /// Those of them that still hold something, folded into one number as in `message::digest`.
+    digest: u64,
+    /// Executors of each framework, and how many launches name each.
+    pub(super) executors: BTreeMap<FrameworkId, BTreeMap<ExecutorId, u32>>,
     /// Its place in the engine, which knows what is allocated, offered and free.
     pub(super) slot: AgentSlot,
     pub(super) lane: Lane,
@@ -44,9 +48,9 @@ pub(super) struct Framework {
     pub(super) row: Option<FrameworkRow>,
     pub(super) launches: BTreeSet<LaunchId>,
     /// Tasks that launch rows name.
-    pub(super) live: BTreeMap<TaskId, LaunchId>,
+    pub(super) live: HashMap<TaskId, LaunchId, FixedState>,
     /// Tasks that the registry has a row for.
-    pub(super) tasks: BTreeMap<TaskId, TaskFact>,
+    pub(super) tasks: HashMap<TaskId, TaskFact, FixedState>,
     pub(super) demand: Vec<Request>,
 }
 
@@ -60,6 +64,7 @@ impl Agent {
 impl Framework {
     pub(super) fn forget_term(&mut self) {
         self.demand.clear();
+        #[expect(clippy::disallowed_methods, reason = "each is changed alike, whatever the order")]
         for task in self.tasks.values_mut() {
             task.ordered = 0;
         }
@@ -145,6 +150,8 @@ impl Allocator {
         self.agents.entry(id.clone()).or_insert_with(|| Agent {
             row: None,
             launches: BTreeSet::new(),
+            digest: 0,
+            executors: BTreeMap::new(),
             slot: engine.agent(id),
             lane: Lane::default(),
             heard: Time(0),
@@ -219,6 +226,11 @@ impl Allocator {
         let client = self.engine.client(&row.framework, &row.role);
         let agent = self.agent_entry(&row.agent);
         agent.launches.insert(row.launch.clone());
+        if holds_something(&row) {
+            agent.digest = agent.digest.wrapping_add(digest([&row.launch]));
+        }
+        let executors = agent.executors.entry(row.framework.clone()).or_default();
+        *executors.entry(row.executor.clone()).or_insert(0) += 1;
         let slot = agent.slot;
         self.engine.allocate(slot, client, &holds);
         self.engine.tidy(client);
@@ -239,6 +251,10 @@ impl Allocator {
         let client = self.engine.client(&row.framework, &row.role);
         if let Some(agent) = self.agents.get_mut(&row.agent) {
             agent.launches.remove(launch);
+            if holds_something(&row) {
+                agent.digest = agent.digest.wrapping_sub(digest([&row.launch]));
+            }
+            agent.forget_executor(&row);
             let (launches, rows) = (&agent.launches, &self.launches);
             let rest = || launches.iter().filter_map(|id| rows.get(id)).map(|row| Bundle::from(&row.resources()));
             self.engine.release(agent.slot, client, &holds, rest);
@@ -324,10 +340,7 @@ impl Allocator {
 
     /// The launches that an agent must hold, folded into one number.
     pub(super) fn digest_of(&self, agent: &AgentId) -> u64 {
-        let launches = self.agents.get(agent).into_iter().flat_map(|agent| &agent.launches);
-        digest(launches.filter(|launch| {
-            self.launches.get(*launch).is_some_and(|row| row.tasks.iter().any(|task| !task.resources.is_empty()))
-        }))
+        self.agents.get(agent).map_or(0, |agent| agent.digest)
     }
 
     pub(super) fn forget_framework_if_idle(&mut self, framework: &FrameworkId) {
@@ -348,13 +361,33 @@ impl Allocator {
     }
 }
 
+/// Whether an agent still counts a launch among those that hold something.
+fn holds_something(row: &LaunchRow) -> bool {
+    row.tasks.iter().any(|task| !task.resources.is_empty())
+}
+
+impl Agent {
+    fn forget_executor(&mut self, row: &LaunchRow) {
+        let Some(executors) = self.executors.get_mut(&row.framework) else { return };
+        if let Some(count) = executors.get_mut(&row.executor) {
+            *count -= 1;
+            if *count == 0 {
+                executors.remove(&row.executor);
+            }
+        }
+        if executors.is_empty() {
+            self.executors.remove(&row.framework);
+        }
+    }
+}
+
 /// Tasks of a framework by id.
 trait RetainOf {
     /// Drops the tasks of a launch, but not a later launch's of the same id.
     fn retain_of(&mut self, row: &LaunchRow);
 }
 
-impl RetainOf for BTreeMap<TaskId, LaunchId> {
+impl RetainOf for HashMap<TaskId, LaunchId, FixedState> {
     fn retain_of(&mut self, row: &LaunchRow) {
         for task in &row.tasks {
             if self.get(&task.task) == Some(&row.launch) {
