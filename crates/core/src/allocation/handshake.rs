@@ -82,11 +82,12 @@ impl Allocator {
         }
         let named: BTreeSet<&LaunchId> = report.launches.iter().map(|launch| &launch.launch).collect();
         let adopts = named.iter().any(|launch| !self.launches.contains_key(*launch));
-        let uncovered =
-            state.into_iter().flat_map(|state| &state.launches).filter_map(|launch| self.launches.get(launch)).any(
-                |row| row.sent.0 != term && row.sent > (report.term, report.number) && !named.contains(&row.launch),
-            );
-        if (uncovered || adopts) && report.answers != Some(term) { Freshness::Doubtful } else { Freshness::Good }
+        // Ordered again if its order was not taken up, and over if it was: only an order of this term that is still on
+        // its way says nothing.
+        let under_way = |row: &LaunchRow| row.sent.0 == term && row.sent > (report.term, report.number);
+        let rows = state.into_iter().flat_map(|state| &state.launches).filter_map(|launch| self.launches.get(launch));
+        let unnamed = rows.filter(|row| !named.contains(&row.launch)).any(|row| !under_way(row));
+        if (unnamed || adopts) && report.answers != Some(term) { Freshness::Doubtful } else { Freshness::Good }
     }
 
     fn name_agent(&mut self, term: Term) -> AgentId {
