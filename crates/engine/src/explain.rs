@@ -148,6 +148,7 @@ impl Engine {
             request: query.request.clone(),
             resources: Some(resources.clone()),
             count,
+            fresh: query.fresh,
         };
         Ok(Ok(Asked { framework, role, demand: Demand::new(&resources), count, query }))
     }

@@ -19,6 +19,9 @@ pub struct Query {
     pub resources: Option<Resources>,
     /// How many such tasks; 0 is 1.
     pub count: u32,
+    /// As if the framework had just revived: what it refused a while ago does not count. For a framework that
+    /// revives by itself when it wants something else, as the built-in one does.
+    pub fresh: bool,
 }
 
 /// A change of the cluster, supposed and tried on a copy.

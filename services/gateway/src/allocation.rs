@@ -239,6 +239,8 @@ impl Allocation {
             read.framework = Some(framework);
             read.role = read.role.or(Some(job.role));
             read.resources = read.resources.or(Some(job.resources));
+            // The launcher revives by itself when what it waits for changes.
+            read.fresh = true;
         }
         if read.framework.is_none() && read.role.is_none() {
             return Err(Refusal::bad("name a framework, a role or a waiting task to be explained"));

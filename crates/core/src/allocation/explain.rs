@@ -51,10 +51,16 @@ impl Allocator {
         }
         let role = query.role.clone().or(first).unwrap_or_default();
         query.role = Some(role.clone());
-        if self.engine.find_client(&id, &role).is_some() {
+        let known = self.engine.find_client(&id, &role);
+        if known.is_some() && !query.fresh {
             return Ok((None, query));
         }
         let mut engine = self.engine.clone();
+        if let Some(client) = known {
+            engine.drop_filters(client);
+            engine.wake(client);
+            return Ok((Some(engine), query));
+        }
         engine.suppose_client(now, &id, &role, self.appetite(&id, &role))?;
         Ok((Some(engine), query))
     }

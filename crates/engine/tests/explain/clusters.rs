@@ -205,6 +205,7 @@ pub(crate) fn random(seed: u64) -> (Engine, Query) {
         request: None,
         resources: Some(random_demand(&mut dice)),
         count: if dice.percent(50) { 1 } else { dice.between(2, 5) as u32 },
+        fresh: false,
     };
     (engine, query)
 }
