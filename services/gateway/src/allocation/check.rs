@@ -267,6 +267,7 @@ pub fn query(query: &v1::Query) -> Result<Query, Refusal> {
         request: query.request.clone().filter(|name| !name.is_empty()),
         resources: (!resources.is_empty()).then_some(resources),
         count: query.count.max(1),
+        fresh: false,
     })
 }
 
