@@ -176,7 +176,7 @@ impl Allocator {
             .flat_map(|rows| rows.values())
             .filter(|row| row.sent > seen)
             .collect();
-        rows.sort_by(|a, b| a.sent.cmp(&b.sent));
+        rows.sort_by_key(|row| row.sent);
         let mut total = total.clone();
         for row in rows {
             if total.contains(&row.conversion.consumed) {
@@ -199,7 +199,7 @@ impl Allocator {
         let mut rows: Vec<OperationRow> =
             self.operations.get(agent).into_iter().flat_map(|rows| rows.values()).cloned().collect();
         rows.retain(|row| row.sent > seen);
-        rows.sort_by(|a, b| a.sent.cmp(&b.sent));
+        rows.sort_by_key(|row| row.sent);
         let mut total = reported.clone();
         for mut row in rows {
             if !total.contains(&row.conversion.consumed) {
