@@ -261,6 +261,8 @@ pub struct Allocator {
     /// Agents with orders that have not left.
     speaking: BTreeSet<AgentId>,
     retries: Timers<AgentId>,
+    /// Agents with launches that hold nothing any more and whose end the registry has not heard of.
+    lingering: Timers<AgentId>,
     silence: Silence,
     calls: Calls,
     agents_named: u64,
@@ -302,6 +304,7 @@ impl Allocator {
             preemptions: Preemptions::default(),
             speaking: BTreeSet::new(),
             retries: Timers::default(),
+            lingering: Timers::default(),
             silence: Silence::default(),
             calls: Calls::default(),
             agents_named: 0,
@@ -425,6 +428,7 @@ impl Machine for Allocator {
         self.preemptions.forget();
         self.speaking.clear();
         self.retries = Timers::default();
+        self.lingering = Timers::default();
         self.silence = Silence::default();
         self.calls.forget();
         self.agents_named = 0;
@@ -468,11 +472,12 @@ impl Machine for Allocator {
         self.time_out_offers(now, fx);
         self.engine.tick(now);
         self.retry_orders(now);
+        self.ask_about_lingering(now, fx);
         self.mark_silent_agents(now, fx);
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.engine.deadline(), self.retries.first(), self.silence.deadline()].into_iter().flatten().min()
+        [self.engine.deadline(), self.retries.first(), self.lingering.first(), self.silence.deadline()].into_iter().flatten().min()
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {

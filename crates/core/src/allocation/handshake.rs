@@ -18,6 +18,9 @@ use crate::{
     row::{AgentRow, AgentState, LaunchRow, LaunchTask},
 };
 
+/// How long a launch may wait for the registry to hear of its end before its agent is asked what it knows.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Why an agent with this id and instance is not admitted.
 pub(super) fn refusal(row: &AgentRow, instance: u128) -> Option<ToAgent> {
     if row.instance != instance {
@@ -184,6 +187,29 @@ impl Allocator {
         for framework in removed {
             self.order(id, Order::ShutdownFramework(framework));
         }
+        if self.has_lingering(id) {
+            self.lingering.set(id.clone(), now.after(LINGER));
+        }
+    }
+
+    /// A launch whose tasks have ended on its agent stays until the registry has heard of their end. A registry whose
+    /// store has lost that will never hear of it again once the agent has forgotten the task, so the agent is asked
+    /// for what it still knows.
+    pub(super) fn ask_about_lingering(&mut self, now: Time, fx: &mut Effects<Output>) {
+        let Some(term) = self.term else { return };
+        while let Some(id) = self.lingering.pop_due(now) {
+            if self.has_lingering(&id) && self.is_shaken(&id) {
+                self.lingering.set(id.clone(), now.after(LINGER));
+                fx.emit(Output::Agent { agent: id, message: ToAgent::Handshake { term } });
+            }
+        }
+    }
+
+    fn has_lingering(&self, id: &AgentId) -> bool {
+        let launches = self.agents.get(id).into_iter().flat_map(|state| &state.launches);
+        launches
+            .filter_map(|launch| self.launches.get(launch))
+            .any(|row| row.tasks.iter().all(|task| task.resources.is_empty()))
     }
 
     fn rewind_orders(&mut self, id: &AgentId) {

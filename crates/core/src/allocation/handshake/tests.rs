@@ -152,7 +152,7 @@ fn what_agent_and_allocator_hold_differently_is_settled_by_a_report() {
           a: heard
         > beat a number=1
           a: handshake 1
-        > report a term=1 number=1
+        > report a term=1 number=1 answers=1
           delete launch L0
           a: welcome a
           f: offers O1=a@r[cpus:4; mem:4096]
@@ -233,6 +233,40 @@ fn tasks_of_a_removed_framework_end_wherever_they_turn_up() {
           put launch L9 f@r on a e t9[cpus:1] sent 0.0 adopted
           a: welcome a
           a: orders from 1: shut down f
+        ",
+    );
+}
+
+#[test]
+fn an_agent_is_asked_again_about_a_launch_whose_end_the_registry_does_not_hear_of() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a
+          put agent a shook 1
+          a: welcome a
+          f: offers O0=a@r[cpus:4; mem:4096]
+        > accept f O0 run=t:cpus:1 refuse=60000
+          put launch L0 f@r on a t t[cpus:1] sent 1.1
+          reply 202
+          a: orders from 1: launch L0 (t)
+        > report a term=1 number=1 answers=1 holds=L0/f/
+          put launch L0 f@r on a t t[] sent 1.1
+          a: welcome a
+          f: offers O1=a@r[cpus:4; mem:4096]
+        > pass 12000
+        > beat a number=1
+          a: heard
+        > pass 12000
+        > beat a number=1
+          a: heard
+        > pass 6000
+          +30000 a: handshake 1
+        > report a term=1 number=1 answers=1
+          delete launch L0
+          a: welcome a
         ",
     );
 }
