@@ -89,6 +89,7 @@ impl Allocator {
     /// hands are told when they do.
     fn shut_down_everywhere(&mut self, id: &FrameworkId) {
         let launches = self.frameworks.get(id).map(|state| state.launches.clone()).unwrap_or_default();
+        #[expect(clippy::disallowed_methods, reason = "sorted by where it goes")]
         let agents: BTreeSet<AgentId> =
             launches.iter().filter_map(|launch| self.launches.get(launch)).map(|row| row.agent.clone()).collect();
         for agent in agents {

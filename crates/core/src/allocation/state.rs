@@ -1,6 +1,6 @@
 //! Agents, launches and frameworks: rows, and the sums and indexes over them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mesos_engine::{AgentFacts, AgentSlot, Bundle, bundle::FixedState};
 use mesos_model::{AgentId, ExecutorId, FrameworkId, LaunchId, TaskId, Time};
@@ -46,7 +46,7 @@ pub(super) struct TaskFact {
 #[derive(Debug, Default)]
 pub(super) struct Framework {
     pub(super) row: Option<FrameworkRow>,
-    pub(super) launches: BTreeSet<LaunchId>,
+    pub(super) launches: HashSet<LaunchId, FixedState>,
     /// Tasks that launch rows name.
     pub(super) live: HashMap<TaskId, LaunchId, FixedState>,
     /// Tasks that the registry has a row for.
