@@ -58,7 +58,15 @@ pub struct Scheduler {
 impl Scheduler {
     /// Subscribes at a gateway and waits for SUBSCRIBED. A refusal is an error with status and body.
     pub async fn subscribe(url: &str, framework_info: &Value) -> Result<Self> {
+        Self::subscribe_with(url, framework_info, &[]).await
+    }
+
+    /// The same with more fields of the SUBSCRIBE beside the FrameworkInfo.
+    pub async fn subscribe_with(url: &str, framework_info: &Value, fields: &[(&str, Value)]) -> Result<Self> {
         let mut call = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": framework_info}});
+        for (name, value) in fields {
+            call["subscribe"][*name] = value.clone();
+        }
         if let Some(id) = framework_info.get("id") {
             call["framework_id"] = id.clone();
         }
@@ -195,6 +203,12 @@ impl Caller {
     pub async fn launch(&self, offer_ids: &[&str], tasks: Vec<Value>) -> Result<()> {
         let operation = json!({"type": "LAUNCH", "launch": {"task_infos": tasks}});
         self.call("ACCEPT", json!({"offer_ids": ids(offer_ids), "operations": [operation]})).await
+    }
+
+    /// Carries operations out on offers; what is left of these is offered again at once.
+    pub async fn accept(&self, offer_ids: &[&str], operations: Vec<Value>) -> Result<()> {
+        let filters = json!({"refuse_seconds": 0});
+        self.call("ACCEPT", json!({"offer_ids": ids(offer_ids), "operations": operations, "filters": filters})).await
     }
 
     /// Declines offers for some seconds.

@@ -4,11 +4,13 @@
 //! only with `MESOS_E2E_LONG=1`.
 
 mod agent;
+mod allocation;
 mod bad_input;
 mod clients;
 mod cluster;
 mod docker;
 mod harness;
+mod holdings;
 mod local;
 mod reads;
 mod refusals;
