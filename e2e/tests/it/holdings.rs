@@ -138,7 +138,7 @@ async fn a_volume_is_made_used_by_one_task_after_another_and_destroyed() -> Resu
 }
 
 #[tokio::test]
-async fn a_reservation_and_its_volume_outlive_the_agent_and_the_master() -> Result<()> {
+async fn a_reservation_and_its_volume_outlive_a_killed_agent() -> Result<()> {
     let cluster = master_and_agent().await?;
     let agent = cluster.directory().join("agent-0");
     a_volume_keeps_what_was_written(&cluster, &agent, async || {
@@ -176,12 +176,12 @@ async fn an_operator_reserves_and_makes_volumes_by_command() -> Result<()> {
     data.caller().call("TEARDOWN", Value::Null).await?;
 
     run(&["unreserve", "disk:1GB"]).await?.one_clear_line(&["disk"])?;
-    // The gateway answers reads from its own copy, which follows within a moment.
-    eventually(SOON, "the volume is seen", async || {
-        Ok(cluster.get(0, "/slaves").await?["slaves"][0]["reserved_resources_full"].to_string().contains("\"v1\""))
+    // The command looks the volume up, in an answer that may be a moment old.
+    eventually(SOON, "the volume is found and destroyed", async || {
+        run(&["volume", "destroy", "v1"]).await?.expect(0)?;
+        Ok(true)
     })
     .await?;
-    run(&["volume", "destroy", "v1"]).await?.expect(0)?;
     run(&["unreserve", "cpus:2;disk:1GB"]).await?.expect(0)?;
     run(&["reserve", "cpus:100"]).await?.one_clear_line(&["cpus"])?;
     cluster.finish()
