@@ -385,7 +385,7 @@ impl Trials<'_> {
         }
         if !any_is_large {
             let demand = &self.asked.demand.resources;
-            let what = format!("with {demand}, which none has");
+            let what = format!("with {demand} (no agent has as much)");
             self.agents_like(out, NewAgent { like: None, total: Some(demand.clone()) }, &what)?;
         }
         Ok(())

@@ -93,7 +93,7 @@ fn agents_may_be_too_small() {
     assert_eq!(detail(&explanation, Why::TooSmall), "cpus on 4 agents, the largest of them has 4 of 6");
     assert_eq!(
         texts(&explanation),
-        ["ask for 4 cpus instead of 6", "add 1 agent with cpus:6; mem:1024, which none has"]
+        ["ask for 4 cpus instead of 6", "add 1 agent with cpus:6; mem:1024 (no agent has as much)"]
     );
     assert_eq!(
         explanation.summary,
@@ -365,7 +365,7 @@ fn without_agents_the_explanation_says_so() {
     let cluster = Cluster::new().framework("F1", "web");
     let explanation = explain(&cluster, &query("F1", "cpus:2", 1));
     assert_eq!((explanation.summary.as_str(), explanation.blockers.len()), ("waits: there are no agents", 0));
-    assert_eq!(texts(&explanation), ["add 1 agent with cpus:2, which none has"]);
+    assert_eq!(texts(&explanation), ["add 1 agent with cpus:2 (no agent has as much)"]);
 }
 
 #[test]
