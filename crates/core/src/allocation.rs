@@ -477,7 +477,10 @@ impl Machine for Allocator {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.engine.deadline(), self.retries.first(), self.lingering.first(), self.silence.deadline()].into_iter().flatten().min()
+        [self.engine.deadline(), self.retries.first(), self.lingering.first(), self.silence.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {

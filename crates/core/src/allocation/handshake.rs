@@ -209,7 +209,7 @@ impl Allocator {
         let launches = self.agents.get(id).into_iter().flat_map(|state| &state.launches);
         launches
             .filter_map(|launch| self.launches.get(launch))
-            .any(|row| row.tasks.iter().all(|task| task.resources.is_empty()))
+            .any(|row| row.tasks.iter().any(|task| task.resources.is_empty()))
     }
 
     fn rewind_orders(&mut self, id: &AgentId) {

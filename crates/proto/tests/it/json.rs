@@ -222,6 +222,11 @@ fn the_contract_has_every_package_and_our_fields_start_at_10000() {
         ours,
         [
             "mesos.v1.FrameworkInfo.priority=10000",
+            "mesos.v1.Request.count=10002",
+            "mesos.v1.Request.hold_seconds=10003",
+            "mesos.v1.Request.name=10000",
+            "mesos.v1.Request.priority=10004",
+            "mesos.v1.Request.role=10001",
             "mesos.v1.TaskInfo.priority=10000",
             "mesos.v1.TaskStatus.exit_code=10000",
             "mesos.v1.scheduler.Call.call_id=10000",

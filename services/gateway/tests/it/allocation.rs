@@ -178,6 +178,7 @@ async fn a_waiting_task_is_explained_by_its_id() {
         role: Some("ads".into()),
         resources: Some(Resources::of(&[("cpus", 2_000)])),
         count: 1,
+        fresh: true,
         ..Asked::default()
     };
     assert_eq!(asked(&world).last(), Some(&OperatorCall::Explain(wanted)));
