@@ -37,7 +37,30 @@ fn cpu_now() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
+/// CPU and wall time that was taken piece by piece.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    sample: Sample,
+}
+
+impl Spent {
+    /// Carries something out and adds what it took.
+    pub(crate) fn on<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let (wall, cpu) = (Instant::now(), cpu_now());
+        let out = work();
+        let (cpu, wall) = (cpu_now() - cpu, wall.elapsed());
+        self.sample.cpu_ms += cpu.as_secs_f64() * 1000.0;
+        self.sample.wall_ms += wall.as_secs_f64() * 1000.0;
+        out
+    }
+}
+
 impl Steps {
+    /// What was taken piece by piece, as a sample of a step.
+    pub(crate) fn add(&mut self, step: &'static str, spent: Spent) {
+        self.samples.push((step, spent.sample));
+    }
+
     /// Carries something out as a sample of a step.
     pub(crate) fn time<T>(&mut self, step: &'static str, work: impl FnOnce() -> T) -> T {
         let (wall, cpu) = (Instant::now(), cpu_now());
