@@ -5,9 +5,11 @@ use regex::{Regex, RegexBuilder};
 
 use crate::facts::{Constraint, Constraints, Predicate, Selector};
 
-/// The largest compiled expression, in bytes. Mesos bounds RE2's program to 100 instructions; this admits every
-/// expression that Mesos does.
-const REGEX_MAX: usize = 1 << 20;
+/// The longest expression, in bytes: Mesos gives a compiled one this much memory by default
+/// (`--offer_constraints_re2_max_mem`), and none of more text fits into it.
+pub const EXPRESSION_MAX: usize = 4096;
+/// What a compiled expression may take here, in bytes; classes of Unicode are larger than those of RE2.
+const PROGRAM_MAX: usize = 1 << 18;
 
 /// What an agent says of itself, as far as rules look at it.
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +36,16 @@ pub struct Rule {
 /// # Errors
 /// Says what is wrong with it.
 pub fn expression(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&format!("^(?:{text})$"))
-        .size_limit(REGEX_MAX)
-        .build()
-        .map_err(|error| format!("'{text}' is no regular expression: {error}"))
+    if text.len() > EXPRESSION_MAX {
+        return Err(format!("it is longer than {EXPRESSION_MAX} bytes"));
+    }
+    let compile = |text: &str| RegexBuilder::new(text).size_limit(PROGRAM_MAX).build();
+    // As it is first: what only reads inside the group could otherwise end the group that it is put in.
+    compile(text).and_then(|_| compile(&format!("^(?:{text})$"))).map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+        // The last line says what is wrong; those before point at it.
+        other => other.to_string().lines().last().unwrap_or_default().to_owned(),
+    })
 }
 
 impl Rule {
@@ -47,7 +55,9 @@ impl Rule {
     /// For an expression that cannot be compiled.
     pub fn new(constraints: &Constraints) -> Result<Rule, String> {
         let compile = |constraint: &Constraint| match &constraint.predicate {
-            Predicate::TextMatches(text) | Predicate::TextNotMatches(text) => expression(text).map(Some),
+            Predicate::TextMatches(text) | Predicate::TextNotMatches(text) => {
+                expression(text).map(Some).map_err(|why| format!("'{text}' is no regular expression: {why}"))
+            }
             _ => Ok(None),
         };
         let expressions = constraints

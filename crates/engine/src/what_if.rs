@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mesos_model::{AgentId, FrameworkId, Reservation, ReservationKind, Resource, Resources, Role, Time, Value};
+use mesos_model::{
+    AgentId, FrameworkId, Reservation, ReservationKind, Resource, Resources, Role, Time, Value, validate_role,
+};
 
 use crate::{
     agents::AgentFacts,
@@ -169,10 +171,9 @@ impl Engine {
     /// What is set for a role may be supposed before any framework is in it.
     fn known_role<'a>(&self, role: &'a Role) -> Result<&'a Role, String> {
         let text = role.as_str();
-        if text.is_empty() || text.split('/').any(str::is_empty) {
-            return Err(format!("'{text}' is no role; give a name, or a path such as eng/web"));
-        }
-        Ok(role)
+        validate_role(text)
+            .map(|()| role)
+            .map_err(|_| format!("'{text}' is no role; give a name, or a path such as eng/web"))
     }
 
     fn facts_of_new_agent(

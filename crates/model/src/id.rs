@@ -47,6 +47,54 @@ pub fn validate(text: &str) -> Result<(), IdError> {
     Ok(())
 }
 
+/// The longest role, in bytes.
+pub const ROLE_LENGTH_MAX: usize = 1024;
+
+/// Why a text is no role.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoleError {
+    /// Nothing there.
+    #[error("Empty role name is invalid")]
+    Empty,
+    /// More than [`ROLE_LENGTH_MAX`] bytes.
+    #[error("Role name is longer than {ROLE_LENGTH_MAX} bytes")]
+    TooLong,
+    /// One of its parts may not be as it is.
+    #[error("Role '{role}' is invalid: it {wrong}")]
+    Part {
+        /// At most 80 characters of the text, made printable.
+        role: String,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
+}
+
+/// Checks a text that is to name a role (`src/common/roles.cpp`).
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn validate_role(text: &str) -> Result<(), RoleError> {
+    if text == "*" {
+        return Ok(());
+    }
+    if text.is_empty() {
+        return Err(RoleError::Empty);
+    }
+    for part in text.split('/') {
+        let wrong = match part {
+            "" => "starts or ends with a slash or has two in a row",
+            "." | ".." | "*" => "has '.', '..' or '*' as a part",
+            part if part.starts_with('-') => "has a part that starts with a dash",
+            part if part.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') => {
+                "contains whitespace, a backslash or a control character"
+            }
+            _ => continue,
+        };
+        return Err(RoleError::Part { role: text.escape_debug().take(80).collect(), wrong });
+    }
+    if text.len() > ROLE_LENGTH_MAX { Err(RoleError::TooLong) } else { Ok(()) }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -193,6 +241,17 @@ mod tests {
         for good in ["a", "a.b", "a b", "a*b>c", "...", &"x".repeat(255), "ü"] {
             assert_eq!(validate(good), Ok(()), "{good:?}");
         }
+    }
+
+    #[test]
+    fn role_names_follow_mesos() {
+        for good in ["*", "a", "a/b/c", "a.b", "a-b", "ü", &"x".repeat(1024)] {
+            assert_eq!(validate_role(good), Ok(()), "{good}");
+        }
+        for bad in ["", "/", "a/", "/a", "a//b", ".", "..", "a/..", "-a", "a/-b", "a b", "a\tb", "a\\b", "a\0", "a/*"] {
+            assert!(validate_role(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(validate_role(&"x".repeat(1025)), Err(RoleError::TooLong));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use mesos_model::{
     FrameworkId, Role, TaskId,
     attribute::{Attribute, AttributeValue},
     resources::milli_from_f64,
+    validate_role,
 };
 use mesos_proto::{
     prost::Message as _,
@@ -34,7 +35,7 @@ use crate::{
     calls::{self, Context},
     errors,
     server::App,
-    translate::{self, framework::role_error},
+    translate,
 };
 
 /// The longest name of a task, in bytes.
@@ -152,9 +153,7 @@ fn submission(request: LaunchRequest) -> Result<Submission, String> {
         return Err("the name must not contain control characters".to_owned());
     }
     let role = if request.role.is_empty() { "*" } else { &request.role };
-    if let Some(error) = role_error(role) {
-        return Err(error);
-    }
+    validate_role(role).map_err(|error| error.to_string())?;
     let command = request.command.as_ref().ok_or("a command is missing")?;
     if command.value.as_deref().unwrap_or_default().is_empty() && request.container.is_none() {
         return Err("a command is missing".to_owned());

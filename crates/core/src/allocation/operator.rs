@@ -1,7 +1,7 @@
 //! What operators ask of the allocator: weights, quota, placement, policy, reservations, and why something waits.
 
 use mesos_engine::facts::WEIGHT_MAX;
-use mesos_model::{Role, Time, resources::MILLI_MAX, resources_text::milli_text};
+use mesos_model::{Role, Time, resources::MILLI_MAX, resources_text::milli_text, validate_role};
 
 use super::{Allocator, Output};
 use crate::{
@@ -213,20 +213,9 @@ impl Allocator {
     }
 }
 
-/// What Mesos takes for a role (`src/common/roles.cpp`).
 fn check_role(role: &Role) -> Result<(), Refusal> {
     let text = role.as_str();
-    let bad = |part: &str| {
-        part.is_empty()
-            || part == "."
-            || part == ".."
-            || part.starts_with('-')
-            || part.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\')
-    };
-    if text == "*" || !text.split('/').any(|part| bad(part) || part == "*") {
-        return Ok(());
-    }
-    Err((400, format!("'{}' is no role", text.escape_debug().take(80).collect::<String>())))
+    validate_role(text).map_err(|_| (400, format!("'{}' is no role", text.escape_debug().take(80).collect::<String>())))
 }
 
 #[cfg(test)]

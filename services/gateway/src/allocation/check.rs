@@ -10,7 +10,9 @@ use std::{
 
 use mesos_core::message::{Amounts, Change, Placement, PolicyName, Query, Quota};
 use mesos_engine::facts::WEIGHT_MAX;
-use mesos_model::{AgentId, FrameworkId, Resources, Role, attribute::Attribute, resources::milli_from_f64};
+use mesos_model::{
+    AgentId, FrameworkId, Resources, Role, attribute::Attribute, resources::milli_from_f64, validate_role,
+};
 use mesos_proto::{
     services::v1::{self, change},
     v1 as mesos,
@@ -18,10 +20,7 @@ use mesos_proto::{
 
 use crate::{
     reads::reply::Refusal,
-    translate::{
-        framework::role_error,
-        resources::{amount, from_proto, printable},
-    },
+    translate::resources::{amount, from_proto, printable},
 };
 
 /// The largest module, in bytes: it travels in one message and lies in one row.
@@ -43,7 +42,8 @@ const KNOWN: [&str; 4] = ["cpus", "mem", "disk", "gpus"];
 /// # Errors
 /// Says what is wrong with its name.
 pub fn role(name: &str) -> Result<Role, Refusal> {
-    role_error(name).map_or_else(|| Ok(Role::new(name)), |error| Err(Refusal::bad(error)))
+    validate_role(name).map_err(|error| Refusal::bad(error.to_string()))?;
+    Ok(Role::new(name))
 }
 
 /// Weights in thousandths.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mesos_core::message::{AllocatorCall, Caller, RegistryCall, Request};
-use mesos_model::{AgentId, FrameworkId, TaskId};
+use mesos_model::{AgentId, FrameworkId, TaskId, validate_role};
 use mesos_proto::{
     v1::{
         self,
@@ -187,8 +187,8 @@ fn request(proto: &v1::Request) -> Result<Request, String> {
     {
         return Err(format!("'name' is invalid: {error}"));
     }
-    if let Some(error) = proto.role.as_deref().and_then(framework::role_error) {
-        return Err(format!("'role' is invalid: {error}"));
+    if let Some(role) = &proto.role {
+        validate_role(role).map_err(|error| format!("'role' is invalid: {error}"))?;
     }
     let count = proto.count();
     if count == 0 || count > COUNT_MAX {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use mesos_core::message::{Constraint, Constraints, Predicate, Selector};
+use mesos_engine::rules::expression;
 use mesos_model::Role;
 use mesos_proto::v1::scheduler::{
     AttributeConstraint, OfferConstraints,
@@ -12,15 +13,9 @@ use mesos_proto::v1::scheduler::{
         selector::{self, PseudoattributeType},
     },
 };
-use regex::RegexBuilder;
 
 use super::resources::printable;
 
-/// The longest expression, in bytes: Mesos gives a compiled one this much memory by default
-/// (`--offer_constraints_re2_max_mem`), and none of more text fits into it.
-const REGEX_MAX: usize = 4096;
-/// What a compiled expression may take here, in bytes; classes of Unicode are larger than those of RE2.
-const REGEX_PROGRAM_MAX: usize = 1 << 18;
 /// Constraints in one call; each is looked at for each agent.
 const CONSTRAINTS_MAX: usize = 1024;
 
@@ -94,21 +89,9 @@ fn predicate(proto: &AttributeConstraint) -> Result<Predicate, String> {
 
 /// An expression that the engine will be able to compile.
 fn regex(text: &str) -> Result<String, String> {
-    let failed = |why: &str| format!("Failed to construct regex from pattern '{}': {why}", printable(text));
-    if text.len() > REGEX_MAX {
-        return Err(failed(&format!("it is longer than {REGEX_MAX} bytes")));
-    }
-    // As a whole: what only reads on its own could otherwise end the group that it is put in.
-    RegexBuilder::new(text)
-        .size_limit(REGEX_PROGRAM_MAX)
-        .build()
-        .and_then(|_| RegexBuilder::new(&format!("^(?:{text})$")).size_limit(REGEX_PROGRAM_MAX).build())
+    expression(text)
         .map(|_| text.to_owned())
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => failed("it is too large"),
-            // The last line says what is wrong; those before point at it.
-            other => failed(other.to_string().lines().last().unwrap_or_default()),
-        })
+        .map_err(|why| format!("Failed to construct regex from pattern '{}': {why}", printable(text)))
 }
 
 #[cfg(test)]
@@ -153,7 +136,7 @@ mod tests {
 
     #[test]
     fn constraints_that_mean_nothing_are_refused() {
-        let long = "a".repeat(REGEX_MAX + 1);
+        let long = "a".repeat(mesos_engine::rules::EXPRESSION_MAX + 1);
         for (text, words) in [
             (r#"{"role_constraints":{"web":{}}}"#.to_owned(), "role 'web' to which the framework is not subscribed"),
             (r#"{"role_constraints":{"ads":{}}}"#.to_owned(), "'groups' is empty"),

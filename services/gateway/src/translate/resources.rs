@@ -10,6 +10,7 @@ use std::sync::Arc;
 use mesos_model::{
     Reservation, ReservationKind, Resource, Resources, Role, Value,
     resources::{Qualifier, milli_from_f64},
+    validate_role,
 };
 use mesos_proto::{
     prost::Message as _,
@@ -139,9 +140,7 @@ fn reservations(resource: &v1::Resource) -> Result<Vec<Reservation>, String> {
 }
 
 fn old_reservation(role: &str, dynamic: Option<&v1::resource::ReservationInfo>) -> Result<Vec<Reservation>, String> {
-    if role != "*" {
-        super::framework::role_error(role).map_or(Ok(()), Err)?;
-    }
+    validate_role(role).map_err(|error| error.to_string())?;
     match dynamic {
         Some(_) if role == "*" => Err("Invalid reservation: role \"*\" cannot be dynamically reserved".to_owned()),
         Some(info) => Ok(vec![Reservation {
@@ -172,9 +171,7 @@ fn reservation(info: &v1::resource::ReservationInfo) -> Result<Reservation, Stri
     if role == "*" {
         return Err("Invalid reservation: role \"*\" cannot be reserved".to_owned());
     }
-    if let Some(error) = super::framework::role_error(role) {
-        return Err(format!("Invalid reservation: {error}"));
-    }
+    validate_role(role).map_err(|error| format!("Invalid reservation: {error}"))?;
     Ok(Reservation { kind, role: Role::new(role), principal: info.principal.clone(), labels: labels(info) })
 }
 
