@@ -194,7 +194,16 @@ pub(crate) fn run(
 
 #[cfg(test)]
 mod tests {
+    use clap::Command;
+
     use super::*;
+
+    /// What a command makes of its arguments, or what it says is wrong with them.
+    pub(super) fn parse<A: Args>(args: &[&str]) -> Result<A, String> {
+        let command = A::augment_args(Command::new("test").no_binary_name(true));
+        let matches = command.try_get_matches_from(args).map_err(|error| error.to_string())?;
+        A::from_arg_matches(&matches).map_err(|error| error.to_string())
+    }
 
     #[test]
     fn an_address_without_a_port_gets_the_usual_one() {

@@ -63,11 +63,9 @@ impl Steps {
 
     /// Carries something out as a sample of a step.
     pub(crate) fn time<T>(&mut self, step: &'static str, work: impl FnOnce() -> T) -> T {
-        let (wall, cpu) = (Instant::now(), cpu_now());
-        let out = work();
-        let (cpu, wall) = (cpu_now() - cpu, wall.elapsed());
-        let sample = Sample { cpu_ms: cpu.as_secs_f64() * 1000.0, wall_ms: wall.as_secs_f64() * 1000.0 };
-        self.samples.push((step, sample));
+        let mut spent = Spent::default();
+        let out = spent.on(work);
+        self.add(step, spent);
         out
     }
 

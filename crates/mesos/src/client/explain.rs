@@ -324,16 +324,9 @@ fn outcome_text(outcome: &WhatIfResponse, wide: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Command;
     use mesos_proto::services::v1::{Blocker, Remedy, RoleOutcome, Turn};
 
-    use super::*;
-
-    fn parse<A: Args>(args: &[&str]) -> Result<A, String> {
-        let command = A::augment_args(Command::new("test").no_binary_name(true));
-        let matches = command.try_get_matches_from(args).map_err(|error| error.to_string())?;
-        A::from_arg_matches(&matches).map_err(|error| error.to_string())
-    }
+    use super::{super::tests::parse, *};
 
     fn explanation() -> Explanation {
         let id = |value: &str| Some(v1::FrameworkId { value: value.into() });

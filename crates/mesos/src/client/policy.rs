@@ -207,13 +207,10 @@ pub(crate) async fn needs(args: NeedsArgs, master: Master) -> Result<ExitCode, F
 
 #[cfg(test)]
 mod tests {
-    use clap::{Command, FromArgMatches};
-
-    use super::*;
+    use super::{super::tests::parse, *};
 
     fn load(args: &[&str]) -> PolicyLoadArgs {
-        let command = PolicyLoadArgs::augment_args(Command::new("load").no_binary_name(true));
-        PolicyLoadArgs::from_arg_matches(&command.try_get_matches_from(args).unwrap()).unwrap()
+        parse(args).unwrap()
     }
 
     #[test]

@@ -419,22 +419,14 @@ fn parse_http(text: &str) -> Result<(u32, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Command, FromArgMatches};
-
-    use super::*;
+    use super::{super::tests::parse, *};
 
     fn request(args: &[&str]) -> LaunchRequest {
-        let command = TaskArgs::augment_args(Command::new("launch").no_binary_name(true));
-        let matches = command.try_get_matches_from(args).unwrap();
-        TaskArgs::from_arg_matches(&matches).unwrap().request(1).unwrap()
+        parse::<TaskArgs>(args).unwrap().request(1).unwrap()
     }
 
     fn wrong(args: &[&str]) -> bool {
-        let command = TaskArgs::augment_args(Command::new("launch").no_binary_name(true));
-        match command.try_get_matches_from(args) {
-            Ok(matches) => TaskArgs::from_arg_matches(&matches).unwrap().request(1).is_err(),
-            Err(_) => true,
-        }
+        parse::<TaskArgs>(args).map_or(true, |given| given.request(1).is_err())
     }
 
     #[test]

@@ -290,15 +290,7 @@ pub(crate) async fn volume(args: VolumeArgs, master: Master) -> Result<ExitCode,
 
 #[cfg(test)]
 mod tests {
-    use clap::Command;
-
-    use super::*;
-
-    fn parse<A: Args>(args: &[&str]) -> Result<A, String> {
-        let command = A::augment_args(Command::new("test").no_binary_name(true));
-        let matches = command.try_get_matches_from(args).map_err(|error| error.to_string())?;
-        A::from_arg_matches(&matches).map_err(|error| error.to_string())
-    }
+    use super::{super::tests::parse, *};
 
     #[test]
     fn a_reservation_names_role_principal_and_labels() {

@@ -391,15 +391,7 @@ pub(crate) async fn priority(args: PriorityArgs, master: Master) -> Result<ExitC
 
 #[cfg(test)]
 mod tests {
-    use clap::Command;
-
-    use super::*;
-
-    fn parse<A: Args>(args: &[&str]) -> Result<A, String> {
-        let command = A::augment_args(Command::new("test").no_binary_name(true));
-        let matches = command.try_get_matches_from(args).map_err(|error| error.to_string())?;
-        A::from_arg_matches(&matches).map_err(|error| error.to_string())
-    }
+    use super::{super::tests::parse, *};
 
     #[test]
     fn quotas_are_read_with_units() {
