@@ -288,7 +288,10 @@ impl Allocator {
         }
         Allocator {
             engine,
-            policy_before: PolicyName::Drf,
+            policy_before: match &options.policy {
+                PolicyName::Module(_) => PolicyName::Drf,
+                built_in => built_in.clone(),
+            },
             options,
             term: None,
             leader_text: String::new(),
@@ -477,10 +480,16 @@ impl Machine for Allocator {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.engine.deadline(), self.retries.first(), self.lingering.first(), self.silence.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.engine.deadline(),
+            self.preemptions.due(),
+            self.retries.first(),
+            self.lingering.first(),
+            self.silence.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {

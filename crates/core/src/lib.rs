@@ -17,6 +17,7 @@
 pub mod agent;
 pub mod allocation;
 pub mod driver;
+mod fnv;
 pub mod machine;
 pub mod message;
 pub mod recording;

@@ -8,6 +8,7 @@ mod operator;
 pub use mesos_engine::{
     explanation::{Change, Explanation, Query, WhatIf},
     facts::{Amounts, Constraint, Constraints, Placement, PolicyName, Predicate, Request, RoleFacts, Selector},
+    needs::NeedView,
 };
 use mesos_model::{
     AgentId, CallId, ExecutorId, FrameworkId, GatewayId, LaunchId, OfferId, Resources, Role, TaskId, TaskState,
@@ -15,9 +16,12 @@ use mesos_model::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::operator::{Conversion, NeedView, OperatorCall, PolicyView, Quota, RoleView};
+pub use self::operator::{Conversion, OperatorCall, PolicyView, Quota, RoleView};
 
-use crate::row::{FrameworkFacts, FrameworkInfo};
+use crate::{
+    fnv::Fnv,
+    row::{FrameworkFacts, FrameworkInfo},
+};
 
 /// A number that the shell gives to a call that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -752,14 +756,7 @@ pub enum AgentToRegistry {
 /// Folds launch ids into one number, whatever their order, so that two sides can compare what they hold.
 #[must_use]
 pub fn digest<'a>(launches: impl IntoIterator<Item = &'a LaunchId>) -> u64 {
-    launches.into_iter().fold(0, |sum: u64, launch| {
-        // FNV-1a: the same on every machine and in every version.
-        let hash = launch
-            .as_str()
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        sum.wrapping_add(hash)
-    })
+    launches.into_iter().fold(0, |sum: u64, launch| sum.wrapping_add(Fnv::of(launch.as_str().as_bytes())))
 }
 
 // The launcher: the built-in framework behind `mesos launch`.

@@ -7,13 +7,12 @@
 //!
 //! A number of a call is its place among all calls of the record, from 1 on.
 
-use std::io;
-
 use mesos_model::{Term, Time, Trace, envelope};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     allocation::{Allocator, Event, Options, Output},
+    fnv::Fnv,
     machine::{Effects, Machine},
     row::{RowChange, RowKey},
 };
@@ -82,26 +81,6 @@ impl Digest {
         let _ = envelope::write_body(&mut hash, &effects.changes);
         let _ = envelope::write_body(&mut hash, &effects.outputs);
         Some(Digest { hash: hash.0, changes: effects.changes.len() as u64, outputs: effects.outputs.len() as u64 })
-    }
-}
-
-/// FNV-1a of 64 bits: the same on every machine and in every version, unlike the hashers of std.
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl io::Write for Fnv {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -386,16 +386,24 @@ impl Engine {
         self.agents.odd == 0 && !least.is_empty() && least.iter().all(|bundle| bundle.iter().any(is_out))
     }
 
-    /// Whether a client may see an agent at all.
-    pub(crate) fn admits(&mut self, agent: u32, client: u32) -> Result<(), Why> {
+    /// Agents with GPUs and agents of other regions are for those who say that they know of such.
+    pub(crate) fn is_able(&self, agent: u32, client: u32) -> Result<(), Why> {
         let slot = self.agents.get(agent);
-        let wants = &mut self.tree.clients[client as usize];
-        if slot.gpus && self.options.filter_gpus && !wants.abilities.gpus {
+        let abilities = self.tree.clients[client as usize].abilities;
+        if slot.gpus && self.options.filter_gpus && !abilities.gpus {
             return Err(Why::Gpus);
         }
-        if slot.remote && !wants.abilities.regions {
+        if slot.remote && !abilities.regions {
             return Err(Why::Region);
         }
+        Ok(())
+    }
+
+    /// Whether a client may see an agent at all.
+    pub(crate) fn admits(&mut self, agent: u32, client: u32) -> Result<(), Why> {
+        self.is_able(agent, client)?;
+        let slot = self.agents.get(agent);
+        let wants = &mut self.tree.clients[client as usize];
         let Some(rule) = &wants.rule else { return Ok(()) };
         if rule.hostname {
             return if rule.admits(slot.looks()) { Ok(()) } else { Err(Why::Constraint) };

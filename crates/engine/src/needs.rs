@@ -9,6 +9,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use mesos_model::{AgentId, FrameworkId, Resources, Role, Time};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::Bundle,
@@ -40,13 +41,11 @@ pub(crate) struct Need {
     served: u64,
     /// It has not looked at all agents yet.
     fresh: bool,
-    /// Everything was gathered and offered.
-    delivered: bool,
 }
 
-/// A need, to look at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NeedState {
+/// A request that waits for room, to look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeedView {
     /// Whose.
     pub framework: FrameworkId,
     /// In which role.
@@ -134,11 +133,11 @@ impl Need {
 impl Engine {
     /// The needs that wait for room.
     #[must_use]
-    pub fn needs(&self) -> Vec<NeedState> {
+    pub fn needs(&self) -> Vec<NeedView> {
         let state = |((client, name), need): (&(u32, String), &Need)| {
             let of = &self.tree.clients[*client as usize];
             let held = need.units.iter().filter(|unit| !unit.held.is_empty());
-            NeedState {
+            NeedView {
                 framework: of.framework.clone(),
                 role: of.role.clone(),
                 name: name.clone(),
@@ -151,7 +150,7 @@ impl Engine {
                 waits_for: self.waits_for(*client, need),
             }
         };
-        self.needs.by_client.iter().filter(|(_, need)| !need.delivered).map(state).collect()
+        self.needs.by_client.iter().map(state).collect()
     }
 
     fn waits_for(&self, client: u32, need: &Need) -> String {
@@ -174,13 +173,17 @@ impl Engine {
     /// Whether an agent, if it were empty, would have room for a task of a client.
     #[must_use]
     pub fn could_take(&self, agent: AgentSlot, client: ClientSlot, what: &Bundle) -> bool {
-        let slot = self.agents.get(agent.0);
-        let wants = &self.tree.clients[client.0 as usize];
-        let hidden = (slot.gpus && self.options.filter_gpus && !wants.abilities.gpus)
-            || (slot.remote && !wants.abilities.regions)
-            || wants.rule.as_ref().is_some_and(|rule| !rule.admits(slot.looks()));
-        let whole = slot.total.keep(|resource| crate::cycle::may_take(&wants.role, wants.abilities, resource));
-        !hidden && whole.contains(what)
+        let rule = &self.tree.clients[client.0 as usize].rule;
+        self.is_able(agent.0, client.0).is_ok()
+            && rule.as_ref().is_none_or(|rule| rule.admits(self.agents.get(agent.0).looks()))
+            && self.has_in_all(agent.0, client.0, what)
+    }
+
+    /// Whether an agent has enough for a client in all, whoever uses it now.
+    fn has_in_all(&self, agent: u32, client: u32, what: &Bundle) -> bool {
+        let wants = &self.tree.clients[client as usize];
+        let total = &self.agents.get(agent).total;
+        total.keep(|resource| crate::cycle::may_take(&wants.role, wants.abilities, resource)).contains(what)
     }
 
     /// Room is being made on an agent for one task of a need: what becomes free there goes to it.
@@ -243,7 +246,6 @@ impl Engine {
                         units: Vec::new(),
                         served: 0,
                         fresh: true,
-                        delivered: false,
                     };
                     self.needs.by_client.insert(key, need);
                     self.needs.fresh = true;
@@ -271,7 +273,7 @@ impl Engine {
         let over: Vec<(u32, String)> =
             self.needs.by_client.iter().filter(|(_, need)| need.deadline <= now).map(|(key, _)| key.clone()).collect();
         for (client, name) in over {
-            self.needs.expired += u64::from(!self.needs.by_client[&(client, name.clone())].delivered);
+            self.needs.expired += 1;
             self.drop_need(client, &name);
             self.forget_if_idle(client);
         }
@@ -318,7 +320,7 @@ impl Engine {
             .needs
             .by_client
             .iter()
-            .filter(|(_, need)| !need.delivered && !need.units.is_empty())
+            .filter(|(_, need)| !need.units.is_empty())
             .map(|((client, name), need)| (Reverse(need.priority), *client, name.clone()))
             .collect();
         keys.sort();
@@ -366,12 +368,8 @@ impl Engine {
         if self.needs.by_client.is_empty() {
             return false;
         }
-        let names: Vec<String> = self
-            .needs
-            .of(client)
-            .filter(|(_, need)| !need.delivered && need.served != round)
-            .map(|((_, name), _)| name.clone())
-            .collect();
+        let names: Vec<String> =
+            self.needs.of(client).filter(|(_, need)| need.served != round).map(|((_, name), _)| name.clone()).collect();
         let mut any = false;
         for name in names {
             any |= self.serve(client, &name, round, dirty);
@@ -482,11 +480,7 @@ impl Engine {
             if taken || !slot.offerable || !slot.held.is_empty() || self.admits(agent, client).is_err() {
                 continue;
             }
-            let (role, abilities) =
-                (self.tree.clients[client as usize].role.clone(), self.tree.clients[client as usize].abilities);
-            let whole =
-                self.agents.get(agent).total.keep(|resource| crate::cycle::may_take(&role, abilities, resource));
-            if whole.contains(bundle) {
+            if self.has_in_all(agent, client, bundle) {
                 ranked.push((self.far_from(agent, client, bundle), agent));
             }
         }
@@ -518,22 +512,17 @@ impl Engine {
     /// Everything is gathered: it is offered at once.
     fn deliver(&mut self, now: Time, client: u32, name: &str, made: &mut Vec<Decision>) -> bool {
         let key = (client, name.to_owned());
-        let complete = self.needs.by_client.get(&key).is_some_and(|need| !need.delivered && need.is_complete());
-        if !complete {
+        if !self.needs.by_client.get(&key).is_some_and(Need::is_complete) {
             return false;
         }
         let mut per_agent: BTreeMap<u32, Bundle> = BTreeMap::new();
-        if let Some(need) = self.needs.by_client.get_mut(&key) {
-            need.delivered = true;
-            for unit in std::mem::take(&mut need.units) {
-                self.let_go(client, &unit);
-                per_agent.entry(unit.agent).or_default().add(&unit.held);
-            }
+        for unit in self.needs.by_client.remove(&key).into_iter().flat_map(|need| need.units) {
+            self.let_go(client, &unit);
+            per_agent.entry(unit.agent).or_default().add(&unit.held);
         }
         for (agent, bundle) in per_agent {
             made.push(self.make_offer(now, client, agent, bundle));
         }
-        self.needs.by_client.remove(&key);
         true
     }
 }

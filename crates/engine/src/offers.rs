@@ -144,22 +144,16 @@ impl Offers {
 
     /// Offers on an agent, the latest first.
     pub(crate) fn of_agent<'a>(&'a self, agents: &Agents, agent: u32) -> impl Iterator<Item = &'a Offer> {
-        let mut next = agents.list[agent as usize].offers_head;
-        std::iter::from_fn(move || {
-            let offer = self.slab.get(next as usize)?;
-            next = offer.of_agent.1;
-            Some(offer)
-        })
+        self.list(agents.list[agent as usize].offers_head, |offer| offer.of_agent.1)
     }
 
     /// Offers to a client, the latest first.
     pub(crate) fn of_client<'a>(&'a self, tree: &Tree, client: u32) -> impl Iterator<Item = &'a Offer> {
-        let mut next = tree.clients[client as usize].offers_head;
-        std::iter::from_fn(move || {
-            let offer = self.slab.get(next as usize)?;
-            next = offer.of_client.1;
-            Some(offer)
-        })
+        self.list(tree.clients[client as usize].offers_head, |offer| offer.of_client.1)
+    }
+
+    fn list(&self, head: u32, after: impl Fn(&Offer) -> u32) -> impl Iterator<Item = &Offer> {
+        std::iter::successors(self.slab.get(head as usize), move |offer| self.slab.get(after(offer) as usize))
     }
 
     /// Numbers of all open offers, in order.

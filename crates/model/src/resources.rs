@@ -159,6 +159,12 @@ impl Resource {
         self.qualifier.as_ref().is_some_and(|qualifier| qualifier.shared)
     }
 
+    /// Whether both are of one name and qualified alike, so that they would be one entry of a bundle.
+    #[must_use]
+    pub fn is_same_kind(&self, other: &Resource) -> bool {
+        self.key() == other.key()
+    }
+
     fn key(&self) -> (&str, Option<&Qualifier>) {
         (&self.name, self.qualifier.as_deref())
     }

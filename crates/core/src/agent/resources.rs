@@ -37,13 +37,9 @@ pub fn reconfigured(base: &Resources, total: &Resources, now: &Resources) -> Res
     ))
 }
 
-fn same_kind(one: &Resource, other: &Resource) -> bool {
-    one.name == other.name && one.qualifier == other.qualifier
-}
-
 /// Entries of `from` with a disk of their own, of a kind that `beside` has none of.
 fn disks_beside(from: &Resources, beside: &Resources) -> Resources {
-    from.filter(|resource| has_disk(resource) && !beside.iter().any(|other| same_kind(resource, other)))
+    from.filter(|resource| has_disk(resource) && !beside.iter().any(|other| resource.is_same_kind(other)))
 }
 
 fn has_disk(resource: &Resource) -> bool {
@@ -88,7 +84,7 @@ impl Agent {
         let shared_is_there = wanted
             .iter()
             .filter(|resource| resource.is_shared())
-            .all(|shared| all.iter().any(|have| same_kind(have, shared)));
+            .all(|shared| all.iter().any(|have| have.is_same_kind(shared)));
         shared_is_there && all.minus(&self.used).contains(&wanted.filter(is_own))
     }
 
@@ -104,9 +100,8 @@ impl Agent {
             self.report_now = true;
             return;
         }
-        let before = self.own.total.clone();
-        self.own.total.take_what_is_there(&conversion.consumed);
-        self.own.total.add(&conversion.converted);
+        let after = conversion.applied_to(&self.own.total);
+        let before = std::mem::replace(&mut self.own.total, after);
         self.own_changed = true;
         let made = disks_beside(&conversion.converted, &before);
         let removed = disks_beside(&conversion.consumed, &self.own.total);

@@ -91,11 +91,10 @@ impl Allocator {
                     open.framework
                 ));
             }
-            let parties = self.engine.offer_parties(number).ok_or_else(no_longer)?;
             let claim = claim.get_or_insert_with(|| Claim {
                 agent: open.agent.clone(),
                 role: open.role.clone(),
-                parties,
+                parties: open.parties,
                 left: Resources::new(),
                 converted: Resources::new(),
             });
@@ -209,8 +208,8 @@ impl Allocator {
                 let valid = self.validate_conversion(context, &claim.agent, &claim.role, &claim.left, &conversion);
                 match valid {
                     Ok(()) => {
-                        claim.left = claim.left.minus(&conversion.consumed).plus(&conversion.converted);
-                        claim.converted = claim.converted.minus(&conversion.consumed).plus(&conversion.converted);
+                        claim.left = conversion.applied_to(&claim.left);
+                        claim.converted = conversion.applied_to(&claim.converted);
                         let feedback = operation.id.map(|id| (context.framework.clone(), id));
                         self.convert(now, &claim.agent, conversion, feedback, fx);
                     }

@@ -37,11 +37,7 @@ impl Allocator {
                 state.demand.clear();
             }
         }
-        for role in roles.iter().filter(|role| another || !row.info.roles.contains(role)) {
-            if let Some(client) = self.engine.find_client(&id, role) {
-                self.engine.drop_filters(client);
-            }
-        }
+        self.forget_refusals(&id, roles.iter().filter(|role| another || !row.info.roles.contains(role)));
         self.leave_roles(&id, &row, &roles, fx);
         self.set_appetite(now, &id, &roles);
         if let Some(old) = &old {
@@ -58,13 +54,18 @@ impl Allocator {
         state.demand.clear();
         let roles: BTreeSet<Role> = state.row.take().into_iter().flat_map(|row| row.info.roles).collect();
         self.recover_all_of(id, &roles);
-        for role in &roles {
+        self.forget_refusals(id, &roles);
+        self.set_appetite(now, id, &roles);
+        self.forget_framework_if_idle(id);
+    }
+
+    /// What a framework refused in these roles does not count any more.
+    fn forget_refusals<'a>(&mut self, id: &FrameworkId, roles: impl IntoIterator<Item = &'a Role>) {
+        for role in roles {
             if let Some(client) = self.engine.find_client(id, role) {
                 self.engine.drop_filters(client);
             }
         }
-        self.set_appetite(now, id, &roles);
-        self.forget_framework_if_idle(id);
     }
 
     /// Offers in roles that a framework has left are rescinded.

@@ -136,7 +136,7 @@ impl Allocator {
             }
         }
         self.write_agent(row, fx);
-        self.preempt_revocable(now, id, fx);
+        self.preempt_revocable(now, id);
     }
 
     fn settle_launches(&mut self, now: Time, term: Term, id: &AgentId, report: AgentReport, fx: &mut Effects<Output>) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesos_engine::{Abilities, Bundle, ClientFacts, ClientSlot, Decision};
+use mesos_engine::{Abilities, AgentSlot, Bundle, ClientFacts, ClientSlot, Decision};
 use mesos_model::{AgentId, FrameworkId, OfferId, Role, Term, Time};
 
 use super::{Allocator, Output, state::Framework};
@@ -18,6 +18,8 @@ pub(super) struct OpenOffer {
     pub(super) framework: FrameworkId,
     pub(super) role: Role,
     pub(super) agent: AgentId,
+    /// The same two, as the engine knows them.
+    pub(super) parties: (ClientSlot, AgentSlot),
     pub(super) bundle: Bundle,
 }
 
@@ -38,19 +40,19 @@ impl Allocator {
     /// Who was offered what by an open offer.
     pub(super) fn open_offer(&self, number: u64) -> Option<OpenOffer> {
         let offer = self.engine.offer(number)?;
-        Some(self.named(offer.client, offer.agent, offer.bundle))
+        Some(self.named((offer.client, offer.agent), offer.bundle))
     }
 
-    fn named(&self, client: ClientSlot, agent: mesos_engine::AgentSlot, bundle: Bundle) -> OpenOffer {
-        let (framework, role) = self.engine.client_of(client);
-        let agent = self.engine.agent_id(agent).clone();
-        OpenOffer { framework: framework.clone(), role: role.clone(), agent, bundle }
+    fn named(&self, parties: (ClientSlot, AgentSlot), bundle: Bundle) -> OpenOffer {
+        let (framework, role) = self.engine.client_of(parties.0);
+        let agent = self.engine.agent_id(parties.1).clone();
+        OpenOffer { framework: framework.clone(), role: role.clone(), agent, parties, bundle }
     }
 
     /// An offer is over; what it held is free again.
     pub(super) fn take_offer(&mut self, number: u64) -> Option<OpenOffer> {
         let closed = self.engine.close_offer(number)?;
-        Some(self.named(closed.client, closed.agent, closed.bundle))
+        Some(self.named((closed.client, closed.agent), closed.bundle))
     }
 
     /// Takes an offer back and says so.

@@ -99,7 +99,7 @@ impl Allocator {
         let number = self.order(agent, Order::Convert(conversion.clone()));
         let operation = format!("{}-P{}", self.leader_text, self.operations_named);
         self.operations_named += 1;
-        let total = applied(&row.total, &conversion);
+        let total = conversion.applied_to(&row.total);
         self.write_agent(AgentRow { total, ..row }, fx);
         let row =
             OperationRow { operation, agent: agent.clone(), conversion, sent: (term, number), feedback, time: now };
@@ -122,6 +122,14 @@ impl Allocator {
         row
     }
 
+    /// The operations that an agent is known not to have done yet, in their order.
+    fn operations_on(&self, agent: &AgentId) -> Vec<OperationRow> {
+        let rows = self.operations.get(agent).into_iter().flat_map(|rows| rows.values());
+        let mut rows: Vec<OperationRow> = rows.cloned().collect();
+        rows.sort_by_key(|row| row.sent);
+        rows
+    }
+
     /// The agent has taken up its orders up to this one: operations among them are done.
     ///
     /// An agent that could not do one says so by a report in which it is missing.
@@ -132,18 +140,13 @@ impl Allocator {
         reported: Option<&Resources>,
         fx: &mut Effects<Output>,
     ) {
-        let Some(rows) = self.operations.get(agent) else { return };
-        let done: Vec<OperationRow> = rows.values().filter(|row| row.sent <= seen).cloned().collect();
+        let mut done = self.operations_on(agent);
+        done.retain(|row| row.sent <= seen);
         let used_since = |row: &OperationRow| {
-            done.iter().any(|later| {
-                later.sent > row.sent
-                    && later.conversion.consumed.iter().any(|entry| {
-                        row.conversion
-                            .converted
-                            .iter()
-                            .any(|made| made.name == entry.name && made.qualifier == entry.qualifier)
-                    })
-            })
+            let later = done.iter().filter(|later| later.sent > row.sent);
+            later
+                .flat_map(|later| &later.conversion.consumed)
+                .any(|used| row.conversion.converted.iter().any(|made| made.is_same_kind(used)))
         };
         let missing = |row: &OperationRow| {
             reported.is_some_and(|total| !total.contains(&row.conversion.converted)) && !used_since(row)
@@ -169,21 +172,10 @@ impl Allocator {
     /// What an agent has, if it reports `total` and has taken up orders as far as `seen`: operations that it has not
     /// seen are still to come.
     pub(super) fn total_of(&self, agent: &AgentId, total: &Resources, seen: (Term, u64)) -> Resources {
-        let mut rows: Vec<&OperationRow> = self
-            .operations
-            .get(agent)
-            .into_iter()
-            .flat_map(|rows| rows.values())
-            .filter(|row| row.sent > seen)
-            .collect();
-        rows.sort_by_key(|row| row.sent);
-        let mut total = total.clone();
-        for row in rows {
-            if total.contains(&row.conversion.consumed) {
-                total = applied(&total, &row.conversion);
-            }
-        }
-        total
+        let rows = self.operations_on(agent).into_iter().filter(|row| row.sent > seen);
+        rows.fold(total.clone(), |total, row| {
+            if total.contains(&row.conversion.consumed) { row.conversion.applied_to(&total) } else { total }
+        })
     }
 
     /// After a handshake: operations of earlier terms that the agent has not seen are ordered again; those that no
@@ -196,12 +188,8 @@ impl Allocator {
         fx: &mut Effects<Output>,
     ) {
         let Some(term) = self.term else { return };
-        let mut rows: Vec<OperationRow> =
-            self.operations.get(agent).into_iter().flat_map(|rows| rows.values()).cloned().collect();
-        rows.retain(|row| row.sent > seen);
-        rows.sort_by_key(|row| row.sent);
         let mut total = reported.clone();
-        for mut row in rows {
+        for mut row in self.operations_on(agent).into_iter().filter(|row| row.sent > seen) {
             if !total.contains(&row.conversion.consumed) {
                 self.unindex_operation(&row.operation);
                 fx.delete(RowKey::Operation(row.operation));
@@ -212,7 +200,7 @@ impl Allocator {
                 }
                 continue;
             }
-            total = applied(&total, &row.conversion);
+            total = row.conversion.applied_to(&total);
             if row.sent.0 != term {
                 row.sent = (term, self.order(agent, Order::Convert(row.conversion.clone())));
                 fx.put(Row::Operation(row.clone()));
@@ -257,14 +245,10 @@ impl Allocator {
             return Err((409, text));
         }
         for number in self.offers_on(agent) {
-            let free = Bundle::from(&self.engine.free(slot));
-            let offers_have_it = conversion.consumed.iter().any(|wanted| {
-                self.open_offer(number).is_some_and(|offer| {
-                    let offered = offer.bundle.resources();
-                    offered.iter().any(|entry| entry.name == wanted.name && entry.qualifier == wanted.qualifier)
-                })
-            });
-            if !free.contains(&wanted) && offers_have_it || !shared_wanted.is_empty() {
+            let enough = Bundle::from(&self.engine.free(slot)).contains(&wanted) && shared_wanted.is_empty();
+            let offered = self.open_offer(number).map(|offer| offer.bundle.resources()).unwrap_or_default();
+            let helps = offered.iter().any(|entry| conversion.consumed.iter().any(|wanted| entry.is_same_kind(wanted)));
+            if !enough && helps {
                 self.rescind(number, fx);
             }
         }
@@ -274,12 +258,9 @@ impl Allocator {
 
     /// A reservation counts against the limits of its role and of those above it.
     fn check_limits(&self, conversion: &Conversion) -> Result<(), String> {
-        let reserved = |resources: &Resources, role: &Role, name: &str| -> i64 {
-            let of = |resource: &&Resource| {
-                &*resource.name == name
-                    && resource.reserved_for().is_some_and(|r| mesos_engine::cycle::is_role_or_ancestor(role, r))
-            };
-            resources.iter().filter(of).map(|r| Resources::scalar(&single(r), name)).sum()
+        let reserved = |resources: &Resources, role: &Role, name: &str| {
+            let below = |reserved: &Role| mesos_engine::cycle::is_role_or_ancestor(role, reserved);
+            resources.filter(|resource| resource.reserved_for().is_some_and(below)).scalar(name)
         };
         for state in self.engine.roles() {
             for (name, limit) in &state.facts.limit {
@@ -298,17 +279,6 @@ impl Allocator {
         }
         Ok(())
     }
-}
-
-fn single(resource: &Resource) -> Resources {
-    let mut out = Resources::new();
-    out.add_entry(resource.clone());
-    out
-}
-
-/// A total after an operation.
-fn applied(total: &Resources, conversion: &Conversion) -> Resources {
-    total.minus(&conversion.consumed).plus(&conversion.converted)
 }
 
 #[cfg(test)]

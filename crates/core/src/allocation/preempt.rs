@@ -1,27 +1,43 @@
 //! Room is made: work of lower priority goes for a need that waits, the least work lost first; and revocable work
 //! goes when its agent has less to spare than it gave away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, time::Duration};
 
-use mesos_engine::{Bundle, needs::NeedState};
+use mesos_engine::{Bundle, needs::NeedView};
 use mesos_model::{AgentId, LaunchId, Resources, Time};
 
-use super::{Allocator, Output};
-use crate::{machine::Effects, message::Order, row::LaunchRow};
+use super::Allocator;
+use crate::{message::Order, row::LaunchRow};
 
-/// Which launches are on their way out, and for which need.
+/// How long a need for which no room can be made waits until that is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Which launches are on their way out, for which need, and when to look again whether somebody must go.
 #[derive(Debug, Default)]
 pub(super) struct Preemptions {
     going: BTreeMap<LaunchId, String>,
+    due: Option<Time>,
 }
 
 impl Preemptions {
     pub(super) fn forget(&mut self) {
-        self.going.clear();
+        *self = Preemptions::default();
+    }
+
+    /// There may be another need.
+    pub(super) fn look(&mut self, now: Time) {
+        self.due = Some(now);
+    }
+
+    pub(super) fn due(&self) -> Option<Time> {
+        self.due
     }
 
     pub(super) fn over(&mut self, launch: &LaunchId) {
-        self.going.remove(launch);
+        if self.going.remove(launch).is_some() {
+            // Its need may have others to wait for.
+            self.due = Some(Time(0));
+        }
     }
 
     fn any_for(&self, need: &str) -> bool {
@@ -40,11 +56,18 @@ struct Plan {
 impl Allocator {
     /// For each need that waits and has nobody on the way out for it yet: the cheapest agent is cleared.
     pub(super) fn preempt_for_needs(&mut self, now: Time) {
-        if !self.options.preemption || self.term.is_none() {
+        if self.preemptions.due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.preemptions.due = None;
+        if !self.options.preemption {
             return;
         }
         let mut needs = self.engine.needs();
         needs.sort_by_key(|need| std::cmp::Reverse(need.priority));
+        if !needs.is_empty() {
+            self.preemptions.due = Some(now.after(AGAIN));
+        }
         for need in needs {
             let key = format!("{}/{}/{}", need.framework, need.role, need.name);
             if need.gathered >= need.count || self.preemptions.any_for(&key) {
@@ -56,7 +79,7 @@ impl Allocator {
         }
     }
 
-    fn cheapest_plan(&self, now: Time, need: &NeedState) -> Option<Plan> {
+    fn cheapest_plan(&self, now: Time, need: &NeedView) -> Option<Plan> {
         let client = self.engine.find_client(&need.framework, &need.role)?;
         let wanted = Bundle::from(&need.resources);
         let plans = self.agents.iter().filter_map(|(id, state)| {
@@ -67,14 +90,14 @@ impl Allocator {
     }
 
     /// The launches of an agent that go first, until the need fits; then those are spared without which it fits too.
-    fn plan(&self, now: Time, agent: &AgentId, need: &NeedState, wanted: &Bundle) -> Option<Plan> {
+    fn plan(&self, now: Time, agent: &AgentId, need: &NeedView, wanted: &Bundle) -> Option<Plan> {
         let state = self.agents.get(agent)?;
         let total = state.row.as_ref()?.total.clone();
         let mut victims: Vec<(u128, &LaunchRow)> = state
             .launches
             .iter()
             .filter_map(|launch| self.launches.get(launch))
-            .filter(|row| may_go(row, need))
+            .filter(|row| may_go(row, need) && !self.preemptions.going.contains_key(&row.launch))
             .map(|row| (work(now, row, &total), row))
             .collect();
         victims.sort_by(|a, b| (a.0, &a.1.launch).cmp(&(b.0, &b.1.launch)));
@@ -108,7 +131,7 @@ impl Allocator {
         })
     }
 
-    fn carry_out_plan(&mut self, need: &NeedState, key: &str, plan: Plan) {
+    fn carry_out_plan(&mut self, need: &NeedView, key: &str, plan: Plan) {
         let (Some(client), Some(slot)) = (
             self.engine.find_client(&need.framework, &need.role),
             self.agents.get(&plan.agent).map(|state| state.slot),
@@ -134,7 +157,7 @@ impl Allocator {
     }
 
     /// An agent has less to spare than revocable tasks hold: the least work lost goes.
-    pub(super) fn preempt_revocable(&mut self, now: Time, agent: &AgentId, _fx: &mut Effects<Output>) {
+    pub(super) fn preempt_revocable(&mut self, now: Time, agent: &AgentId) {
         let Some(state) = self.agents.get(agent) else { return };
         let Some(row) = &state.row else { return };
         let revocable = |resources: &Resources| resources.filter(mesos_model::Resource::is_revocable);
@@ -142,32 +165,26 @@ impl Allocator {
         let mut holders: Vec<(u128, LaunchId, Resources)> = state
             .launches
             .iter()
+            .filter(|launch| !self.preemptions.going.contains_key(*launch))
             .filter_map(|launch| self.launches.get(launch))
             .map(|launch| (work(now, launch, &row.total), launch.launch.clone(), revocable(&launch.resources())))
             .filter(|(_, _, held)| !held.is_empty())
             .collect();
         holders.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         let mut held = Resources::new();
-        let gone: BTreeSet<LaunchId> = holders
-            .iter()
-            .filter(|(_, id, _)| self.preemptions.going.contains_key(id))
-            .map(|(_, id, _)| id.clone())
-            .collect();
-        holders.iter().filter(|(_, id, _)| !gone.contains(id)).for_each(|(_, _, more)| held.add(more));
+        holders.iter().for_each(|(_, _, more)| held.add(more));
         for (_, launch, holds) in holders {
             if spare.contains(&held) {
                 return;
             }
-            if !gone.contains(&launch) {
-                held.take_what_is_there(&holds);
-                self.preempt(&launch, "its agent has less to spare than revocable tasks hold", "revocable");
-            }
+            held.take_what_is_there(&holds);
+            self.preempt(&launch, "its agent has less to spare than revocable tasks hold", "revocable");
         }
     }
 }
 
 /// Work of the need's own role that is revocable or of lower priority.
-fn may_go(row: &LaunchRow, need: &NeedState) -> bool {
+fn may_go(row: &LaunchRow, need: &NeedView) -> bool {
     let revocable = row.resources().iter().any(mesos_model::Resource::is_revocable);
     let highest = row.tasks.iter().map(|task| task.priority).max().unwrap_or(0);
     row.role == need.role && (revocable || highest < need.priority)

@@ -23,6 +23,7 @@ impl Allocator {
         let roles: BTreeSet<Role> = state.row.iter().flat_map(|row| row.info.roles.iter().cloned()).collect();
         validate(&requests, &roles)?;
         state.demand = requests;
+        self.preemptions.look(now);
         self.set_appetite(now, framework, &roles);
         Ok(())
     }
@@ -53,18 +54,7 @@ impl Allocator {
     /// What waits for room.
     #[must_use]
     pub fn needs(&self) -> Vec<NeedView> {
-        let view = |need: mesos_engine::needs::NeedState| NeedView {
-            framework: need.framework,
-            role: need.role,
-            name: need.name,
-            resources: need.resources,
-            count: need.count,
-            gathered: need.gathered,
-            held: need.held,
-            deadline: need.deadline,
-            waits_for: need.waits_for,
-        };
-        self.engine.needs().into_iter().map(view).collect()
+        self.engine.needs()
     }
 }
 

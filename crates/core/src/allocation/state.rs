@@ -119,25 +119,21 @@ impl Allocator {
     /// Takes a row over.
     pub(super) fn put_agent(&mut self, row: AgentRow) {
         let id = row.id.clone();
+        let (instance, is_gone) = (row.instance, row.state == AgentState::Gone);
         let state = self.agent_entry(&id);
         let total_changed =
             state.row.as_ref().is_none_or(|old| (&old.total, &old.oversubscribed) != (&row.total, &row.oversubscribed));
-        let state = match self.agents.get_mut(&id) {
-            Some(state) => state,
-            None => return,
-        };
-        if let Some(old) = &state.row
-            && old.instance != row.instance
+        let old = state.row.replace(row);
+        if let Some(old) = old.filter(|old| old.instance != instance)
             && self.instances.get(&old.instance) == Some(&id)
         {
             self.instances.remove(&old.instance);
         }
-        if row.state == AgentState::Gone {
-            self.instances.remove(&row.instance);
+        if is_gone {
+            self.instances.remove(&instance);
         } else {
-            self.instances.insert(row.instance, id.clone());
+            self.instances.insert(instance, id.clone());
         }
-        state.row = Some(row);
         self.tell_engine(&id);
         if total_changed {
             self.sum_up(&id);

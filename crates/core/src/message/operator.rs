@@ -18,6 +18,14 @@ pub struct Conversion {
     pub converted: Resources,
 }
 
+impl Conversion {
+    /// A bundle after it: without what goes, as far as it is there, and with what comes.
+    #[must_use]
+    pub fn applied_to(&self, bundle: &Resources) -> Resources {
+        bundle.minus(&self.consumed).plus(&self.converted)
+    }
+}
+
 /// What an operator asks of the allocator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OperatorCall {
@@ -117,27 +125,4 @@ pub struct PolicyView {
     pub modules: Vec<String>,
     /// Why the policy that was chosen last is not the one in force, if it is not.
     pub trouble: Option<String>,
-}
-
-/// A request that waits for room, to look at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NeedView {
-    /// Whose.
-    pub framework: FrameworkId,
-    /// In which role.
-    pub role: Role,
-    /// Its name among the framework's requests.
-    pub name: String,
-    /// What one task needs.
-    pub resources: Resources,
-    /// How many such tasks.
-    pub count: u32,
-    /// How many of them are gathered.
-    pub gathered: u32,
-    /// What is held for it, per agent.
-    pub held: Vec<(AgentId, Resources)>,
-    /// It is given up then.
-    pub deadline: mesos_model::Time,
-    /// What it waits for, in words.
-    pub waits_for: String,
 }

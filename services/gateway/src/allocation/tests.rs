@@ -56,6 +56,7 @@ fn friendly(call: &OperatorCall) -> Answer {
             gathered: 1,
             held: vec![("m-S0".into(), Resources::of(&[("cpus", 4_000)]))],
             deadline: Time(9_000),
+            priority: 0,
             waits_for: "4 cpus on one more agent".into(),
         }]),
         OperatorCall::Explain(_) => AnswerBody::Explanation(Box::new(explanation())),
