@@ -3,6 +3,7 @@
 //!
 //! # Layout
 //! - `finding`: what a check reports, and how it is printed
+//! - `faults`: the tests of faults, and that they notice planted bugs
 //! - `graph`: the dependency graph, as `cargo metadata` tells it
 //! - `layers`: edges between crates point down only, and adapters keep their libraries to themselves
 //! - `licences`: every dependency's licence is one that we accept
@@ -10,6 +11,7 @@
 //! - `cargo`: formatting and lints, which cargo's own tools do
 
 mod cargo;
+mod faults;
 mod finding;
 mod graph;
 mod layers;
@@ -46,6 +48,14 @@ enum Command {
     Tidy,
     /// Only the licences of dependencies (part of `check`).
     Licences,
+    /// Runs the tests of faults under the bugs that must break them.
+    Faults {
+        /// Only writes the table in docs/.
+        #[arg(long)]
+        table: bool,
+        /// Only these bugs.
+        bugs: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -67,6 +77,7 @@ fn run(command: &Command) -> Result<bool> {
             // The quick ones first, and all of them even after a failure: one run shows everything.
             let results = [
                 timed("tidy", || report(&tidy::check(&root)?))?,
+                timed("faults", || report(&faults::check(&root)?))?,
                 timed("layers", || report(&layers::check(&Graph::load(&root)?)))?,
                 timed("licences", || report(&licences::check(&Graph::load(&root)?)))?,
                 timed("fmt", || cargo::format_check(&root))?,
@@ -78,6 +89,8 @@ fn run(command: &Command) -> Result<bool> {
         Command::Layers => report(&layers::check(&Graph::load(&root)?)),
         Command::Tidy => report(&tidy::check(&root)?),
         Command::Licences => report(&licences::check(&Graph::load(&root)?)),
+        Command::Faults { table: true, .. } => faults::write(&root),
+        Command::Faults { bugs, .. } => faults::run(&root, bugs),
     }
 }
 

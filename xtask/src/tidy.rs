@@ -46,6 +46,11 @@ impl Source {
     }
 }
 
+/// Every text file below `root`.
+pub(crate) fn load(root: &Path) -> Result<Vec<Source>> {
+    files::load(root)
+}
+
 /// Checks every text file below `root`.
 pub(crate) fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();

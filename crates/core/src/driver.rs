@@ -44,8 +44,8 @@ pub struct Config {
 pub struct Changes {
     /// Number of the commit.
     pub seq: u64,
-    /// Term that wrote it.
-    pub epoch: u64,
+    /// The term that wrote it.
+    pub term: Term,
     /// What it changed, in order.
     pub changes: Arc<Vec<RowChange>>,
 }
@@ -57,8 +57,8 @@ pub struct Snapshot {
     pub rows: Vec<RowChange>,
     /// Number of the commit up to which they are complete.
     pub seq: u64,
-    /// Term of that commit.
-    pub epoch: u64,
+    /// The term that wrote that commit.
+    pub term: Term,
 }
 
 /// The record that a leader shows with a commit.
@@ -139,8 +139,9 @@ pub struct Granted {
     pub epoch: u64,
     /// Number of the last commit.
     pub seq: u64,
-    /// Epoch of the last commit; with `seq` it says which history the store holds.
-    pub last_epoch: u64,
+    /// The term that wrote the last commit; with `seq` it says which history the store holds. (The epoch alone
+    /// does not: a wiped store begins again with the first.)
+    pub last: Term,
     /// The store's clock.
     pub store_time: Time,
 }
@@ -233,7 +234,7 @@ struct Peer {
     loaded: bool,
     loading: bool,
     seq: u64,
-    epoch: u64,
+    term: Term,
     keys: BTreeSet<RowKey>,
     /// Rows that a reload no longer showed. They are deleted with the next commit of the same history: a store
     /// that lost commits shows old rows until its leader notices, and nothing may be decided on those.
@@ -249,7 +250,8 @@ pub struct Driver<M: Machine> {
     machine: M,
     phase: Phase,
     lease: Lease,
-    applied_epoch: u64,
+    /// The term that wrote the last commit that was applied.
+    applied: Term,
     terms: u64,
     epoch_min: u64,
     peer: Peer,
@@ -278,7 +280,7 @@ impl<M: Machine> Driver<M> {
             machine,
             phase: Phase::Loading,
             lease: Lease { term: Term::default(), seq: 0 },
-            applied_epoch: 0,
+            applied: Term::default(),
             terms: 0,
             epoch_min: 0,
             peer: Peer::default(),
@@ -410,7 +412,7 @@ impl<M: Machine> Driver<M> {
             self.machine.restore(change);
         }
         self.lease.seq = snapshot.seq;
-        self.applied_epoch = snapshot.epoch;
+        self.applied = snapshot.term;
         self.phase = Phase::Standby;
         out.push(Output::Follow { after: snapshot.seq });
         self.ask(out);
@@ -422,14 +424,14 @@ impl<M: Machine> Driver<M> {
             return;
         }
         // After a new term the store says what is true: it may have been rolled back meanwhile.
-        if entry.seq != self.lease.seq + 1 || entry.epoch != self.applied_epoch {
+        if entry.seq != self.lease.seq + 1 || entry.term != self.applied {
             return self.gap(out);
         }
         for change in entry.changes.iter() {
             self.machine.restore(change.clone());
         }
         self.lease.seq = entry.seq;
-        self.applied_epoch = entry.epoch;
+        self.applied = entry.term;
     }
 
     fn gap(&mut self, out: &mut Vec<Output<M::Output>>) {
@@ -483,16 +485,13 @@ impl<M: Machine> Driver<M> {
     fn peer_entry(&mut self, entry: Changes, out: &mut Vec<Output<M::Output>>) {
         let known =
             self.peer.pending.back().map_or(self.peer.reloaded.as_ref().map_or(self.peer.seq, |s| s.seq), |e| e.seq);
-        let epoch = self
-            .peer
-            .pending
-            .back()
-            .map_or(self.peer.reloaded.as_ref().map_or(self.peer.epoch, |s| s.epoch), |e| e.epoch);
+        let term =
+            self.peer.pending.back().map_or(self.peer.reloaded.as_ref().map_or(self.peer.term, |s| s.term), |e| e.term);
         if self.peer.loading || entry.seq <= known {
             return;
         }
         // After a new term of the peer the store says what is true: it may have been rolled back.
-        if entry.seq != known + 1 || entry.epoch != epoch {
+        if entry.seq != known + 1 || entry.term != term {
             return self.load_peer(out);
         }
         self.peer.pending.push_back(entry);
@@ -515,8 +514,8 @@ impl<M: Machine> Driver<M> {
                 self.machine.peer(now, row, effects);
             }
             self.peer.seq = snapshot.seq;
-            self.peer.epoch = snapshot.epoch;
-            self.machine.peer_epoch(snapshot.epoch);
+            self.peer.term = snapshot.term;
+            self.machine.peer_wrote_in(snapshot.term);
             self.peer.loaded = true;
         }
         while let Some(entry) = self.peer.pending.pop_front() {
@@ -583,7 +582,7 @@ impl<M: Machine> Driver<M> {
                 self.terms += 1;
                 self.set_clock(now, granted.store_time);
                 self.renew_at = now.after(self.config.lease / 3);
-                let same_history = granted.last_epoch == self.applied_epoch || granted.seq == 0;
+                let same_history = granted.last == self.applied || granted.seq == 0;
                 if granted.seq < self.lease.seq || (granted.seq == self.lease.seq && !same_history) {
                     return self.reload(out);
                 }
@@ -610,7 +609,7 @@ impl<M: Machine> Driver<M> {
             return;
         }
         self.phase = Phase::Leading;
-        self.applied_epoch = granted.epoch;
+        self.applied = self.lease.term;
         out.push(Output::Leading(self.lease.term));
         let mut effects = Effects::default();
         let machine_now = self.clock(now);
@@ -699,8 +698,8 @@ impl<M: Machine> Driver<M> {
                 self.lease.seq = done.seq;
                 self.set_clock(now, done.store_time);
                 self.renew_at = now.after(self.config.lease / 3);
-                let epoch = self.lease.term.epoch;
-                out.push(Output::Announce(Changes { seq: done.seq, epoch, changes: in_flight.changes }));
+                let term = self.lease.term;
+                out.push(Output::Announce(Changes { seq: done.seq, term, changes: in_flight.changes }));
                 if !in_flight.outputs.is_empty() {
                     out.push(Output::Do(in_flight.outputs));
                 }

@@ -53,9 +53,9 @@ pub trait Machine {
     /// that does not lead gives no effects (`lead` comes later).
     fn peer(&mut self, now: Time, change: RowChange, effects: &mut Effects<Self::Output>);
 
-    /// The peer's rows are now those of this epoch of the peer. A store that lost commits shows an earlier one
+    /// The peer's rows are now those of this term of the peer. A store that lost commits shows an earlier one
     /// again, until the peer's next leader commits.
-    fn peer_epoch(&mut self, _epoch: u64) {}
+    fn peer_wrote_in(&mut self, _term: Term) {}
 
     /// A row of the peer was there before the peer's rows were loaded again, and is not any more: deleted in a
     /// commit that was missed, or in one that the store has lost.

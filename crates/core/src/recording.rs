@@ -24,8 +24,8 @@ pub enum Input {
     Restore(RowChange),
     /// [`Machine::peer`].
     Peer(RowChange),
-    /// [`Machine::peer_epoch`].
-    PeerEpoch(u64),
+    /// [`Machine::peer_wrote_in`].
+    PeerWroteIn(Term),
     /// [`Machine::peer_lost`].
     PeerLost(RowKey),
     /// [`Machine::lead`].
@@ -46,7 +46,7 @@ impl Input {
         match self {
             Input::Restore(change) => machine.restore(change),
             Input::Peer(change) => machine.peer(now, change, effects),
-            Input::PeerEpoch(epoch) => machine.peer_epoch(epoch),
+            Input::PeerWroteIn(term) => machine.peer_wrote_in(term),
             Input::PeerLost(key) => machine.peer_lost(now, key, effects),
             Input::Lead(term) => machine.lead(now, term, effects),
             Input::Follow => machine.follow(),
@@ -196,8 +196,8 @@ impl Machine for Recorded {
         self.call(Some(now), Input::Peer(change), effects);
     }
 
-    fn peer_epoch(&mut self, epoch: u64) {
-        self.quiet(Input::PeerEpoch(epoch));
+    fn peer_wrote_in(&mut self, term: Term) {
+        self.quiet(Input::PeerWroteIn(term));
     }
 
     fn peer_lost(&mut self, now: Time, key: RowKey, effects: &mut Effects<Output>) {

@@ -436,8 +436,8 @@ impl Machine for Registry {
         self.apply_peer(now, change, effects);
     }
 
-    fn peer_epoch(&mut self, epoch: u64) {
-        self.cluster.epoch = epoch;
+    fn peer_wrote_in(&mut self, term: Term) {
+        self.cluster.written_in = Some(term).filter(|term| *term != Term::default());
     }
 
     fn peer_lost(&mut self, now: Time, key: RowKey, effects: &mut Out) {

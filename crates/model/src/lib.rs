@@ -8,12 +8,14 @@
 //! - [`attribute`]: what agents say about themselves.
 //! - [`trace`]: W3C trace context.
 //! - [`envelope`]: the one wrapping of every row, checkpoint and bus message.
+//! - [`planted`]: bugs planted on request, to show that tests find them.
 //! - [`subject`]: names on the bus.
 //! - [`time`] - points in time and spans, in milliseconds.
 
 pub mod attribute;
 pub mod envelope;
 pub mod id;
+pub mod planted;
 pub mod resources;
 pub mod resources_text;
 pub mod subject;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use mesos_model::Term;
 use uuid::Uuid;
 
 /// The token that a leader shows with each commit.
@@ -29,9 +30,10 @@ pub struct Fence {
 pub struct Acquired {
     /// To be shown with the first commit.
     pub fence: Fence,
-    /// Epoch of the last commit, 0 if there was none. Epoch and number of a commit name one history: a
-    /// standby that applied up to another pair has rows that the store no longer has.
-    pub last_epoch: u64,
+    /// The term that wrote the last commit; the default if there was none. Term and number of a commit name
+    /// one history: a standby that applied up to another pair has rows that the store no longer has. (Epochs
+    /// alone do not: a wiped store begins again with the first.)
+    pub last: Term,
     /// Milliseconds since the Unix epoch by the store's clock.
     pub store_time_ms: u64,
     /// Number in the peer's change stream that the last leader had applied.
@@ -53,7 +55,7 @@ pub struct Entry {
     /// The commit's number.
     pub seq: u64,
     /// The term that wrote it.
-    pub epoch: u64,
+    pub term: Term,
     /// The changes, in the order they were made.
     pub changes: Vec<Change>,
 }
@@ -140,6 +142,14 @@ pub enum StoreError {
     Unusable(String),
 }
 
+impl Fence {
+    /// The term that it names.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        Term { epoch: self.epoch, leader: self.leader.as_u128() }
+    }
+}
+
 impl StoreError {
     /// Whether the same call may succeed later without anything being done.
     pub fn is_retryable(&self) -> bool {
@@ -155,8 +165,8 @@ pub struct Loaded {
     /// The change stream's entry up to which `rows` are complete; later entries apply on top, and
     /// applying an entry again that the rows already contain is harmless.
     pub seq: u64,
-    /// Epoch of that entry, 0 if there is none.
-    pub epoch: u64,
+    /// The term that wrote that entry; the default if there is none.
+    pub term: Term,
 }
 
 /// A connection to the store of one cluster. Cheap to share behind an `Arc`.
@@ -193,7 +203,7 @@ pub trait Store: Send + Sync + 'static {
     /// lost, entries were trimmed, or the store is behind `after` (`RolledBack`).
     ///
     /// A store that lost commits and has since made as many new ones looks the same from here: whoever
-    /// sees a new epoch in an entry compares the epoch of the entry before it with what it applied.
+    /// sees a new term in an entry loads the rows anew.
     async fn follow(
         &self,
         service: &'static str,

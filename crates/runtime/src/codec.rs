@@ -5,7 +5,10 @@ use mesos_core::{
     driver::Changes,
     row::{Row, RowChange, RowKey},
 };
-use mesos_model::envelope::{self, EnvelopeError};
+use mesos_model::{
+    Term,
+    envelope::{self, EnvelopeError},
+};
 use mesos_ports::store::{Change, Entry};
 use serde::{Deserialize, Serialize};
 
@@ -109,13 +112,13 @@ pub fn decode_rows<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>
 #[must_use]
 pub fn decode_entry(entry: &Entry) -> Changes {
     let rows = entry.changes.iter().map(|change| (change.key.as_str(), change.value.as_deref()));
-    Changes { seq: entry.seq, epoch: entry.epoch, changes: std::sync::Arc::new(decode_rows(rows)) }
+    Changes { seq: entry.seq, term: entry.term, changes: std::sync::Arc::new(decode_rows(rows)) }
 }
 
 #[derive(Serialize, Deserialize)]
 struct WireEntry {
     seq: u64,
-    epoch: u64,
+    term: Term,
     changes: Vec<(String, Option<Bytes>)>,
 }
 
@@ -125,9 +128,9 @@ const ENTRY: &str = "changes";
 ///
 /// # Errors
 /// Only for values that cannot be encoded at all.
-pub fn encode_entry(seq: u64, epoch: u64, changes: &[Change]) -> Result<Bytes, EnvelopeError> {
+pub fn encode_entry(seq: u64, term: Term, changes: &[Change]) -> Result<Bytes, EnvelopeError> {
     let changes = changes.iter().map(|change| (change.key.clone(), change.value.clone())).collect();
-    envelope::seal(ENTRY, &WireEntry { seq, epoch, changes })
+    envelope::seal(ENTRY, &WireEntry { seq, term, changes })
 }
 
 /// An announced entry.
@@ -137,13 +140,13 @@ pub fn encode_entry(seq: u64, epoch: u64, changes: &[Change]) -> Result<Bytes, E
 pub fn decode_announced(bytes: &[u8]) -> Result<Entry, EnvelopeError> {
     let wire: WireEntry = envelope::open(ENTRY, bytes)?;
     let changes = wire.changes.into_iter().map(|(key, value)| Change { key, value }).collect();
-    Ok(Entry { seq: wire.seq, epoch: wire.epoch, changes })
+    Ok(Entry { seq: wire.seq, term: wire.term, changes })
 }
 
 #[cfg(test)]
 mod tests {
     use mesos_core::row::{AgentSelfRow, BodyRow, JobRow, TaskRow};
-    use mesos_model::{Resources, TaskState, Term, Time};
+    use mesos_model::{Resources, TaskState, Time};
 
     use super::*;
 
@@ -215,8 +218,8 @@ mod tests {
             encode_row(&RowChange::Put(Row::Task(task()))).unwrap(),
             Change { key: "agent/x".into(), value: None },
         ];
-        let bytes = encode_entry(7, 2, &changes).unwrap();
-        assert_eq!(decode_announced(&bytes).unwrap(), Entry { seq: 7, epoch: 2, changes });
+        let bytes = encode_entry(7, Term { epoch: 2, leader: 9 }, &changes).unwrap();
+        assert_eq!(decode_announced(&bytes).unwrap(), Entry { seq: 7, term: Term { epoch: 2, leader: 9 }, changes });
     }
 
     #[test]

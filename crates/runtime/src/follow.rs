@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use mesos_model::subject::Subjects;
+use mesos_model::{Term, subject::Subjects};
 use mesos_ports::{
     bus::Bus,
     store::{Entry, Store, StoreError},
@@ -36,7 +36,7 @@ pub fn follow(
 ) -> mpsc::Receiver<Followed> {
     let (sender, receiver) = mpsc::channel(1024);
     let subject = subjects.changes(service);
-    let follower = Follower { store, service, last: after, epoch: 0, sender };
+    let follower = Follower { store, service, last: after, term: None, sender };
     tokio::spawn(follower.run(bus, subject));
     receiver
 }
@@ -45,7 +45,7 @@ struct Follower {
     store: Arc<dyn Store>,
     service: &'static str,
     last: u64,
-    epoch: u64,
+    term: Option<Term>,
     sender: mpsc::Sender<Followed>,
 }
 
@@ -90,8 +90,9 @@ impl Follower {
     }
 
     async fn announced(&mut self, entry: Entry) -> Result<(), Ended> {
-        if entry.epoch > self.epoch && self.epoch != 0 && entry.seq <= self.last {
-            // A newer term writes numbers that we have seen: the store was rolled back.
+        let other = self.term.is_some_and(|term| term != entry.term && term.epoch <= entry.term.epoch);
+        if other && entry.seq <= self.last {
+            // Another term writes numbers that we have seen: the store was rolled back, or wiped.
             self.emit(Followed::Gap).await?;
             return Err(Ended);
         }
@@ -133,7 +134,7 @@ impl Follower {
 
     async fn next(&mut self, entry: Entry) -> Result<(), Ended> {
         self.last = entry.seq;
-        self.epoch = entry.epoch;
+        self.term = Some(entry.term);
         self.emit(Followed::Entry(entry)).await
     }
 

@@ -505,7 +505,7 @@ impl<S: Service> Shell<S> {
         self.metrics.rows.inc_by(entry.changes.len() as u64);
         let changes = std::mem::take(&mut self.encoded);
         let subject = self.ports.subjects.changes(S::NAME);
-        let _ = self.outbox.send(Post::Entry { subject, seq: entry.seq, epoch: entry.epoch, changes });
+        let _ = self.outbox.send(Post::Entry { subject, seq: entry.seq, term: entry.term, changes });
         self.committing.clear();
     }
 
@@ -627,7 +627,7 @@ enum Post {
     Answers { reply: String, answers: Vec<Answer> },
     Streams { subject: String, events: Vec<ToStream> },
     Agents { subject: String, messages: Vec<ToAgent> },
-    Entry { subject: String, seq: u64, epoch: u64, changes: Vec<Change> },
+    Entry { subject: String, seq: u64, term: Term, changes: Vec<Change> },
 }
 
 /// Kinds of what services send.
@@ -659,7 +659,7 @@ fn outbox(bus: Arc<dyn Bus>) -> (mpsc::UnboundedSender<Post>, JoinHandle<()>) {
                 Post::Answers { reply, answers } => (reply, envelope::seal(kind::ANSWERS, &answers)),
                 Post::Streams { subject, events } => (subject, envelope::seal(kind::STREAMS, &events)),
                 Post::Agents { subject, messages } => (subject, envelope::seal(kind::AGENT, &messages)),
-                Post::Entry { subject, seq, epoch, changes } => (subject, codec::encode_entry(seq, epoch, &changes)),
+                Post::Entry { subject, seq, term, changes } => (subject, codec::encode_entry(seq, term, &changes)),
             };
             match sealed {
                 Ok(payload) => {

@@ -27,7 +27,7 @@ impl StoreSide {
             tracing::warn!(service, ?failure, "cannot load rows; trying again");
         })?;
         let rows = codec::decode_rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
-        Ok(Snapshot { rows, seq: loaded.seq, epoch: loaded.epoch })
+        Ok(Snapshot { rows, seq: loaded.seq, term: loaded.term })
     }
 
     pub(crate) async fn acquire(
@@ -42,7 +42,7 @@ impl StoreSide {
         Ok(Granted {
             epoch: acquired.fence.epoch,
             seq: acquired.fence.seq,
-            last_epoch: acquired.last_epoch,
+            last: acquired.last,
             store_time: Time(acquired.store_time_ms),
         })
     }

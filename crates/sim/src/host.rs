@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesos_core::agent::{ContainerOrder, Ended, Event, TaskFacts};
-use mesos_model::{FrameworkId, LaunchId, Reason, Resources, TaskId};
-
-use crate::{
-    bug::Bug,
-    net::{Happening, Net, Node, Work},
+use mesos_model::{
+    FrameworkId, LaunchId, Reason, Resources, TaskId,
+    planted::{Bug, is_planted},
 };
+
+use crate::net::{Happening, Net, Node, Work};
 
 /// What a container is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Net {
     /// The agent has a container launched.
     pub fn container_launch(&mut self, host: u8, order: &ContainerOrder) {
         let name = order.container.clone();
-        let twice = self.bug == Some(Bug::ContainerTwice) && self.rng.below(4) == 0;
+        let twice = is_planted(Bug::ContainerTwice) && self.rng.below(4) == 0;
         if let Some(known) = self.container(host, &name) {
             known.watched = true;
             match known.phase.clone() {
@@ -157,7 +157,7 @@ impl Net {
     /// A container's timer.
     pub fn container_tick(&mut self, host: u8, name: String, serial: u64, tick: Tick) {
         let fails = !self.healed && tick == Tick::Start && self.rng.chance(self.plan.container_failure);
-        let twice = self.bug == Some(Bug::ContainerTwice);
+        let twice = is_planted(Bug::ContainerTwice);
         let Some(container) = self.container(host, &name).filter(|container| container.serial == serial) else {
             return;
         };

@@ -11,10 +11,8 @@
 //! - [`net`]: time, the bus, the way to the stores. [`store`]: the fenced store. [`host`]: containers.
 //! - [`node`]: shells, gateways, frameworks.
 //! - [`invariants`]: what must always hold.
-//! - [`bug`]: faults planted to show that the invariants find them.
 //! - [`rng`]: what is left to chance, from one seed.
 
-pub mod bug;
 pub mod host;
 pub mod invariants;
 pub mod net;

@@ -4,14 +4,14 @@ use std::{
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use clap::Parser;
+use mesos_model::planted;
 use mesos_sim::{
-    bug::Bug,
     net::Tracing,
     run::{Outcome, Request, run},
 };
@@ -38,9 +38,12 @@ struct Options {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     threads: u64,
-    /// Plants a fault in the world around the machines, to see it found.
+    /// Plants a bug, to see it found (needs a build with `--features planted-bugs`).
     #[arg(long)]
     bug: Option<String>,
+    /// Plants each bug in turn and runs seeds until it is found; fails if one is not.
+    #[arg(long, conflicts_with_all = ["bug", "seed"])]
+    all_bugs: bool,
 }
 
 #[derive(Default)]
@@ -53,14 +56,14 @@ struct Sum {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let bug = match options.bug.as_deref().map(str::parse::<Bug>).transpose() {
-        Ok(bug) => bug,
-        Err(error) => {
-            eprintln!("--bug: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    let request = Request { seed: 0, events_max: options.events, bug, tracing: Tracing::Off };
+    if options.all_bugs {
+        return all_bugs(&options);
+    }
+    if let Err(error) = plant(options.bug.as_deref()) {
+        eprintln!("--bug: {error}");
+        return ExitCode::from(2);
+    }
+    let request = Request { seed: 0, events_max: options.events, tracing: Tracing::Off };
     let started = Instant::now();
     let sum = match options.seed {
         Some(seed) => one(&options, Request { seed, ..request }),
@@ -77,6 +80,85 @@ fn main() -> ExitCode {
         sum.violations.len(),
     );
     if sum.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(feature = "planted-bugs")]
+fn plant(name: Option<&str>) -> Result<(), String> {
+    let bug = match name {
+        None => None,
+        Some(name) => {
+            let found = planted::ALL.iter().find(|planted| planted.name == name);
+            let names = || planted::ALL.iter().filter(|planted| planted.by_seeds).map(|planted| planted.name);
+            let found = found.ok_or_else(|| {
+                format!("no bug is called '{name}'; there are {}", names().collect::<Vec<_>>().join(", "))
+            })?;
+            Some(found.bug)
+        }
+    };
+    planted::choose(bug);
+    Ok(())
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn plant(name: Option<&str>) -> Result<(), String> {
+    match name {
+        None => Ok(()),
+        Some(_) => Err("this build has no bugs to plant; build it with --features planted-bugs".to_owned()),
+    }
+}
+
+/// The strength of the simulator: how fast each planted bug is found.
+fn all_bugs(options: &Options) -> ExitCode {
+    let mut missed = Vec::new();
+    for planted in planted::ALL.iter().filter(|planted| planted.by_seeds) {
+        if let Err(error) = plant(Some(planted.name)) {
+            eprintln!("--all-bugs: {error}");
+            return ExitCode::from(2);
+        }
+        let started = Instant::now();
+        let found = first_violation(options);
+        let seconds = started.elapsed().as_secs_f64();
+        match &found {
+            Some((seed, outcome)) => {
+                let invariant = outcome.violation.as_ref().map_or("", |violation| violation.invariant);
+                println!("{:<40} seed {seed:>5}  {invariant:<4} {seconds:>6.2} s", planted.name);
+            }
+            None => {
+                println!("{:<40} NOT FOUND in {} seeds, {seconds:.1} s", planted.name, options.seeds);
+                missed.push(planted.name);
+            }
+        }
+    }
+    if missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("not found: {}", missed.join(", "));
+    ExitCode::FAILURE
+}
+
+/// The first seeds to break something, with what came of one.
+fn first_violation(options: &Options) -> Option<(u64, Outcome)> {
+    let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let found = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.max(1) {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= options.seeds {
+                        return;
+                    }
+                    let seed = options.start_seed + at;
+                    let outcome = run(Request { seed, events_max: options.events, tracing: Tracing::Off });
+                    if outcome.violation.is_some() {
+                        over.store(true, Ordering::Relaxed);
+                        found.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((seed, outcome));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn one(options: &Options, request: Request) -> Sum {

@@ -15,7 +15,6 @@ use mesos_core::{
 use mesos_model::{AgentId, CallId, GatewayId, Term, Time};
 
 use crate::{
-    bug::Bug,
     host::Host,
     invariants::Seen,
     node::http::{ToFramework, ToGateway},
@@ -286,8 +285,6 @@ pub struct Net {
     pub rng: Rng,
     /// What the seed drew.
     pub plan: Plan,
-    /// What the world does wrong.
-    pub bug: Option<Bug>,
     /// The processes.
     pub processes: BTreeMap<Node, Process>,
     /// Who leads what.
@@ -351,7 +348,7 @@ const STORE_TIMEOUT: u64 = 1000;
 impl Net {
     /// An empty world.
     #[must_use]
-    pub fn new(rng: Rng, plan: Plan, bug: Option<Bug>, tracing: Tracing) -> Net {
+    pub fn new(rng: Rng, plan: Plan, tracing: Tracing) -> Net {
         let start = 1_800_000_000_000;
         Net {
             now: start,
@@ -360,7 +357,6 @@ impl Net {
             sequence: 0,
             rng,
             plan,
-            bug,
             processes: BTreeMap::new(),
             leading: BTreeMap::new(),
             agent_ids: BTreeMap::new(),

@@ -4,7 +4,6 @@ use mesos_core::row::{AgentState, FrameworkState, service};
 use mesos_model::{FrameworkId, TaskState, Time};
 
 use crate::{
-    bug::Bug,
     host::Phase,
     invariants::Violation,
     net::{Node, Tracing},
@@ -21,8 +20,6 @@ pub struct Request {
     pub seed: u64,
     /// The faults end after so many events at the latest.
     pub events_max: u64,
-    /// What the world does wrong.
-    pub bug: Option<Bug>,
     /// What becomes of the trace.
     pub tracing: Tracing,
 }
@@ -31,7 +28,7 @@ impl Request {
     /// A seed, as it is run in a test.
     #[must_use]
     pub fn seed(seed: u64) -> Request {
-        Request { seed, events_max: 200_000, bug: None, tracing: Tracing::Off }
+        Request { seed, events_max: 200_000, tracing: Tracing::Off }
     }
 }
 
@@ -57,7 +54,7 @@ pub struct Outcome {
 pub fn run(request: Request) -> Outcome {
     let mut rng = Rng::new(request.seed);
     let plan = Plan::draw(&mut rng);
-    let mut world = World::new(rng, plan, request.bug, request.tracing);
+    let mut world = World::new(rng, plan, request.tracing);
     if request.tracing == Tracing::Printed {
         println!("{:#?}", world.net.plan);
     }

@@ -10,9 +10,10 @@ use mesos_core::{
     driver::{Changes, Done, Failure, Granted, Lease, Snapshot},
     row::{Row, RowChange, RowKey},
 };
-use mesos_model::{Term, Time};
-
-use crate::bug::Bug;
+use mesos_model::{
+    Term, Time,
+    planted::{Bug, is_planted},
+};
 
 /// What a read of a stream gives.
 pub type Entries = Result<Vec<Changes>, ReadError>;
@@ -46,8 +47,8 @@ struct Header {
     exists: bool,
     term: Term,
     seq: u64,
-    /// Epoch of the last commit.
-    last_epoch: u64,
+    /// Term of the last commit.
+    last: Term,
     lease_until: u64,
     peer_cursor: u64,
     last_batch: u128,
@@ -62,6 +63,8 @@ struct Undo {
 /// One service's record, rows and change stream.
 #[derive(Default)]
 pub struct Ledger {
+    /// It is an agent's own disk: nobody else writes there.
+    is_disk: bool,
     header: Header,
     /// The rows.
     pub rows: BTreeMap<RowKey, Row>,
@@ -73,6 +76,12 @@ pub struct Ledger {
 const UNDO_MAX: usize = 64;
 
 impl Ledger {
+    /// An agent's disk.
+    #[must_use]
+    pub fn disk() -> Ledger {
+        Ledger { is_disk: true, ..Ledger::default() }
+    }
+
     /// The term that holds the record.
     #[must_use]
     pub fn term(&self) -> Term {
@@ -127,7 +136,7 @@ impl Ledger {
         self.header.term = Term { epoch, leader };
         self.header.lease_until = clock + millis(length);
         self.header.last_batch = 0;
-        Ok(Granted { epoch, seq: before.seq, last_epoch: before.last_epoch, store_time: Time(clock) })
+        Ok(Granted { epoch, seq: before.seq, last: before.last, store_time: Time(clock) })
     }
 
     /// Gives the lease back.
@@ -146,10 +155,10 @@ impl Ledger {
     ///
     /// # Errors
     /// As the fence says.
-    pub fn commit(&mut self, clock: u64, commit: &Commit, bug: Option<Bug>) -> Result<(Done, bool), Failure> {
+    pub fn commit(&mut self, clock: u64, commit: &Commit) -> Result<(Done, bool), Failure> {
         let header = self.header;
-        let fenced = bug != Some(Bug::StoreWithoutFence);
-        let numbered = bug != Some(Bug::StoreWithoutSeq) && fenced;
+        let fenced = self.is_disk || !is_planted(Bug::StoreWithoutFence);
+        let numbered = fenced && (self.is_disk || !is_planted(Bug::StoreWithoutSeq));
         if !header.exists && fenced {
             return Err(Failure::Fenced { epoch: 0 });
         }
@@ -175,13 +184,13 @@ impl Ledger {
         self.header = Header {
             exists: true,
             seq,
-            last_epoch: commit.lease.term.epoch,
+            last: commit.lease.term,
             lease_until: clock + millis(commit.length),
             peer_cursor: commit.peer_cursor,
             last_batch: commit.batch,
             term: header.term,
         };
-        self.stream.push_back(Changes { seq, epoch: commit.lease.term.epoch, changes: commit.changes.clone() });
+        self.stream.push_back(Changes { seq, term: commit.lease.term, changes: commit.changes.clone() });
         Ok((Done { seq, store_time: Time(clock) }, true))
     }
 
@@ -218,7 +227,7 @@ impl Ledger {
         Snapshot {
             rows: self.rows.values().cloned().map(RowChange::Put).collect(),
             seq: self.header.seq,
-            epoch: self.header.last_epoch,
+            term: self.header.last,
         }
     }
 
@@ -257,14 +266,14 @@ mod tests {
     fn a_commit_needs_the_term_and_the_number_and_is_repeated_harmlessly() {
         let mut ledger = Ledger::default();
         let none = commit(Term { epoch: 1, leader: 7 }, 0, 1);
-        assert_eq!(ledger.commit(0, &none, None).map(|_| ()), Err(Failure::Fenced { epoch: 0 }));
+        assert_eq!(ledger.commit(0, &none).map(|_| ()), Err(Failure::Fenced { epoch: 0 }));
         let granted = ledger.acquire(0, 7, None, 0, LENGTH).expect("free");
         assert_eq!((granted.epoch, granted.seq), (1, 0));
         let first = commit(Term { epoch: 1, leader: 7 }, 0, 1);
-        assert_eq!(ledger.commit(0, &first, None).map(|(done, fresh)| (done.seq, fresh)), Ok((1, true)));
-        assert_eq!(ledger.commit(0, &first, None).map(|(done, fresh)| (done.seq, fresh)), Ok((1, false)));
+        assert_eq!(ledger.commit(0, &first).map(|(done, fresh)| (done.seq, fresh)), Ok((1, true)));
+        assert_eq!(ledger.commit(0, &first).map(|(done, fresh)| (done.seq, fresh)), Ok((1, false)));
         let stale = commit(Term { epoch: 1, leader: 8 }, 1, 2);
-        assert_eq!(ledger.commit(0, &stale, None).map(|_| ()), Err(Failure::Fenced { epoch: 1 }));
+        assert_eq!(ledger.commit(0, &stale).map(|_| ()), Err(Failure::Fenced { epoch: 1 }));
         assert!(matches!(ledger.acquire(10, 8, None, 0, LENGTH), Err(Failure::Held { .. })));
     }
 
@@ -274,10 +283,10 @@ mod tests {
         let _ = ledger.acquire(0, 7, None, 0, LENGTH);
         let term = Term { epoch: 1, leader: 7 };
         for seq in 0..5 {
-            ledger.commit(0, &commit(term, seq, u128::from(seq) + 1), None).expect("ours");
+            ledger.commit(0, &commit(term, seq, u128::from(seq) + 1)).expect("ours");
         }
         assert_eq!(ledger.roll_back(2), 2);
-        assert_eq!(ledger.commit(0, &commit(term, 5, 9), None).map(|_| ()), Err(Failure::RolledBack));
+        assert_eq!(ledger.commit(0, &commit(term, 5, 9)).map(|_| ()), Err(Failure::RolledBack));
         assert_eq!(ledger.read(5).map(|entries| entries.len()), Err(ReadError::Gap));
         assert_eq!(ledger.read(1).map(|entries| entries.len()), Ok(2));
         ledger.trim(2);

@@ -9,10 +9,12 @@ use mesos_core::{
     registry::{self, Registry},
     row::{Row, RowChange, service},
 };
-use mesos_model::{Resources, Term};
+use mesos_model::{
+    Resources, Term,
+    planted::{Bug, is_planted},
+};
 
 use crate::{
-    bug::Bug,
     host::Host,
     invariants::Violation,
     net::{Happening, Net, Node, Payload, Process, StoreAnswer, StoreAsk, Tracing, Work},
@@ -62,8 +64,8 @@ pub type Leaders = Vec<(Node, Term)>;
 impl World {
     /// A cluster whose processes start within the first second.
     #[must_use]
-    pub fn new(rng: Rng, plan: Plan, bug: Option<Bug>, tracing: Tracing) -> World {
-        let mut net = Net::new(rng, plan, bug, tracing);
+    pub fn new(rng: Rng, plan: Plan, tracing: Tracing) -> World {
+        let mut net = Net::new(rng, plan, tracing);
         net.seen.duplicates = net.plan.duplicate > 0;
         net.ledgers.insert(service::ALLOCATOR, Ledger::default());
         net.ledgers.insert(service::REGISTRY, Ledger::default());
@@ -93,7 +95,7 @@ impl World {
 
     fn add(&mut self, node: Node) {
         if let Node::Agent(host) = node {
-            self.net.disks.insert(node, Ledger::default());
+            self.net.disks.insert(node, Ledger::disk());
             let state = Host { total: agent_total(), ..Host::default() };
             self.net.hosts.insert(host, state);
         }
@@ -282,7 +284,7 @@ impl World {
             Node::Agent(host) => {
                 self.agents.remove(&node);
                 self.net.host_lost_agent(host);
-                let unsynced = self.net.bug == Some(Bug::DiskWithoutSync);
+                let unsynced = is_planted(Bug::DiskWithoutSync);
                 if let Some(disk) = self.net.disks.get_mut(&node) {
                     disk.unlock();
                     if unsynced {
@@ -425,12 +427,11 @@ impl World {
                 if is_disk {
                     net.seen.agent_commits(node, &commit, &ledger.rows);
                 }
-                let bug = net.bug.filter(|_| !is_disk);
                 let would_apply = name == service::REGISTRY && ledger.term() == commit.lease.term;
                 if would_apply && ledger.seq() == commit.lease.seq {
                     net.seen.registry_commits(net.now, &commit, &ledger.rows);
                 }
-                let done = ledger.commit(clock, &commit, bug);
+                let done = ledger.commit(clock, &commit);
                 if let (Ok((_, true)), false) = (&done, is_disk) {
                     net.seen.i4_only_the_fence_writes(name, &commit, ledger);
                     net.seen.committed(name, &commit);
@@ -642,7 +643,7 @@ fn tag(node: Node, work: &Work) -> u64 {
 fn describe(node: Node, work: &Work) -> String {
     let what = match work {
         Work::Bus(message) => match &*message.payload {
-            Payload::Entry(name, entry) => format!("Entry {name} {} of epoch {}", entry.seq, entry.epoch),
+            Payload::Entry(name, entry) => format!("Entry {name} {} of epoch {}", entry.seq, entry.term.epoch),
             payload => format!("{payload:?}"),
         },
         Work::Store(StoreAnswer::Loaded(peer, loaded)) => {

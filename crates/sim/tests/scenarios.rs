@@ -22,7 +22,7 @@ fn for_ever() -> Temper {
 
 fn world(frameworks: Vec<Temper>) -> World {
     let plan = Plan { frameworks, ..Plan::calm() };
-    World::new(Rng::new(4), plan, None, Tracing::Kept)
+    World::new(Rng::new(4), plan, Tracing::Kept)
 }
 
 fn until(world: &mut World, what: &str, done: impl FnMut(&World) -> bool) {

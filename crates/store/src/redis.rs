@@ -125,7 +125,7 @@ impl Store for RedisStore {
                 fence: Fence { epoch: answer.number(1)?, leader, seq: answer.number(2)? },
                 store_time_ms: answer.number(3)?,
                 peer_cursor: answer.number(4)?,
-                last_epoch: answer.number(5)?,
+                last: scripts::term(answer.text(5)).unwrap_or_default(),
             }),
             "held" => Err(StoreError::Held { left_ms: answer.number(1)? }),
             _ => Err(malformed("acquire")),
@@ -180,7 +180,7 @@ impl Store for RedisStore {
         // A connection of its own, so that a large answer does not stand before a commit's.
         let mut connection = self.connector.connect(Duration::ZERO).await?;
         // The number comes first: what is committed during the scan is in the entries after it.
-        let (seq, epoch): (Option<u64>, Option<u64>) = ::redis::cmd("HMGET")
+        let (seq, last): (Option<u64>, Option<String>) = ::redis::cmd("HMGET")
             .arg(&keys.record)
             .arg("seq")
             .arg("last")
@@ -212,7 +212,7 @@ impl Store for RedisStore {
             }
             same
         });
-        Ok(Loaded { rows, seq: seq.unwrap_or(0), epoch: epoch.unwrap_or(0) })
+        Ok(Loaded { rows, seq: seq.unwrap_or(0), term: last.and_then(|text| scripts::term(&text)).unwrap_or_default() })
     }
 
     async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {

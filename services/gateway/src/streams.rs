@@ -26,7 +26,7 @@ use mesos_core::{
     message::{RegistryCall, StreamEvent, ToStream},
     row::Capabilities,
 };
-use mesos_model::{FrameworkId, OfferId, envelope};
+use mesos_model::{FrameworkId, OfferId, Term, envelope};
 use mesos_ports::bus::BusEvent;
 use mesos_proto::v1;
 use mesos_runtime::{
@@ -268,7 +268,7 @@ impl Streams {
                 Some(BusEvent::Reconnected) = bus.next() => self.report_once(),
                 Ok(()) = terms.changed() => {
                     let now = *terms.borrow_and_update();
-                    if known.allocator != 0 && now.allocator != known.allocator {
+                    if known.allocator != Term::default() && now.allocator != known.allocator {
                         self.allocator_term_changed();
                     }
                     if now.registry != known.registry {

@@ -28,7 +28,7 @@ use std::{
 };
 
 use mesos_core::row::{RowChange, service};
-use mesos_model::uuid_text;
+use mesos_model::{Term, uuid_text};
 use mesos_ports::store::StoreError;
 use mesos_runtime::{
     codec,
@@ -57,13 +57,13 @@ pub struct Batch {
     pub deltas: Vec<Delta>,
 }
 
-/// Terms of both services, as far as their streams tell; 0 before anything was loaded.
+/// Terms of both services, as far as their streams tell; the default before anything was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// The allocator's epoch. A new one invalidates all offers.
-    pub allocator: u64,
-    /// The registry's epoch. A new leader wants to be told the open streams.
-    pub registry: u64,
+    /// The allocator's. A new one invalidates all offers.
+    pub allocator: Term,
+    /// The registry's. A new leader wants to be told the open streams.
+    pub registry: Term,
 }
 
 /// The UUIDs of the present leaders, as text.
@@ -180,17 +180,17 @@ impl View {
 
     async fn follow(&self, ports: &Ports, owner: &'static str) {
         loop {
-            let (seq, mut epoch) = self.load(ports, owner).await;
+            let (seq, mut term) = self.load(ports, owner).await;
             let mut stream = follow(ports.store.clone(), ports.bus.clone(), &ports.subjects, owner, seq);
             while let Some(Followed::Entry(entry)) = stream.recv().await {
-                if epoch != 0 && entry.epoch != epoch {
+                if term != Term::default() && entry.term != term {
                     // A store that lost commits and has since made as many new ones looks the same from
                     // here; only the rows tell.
                     break;
                 }
-                if epoch == 0 {
-                    epoch = entry.epoch;
-                    self.begin_term(ports, owner, epoch).await;
+                if term == Term::default() {
+                    term = entry.term;
+                    self.begin_term(ports, owner, term).await;
                 }
                 let changes = codec::decode_entry(&entry).changes;
                 let changes = Arc::try_unwrap(changes).unwrap_or_else(|shared| Vec::clone(&shared));
@@ -200,17 +200,17 @@ impl View {
     }
 
     /// Loads all rows of a service, however long it takes.
-    async fn load(&self, ports: &Ports, owner: &'static str) -> (u64, u64) {
+    async fn load(&self, ports: &Ports, owner: &'static str) -> (u64, Term) {
         loop {
             match ports.store.load(owner).await {
                 Ok(loaded) => {
                     let rows = loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..])));
                     self.reload(owner, loaded.seq, codec::decode_rows(rows));
-                    if loaded.epoch != 0 {
-                        self.begin_term(ports, owner, loaded.epoch).await;
+                    if loaded.term != Term::default() {
+                        self.begin_term(ports, owner, loaded.term).await;
                     }
                     self.loaded.send_modify(|loaded| loaded[usize::from(owner == service::REGISTRY)] = true);
-                    return (loaded.seq, loaded.epoch);
+                    return (loaded.seq, loaded.term);
                 }
                 Err(error) => log_load(owner, &error),
             }
@@ -218,11 +218,11 @@ impl View {
         }
     }
 
-    async fn begin_term(&self, ports: &Ports, owner: &'static str, epoch: u64) {
+    async fn begin_term(&self, ports: &Ports, owner: &'static str, began: Term) {
         let is_registry = owner == service::REGISTRY;
         self.terms.send_if_modified(|terms| {
             let term = if is_registry { &mut terms.registry } else { &mut terms.allocator };
-            std::mem::replace(term, epoch) != epoch
+            std::mem::replace(term, began) != began
         });
         // Only for show: a head that cannot be read leaves the last known leader.
         if let Ok(Some(head)) = ports.store.head(owner).await {

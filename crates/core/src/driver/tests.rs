@@ -142,8 +142,8 @@ impl Bench {
     /// Loads an empty store and takes the first term.
     fn lead(&mut self) {
         self.give(Input::Tick);
-        self.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 0 })));
-        self.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 0 })));
+        self.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 0, term: Term::default() })));
+        self.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, term: Term::default() })));
         let out = self.give(Input::Acquired(Ok(granted(1, 0, 0))));
         assert!(matches!(&out[..], [Output::Leading(term), Output::Commit { .. }] if term.epoch == 1), "{out:?}");
         let out = self.done();
@@ -151,8 +151,14 @@ impl Bench {
     }
 }
 
-fn granted(epoch: u64, seq: u64, last_epoch: u64) -> Granted {
-    Granted { epoch, seq, last_epoch, store_time: Time(1000) }
+/// A term of somebody else.
+fn term(epoch: u64) -> Term {
+    Term { epoch, leader: u128::from(epoch) }
+}
+
+fn granted(epoch: u64, seq: u64, last: u64) -> Granted {
+    let last = if last == 0 { Term::default() } else { term(last) };
+    Granted { epoch, seq, last, store_time: Time(1000) }
 }
 
 fn said(out: &[Output<Said>]) -> Vec<&Said> {
@@ -225,10 +231,10 @@ fn f4_a_fenced_leader_says_nothing_and_starts_over() {
 fn a_standby_that_followed_to_the_head_leads_without_loading_again() {
     let mut bench = Bench::new();
     bench.give(Input::Tick);
-    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![RowChange::Put(job("a"))], seq: 4, epoch: 2 })));
-    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 9, epoch: 1 })));
+    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![RowChange::Put(job("a"))], seq: 4, term: term(2) })));
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 9, term: term(1) })));
     bench.give(Input::Acquired(Err(Failure::Held { left: Duration::from_secs(2) })));
-    bench.give(Input::Entry(Changes { seq: 5, epoch: 2, changes: Arc::new(vec![RowChange::Put(job("b"))]) }));
+    bench.give(Input::Entry(Changes { seq: 5, term: term(2), changes: Arc::new(vec![RowChange::Put(job("b"))]) }));
     let out = bench.later(300);
     assert!(matches!(&out[..], [Output::Acquire { .. }]), "{out:?}");
     let out = bench.give(Input::Acquired(Ok(granted(3, 5, 2))));
@@ -238,11 +244,12 @@ fn a_standby_that_followed_to_the_head_leads_without_loading_again() {
 
 #[test]
 fn f6_a_standby_with_another_history_than_the_store_loads_again() {
-    for granted in [granted(3, 3, 2), granted(3, 4, 1)] {
+    let wiped = Granted { last: Term { epoch: 2, leader: 77 }, ..granted(3, 4, 2) };
+    for granted in [granted(3, 3, 2), granted(3, 4, 1), wiped] {
         let mut bench = Bench::new();
         bench.give(Input::Tick);
-        bench.give(Input::Loaded(Ok(Snapshot { rows: vec![RowChange::Put(job("a"))], seq: 4, epoch: 2 })));
-        bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 9, epoch: 1 })));
+        bench.give(Input::Loaded(Ok(Snapshot { rows: vec![RowChange::Put(job("a"))], seq: 4, term: term(2) })));
+        bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 9, term: term(1) })));
         let out = bench.give(Input::Acquired(Ok(granted)));
         assert!(matches!(&out[..], [Output::Load, ..]), "{out:?}");
     }
@@ -252,8 +259,8 @@ fn f6_a_standby_with_another_history_than_the_store_loads_again() {
 fn f19_a_gap_in_the_own_stream_is_healed_from_the_store() {
     let mut bench = Bench::new();
     bench.give(Input::Tick);
-    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 4, epoch: 2 })));
-    let out = bench.give(Input::Entry(Changes { seq: 6, epoch: 2, changes: Arc::default() }));
+    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 4, term: term(2) })));
+    let out = bench.give(Input::Entry(Changes { seq: 6, term: term(2), changes: Arc::default() }));
     assert!(matches!(&out[..], [Output::Load, ..]), "{out:?}");
 }
 
@@ -261,12 +268,13 @@ fn f19_a_gap_in_the_own_stream_is_healed_from_the_store() {
 fn rows_that_vanished_from_the_peer_are_told_as_deleted() {
     let mut bench = Bench::new();
     bench.lead();
-    let entry = |seq, epoch, row: RowChange| Input::PeerEntry(Changes { seq, epoch, changes: Arc::new(vec![row]) });
-    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![RowChange::Put(job("old"))], seq: 1, epoch: 1 })));
+    let entry =
+        |seq, epoch, row: RowChange| Input::PeerEntry(Changes { seq, term: term(epoch), changes: Arc::new(vec![row]) });
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![RowChange::Put(job("old"))], seq: 1, term: term(1) })));
     assert_eq!(bench.driver.machine().peer_rows.len(), 1);
     let out = bench.give(entry(2, 2, RowChange::Put(job("new"))));
     assert!(matches!(&out[..], [Output::LoadPeer]), "a new term of the peer: the store says what is true");
-    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![RowChange::Put(job("new"))], seq: 2, epoch: 2 })));
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![RowChange::Put(job("new"))], seq: 2, term: term(2) })));
     let rows = |bench: &Bench| bench.driver.machine().peer_rows.iter().map(RowKey::text).collect::<Vec<_>>();
     assert_eq!(rows(&bench), ["job/new", "job/old"], "the store may just have lost the row");
     bench.done();
@@ -290,9 +298,12 @@ fn an_event_that_rests_on_the_peer_waits_for_it() {
     let mut bench = Bench::new();
     bench.lead();
     assert!(said(&bench.give(Input::AfterPeer { seq: 1, event: Note::Say("x") })).is_empty());
-    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 1 })));
-    let out =
-        bench.give(Input::PeerEntry(Changes { seq: 1, epoch: 1, changes: Arc::new(vec![RowChange::Put(job("p"))]) }));
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, term: term(1) })));
+    let out = bench.give(Input::PeerEntry(Changes {
+        seq: 1,
+        term: term(1),
+        changes: Arc::new(vec![RowChange::Put(job("p"))]),
+    }));
     assert_eq!(said(&out), [Said::Heard("job/p".into()), Said::Wrote("x".into())]);
 }
 
@@ -324,7 +335,7 @@ fn an_agent_that_obeys_a_higher_epoch_makes_the_leader_take_a_higher_one() {
     bench.lead();
     let out = bench.give(Input::RaiseEpoch(41));
     assert!(matches!(&out[..], [Output::Following(_), Output::Load, Output::LoadPeer]), "{out:?}");
-    let out = bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 1, epoch: 1 })));
+    let out = bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 1, term: term(1) })));
     let asks = out.iter().any(|o| matches!(o, Output::Acquire { epoch_min: 42, previous: Some(_), .. }));
     assert!(asks, "{out:?}");
 }
@@ -350,8 +361,8 @@ fn an_answer_about_a_commit_of_a_term_that_is_over_is_no_answer() {
     bench.give(Input::Events(vec![Note::Write("a")]));
     let old = bench.driver.in_flight.as_ref().map_or(0, |in_flight| in_flight.batch);
     bench.give(Input::RaiseEpoch(41));
-    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 1, epoch: 1 })));
-    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, epoch: 0 })));
+    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 1, term: term(1) })));
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, term: Term::default() })));
     let out = bench.give(Input::Acquired(Ok(granted(42, 1, 1))));
     assert_eq!(commits(&out), 1, "{out:?}");
     let store_time = bench.now;

@@ -237,7 +237,7 @@ impl Cluster {
         for row in self.rows.values() {
             self.recorded.restore(RowChange::Put(row.clone()));
         }
-        self.recorded.peer_epoch(self.term);
+        self.recorded.peer_wrote_in(Term { epoch: self.term, leader: u128::from(self.term) });
         let gone = RowKey::Framework("x".into());
         self.recorded.peer_lost(self.now, gone, &mut Effects::default());
         for at in 0..3 {

@@ -56,8 +56,8 @@ pub(super) struct Cluster {
     forgotten: BTreeSet<(LaunchId, TaskId)>,
     forgotten_order: VecDeque<(LaunchId, TaskId)>,
     term: Term,
-    /// Of the allocator whose rows these are; 0 as long as nobody said.
-    pub(super) epoch: u64,
+    /// The term of the allocator whose rows these are, once somebody said.
+    pub(super) written_in: Option<Term>,
 }
 
 /// What an agent's row says to someone who asks about an unknown task.
@@ -137,9 +137,8 @@ impl Cluster {
             None => Whereabouts::Unheard,
             Some(Agent { state: AgentState::Unreachable { since }, .. }) => Whereabouts::Unreachable(*since),
             Some(Agent { state: AgentState::Gone, .. }) => Whereabouts::Gone,
-            // Terms that a store has lost are not heard of again, so the rows' own epoch counts where it is known.
-            Some(agent) if self.epoch != 0 && agent.handshake.epoch == self.epoch => Whereabouts::Known,
-            Some(agent) if self.epoch == 0 && agent.handshake == self.term => Whereabouts::Known,
+            // Terms that a store has lost are not heard of again, so the rows' own term counts where it is known.
+            Some(agent) if agent.handshake == self.written_in.unwrap_or(self.term) => Whereabouts::Known,
             Some(_) => Whereabouts::Silent,
         }
     }

@@ -97,7 +97,9 @@ pub(super) fn input(input: &Input) -> String {
     match input {
         Input::Restore(change) => format!("own row: {}", self::change(change)),
         Input::Peer(change) => format!("registry's row: {}", self::change(change)),
-        Input::PeerEpoch(epoch) => format!("the registry's rows are those of epoch {epoch}"),
+        Input::PeerWroteIn(term) => {
+            format!("the registry's rows are those of term {} of {}", term.epoch, term.leader_text())
+        }
         Input::PeerLost(key) => format!("the registry's row {} is not there any more", key.text()),
         Input::Lead(term) => format!("lead: term {} of {}", term.epoch, term.leader_text()),
         Input::Follow => "follow: the term is over".to_owned(),

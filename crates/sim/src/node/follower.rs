@@ -3,6 +3,7 @@
 //! The same decisions as `mesos_runtime::follow`, without its tasks.
 
 use mesos_core::driver::Changes;
+use mesos_model::Term;
 
 use crate::store::{Entries, ReadError};
 
@@ -22,7 +23,7 @@ pub struct Follower {
     pub generation: u64,
     /// The last number passed on.
     pub last: u64,
-    epoch: u64,
+    term: Option<Term>,
     active: bool,
     reading: bool,
     queued: Vec<Changes>,
@@ -67,7 +68,8 @@ impl Follower {
             return false;
         }
         self.heard = now;
-        if entry.epoch > self.epoch && self.epoch != 0 && entry.seq <= self.last {
+        let other = self.term.is_some_and(|term| term != entry.term && term.epoch <= entry.term.epoch);
+        if other && entry.seq <= self.last {
             self.gap(out);
         } else if entry.seq == self.last + 1 {
             self.next(entry, out);
@@ -107,7 +109,7 @@ impl Follower {
 
     fn next(&mut self, entry: Changes, out: &mut Vec<Followed>) {
         self.last = entry.seq;
-        self.epoch = entry.epoch;
+        self.term = Some(entry.term);
         out.push(Followed::Entry(entry));
     }
 

@@ -6,16 +6,16 @@ use mesos_core::{
     message::{Answer, AnswerBody, Call, RegistryCall, StreamEvent, ToAllocator, ToRegistry, ToStream},
     row::service,
 };
-use mesos_model::{CallId, FrameworkId, GatewayId, OfferId, Term};
+use mesos_model::{
+    CallId, FrameworkId, GatewayId, OfferId, Term,
+    planted::{Bug, is_planted},
+};
 
 use super::{
     follower::{Followed, Follower, SILENCE},
     http::{Passed, ToFramework, ToGateway, Wire},
 };
-use crate::{
-    bug::Bug,
-    net::{Message, Net, Node, Payload, StoreAnswer, StoreAsk, Subject, Work},
-};
+use crate::net::{Message, Net, Node, Payload, StoreAnswer, StoreAsk, Subject, Work};
 
 /// How long a call of a framework is held and repeated.
 const HELD_FOR: u64 = 5000;
@@ -60,8 +60,8 @@ pub struct Gateway {
     wires: BTreeMap<Node, Wire>,
     registry: Follower,
     allocator: Follower,
-    registry_epoch: u64,
-    allocator_epoch: u64,
+    registry_term: Term,
+    allocator_term: Term,
     term: Term,
     report_at: u64,
     heartbeat_at: u64,
@@ -88,8 +88,8 @@ impl Gateway {
             wires: BTreeMap::new(),
             registry: Follower::default(),
             allocator: Follower::default(),
-            registry_epoch: 0,
-            allocator_epoch: 0,
+            registry_term: Term::default(),
+            allocator_term: Term::default(),
             term: Term::default(),
             report_at: 0,
             heartbeat_at: 0,
@@ -251,7 +251,7 @@ impl Gateway {
 
     fn event(&mut self, net: &mut Net, id: u128, event: StreamEvent) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if stream.framework.is_none() && net.bug != Some(Bug::EventsBeforeSubscribed) {
+        if stream.framework.is_none() && !is_planted(Bug::EventsBeforeSubscribed) {
             stream.held.push(event);
             return;
         }
@@ -331,14 +331,14 @@ impl Gateway {
         for followed in followed {
             match followed {
                 Followed::Entry(entry) if allocator => {
-                    if entry.epoch != self.allocator_epoch {
-                        self.allocator_epoch = entry.epoch;
+                    if entry.term != self.allocator_term {
+                        self.allocator_term = entry.term;
                         net.ask(self.node, service::ALLOCATOR, StoreAsk::Head(HEAD_ALLOCATOR));
                     }
                 }
                 Followed::Entry(entry) => {
-                    if entry.epoch != self.registry_epoch {
-                        self.registry_epoch = entry.epoch;
+                    if entry.term != self.registry_term {
+                        self.registry_term = entry.term;
                         self.report(net);
                     }
                 }

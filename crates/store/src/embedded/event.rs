@@ -1,6 +1,7 @@
 //! What is appended to the file, and how it is read back.
 
 use bytes::{Buf, BufMut, Bytes};
+use mesos_model::Term;
 use mesos_ports::store::Change;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ pub(super) enum Event {
     /// A row of a rewritten file.
     Row { service: String, key: String, value: Bytes },
     /// An entry of a rewritten file.
-    Entry { service: String, seq: u64, epoch: u64, changes: Vec<Change> },
+    Entry { service: String, seq: u64, term: Term, changes: Vec<Change> },
 }
 
 /// The part of a record that outlives the process.
@@ -27,8 +28,8 @@ pub(super) struct Stored {
     pub(super) epoch: u64,
     pub(super) leader: Uuid,
     pub(super) seq: u64,
-    /// Epoch of the last commit.
-    pub(super) last_epoch: u64,
+    /// The term of the last commit.
+    pub(super) last: Term,
     /// The last commit's batch, and when it was made.
     pub(super) batch: Uuid,
     pub(super) at_ms: u64,
@@ -62,10 +63,10 @@ impl Event {
                 codec::put_run(out, key.as_bytes());
                 codec::put_run(out, value);
             }
-            Event::Entry { service, seq, epoch, changes } => {
+            Event::Entry { service, seq, term, changes } => {
                 start(out, ENTRY, service);
                 out.put_u64_le(*seq);
-                out.put_u64_le(*epoch);
+                put_term(out, *term);
                 codec::put_changes(out, changes);
             }
         }
@@ -88,8 +89,8 @@ impl Event {
             }
             ENTRY => {
                 let seq = input.try_get_u64_le().ok()?;
-                let epoch = input.try_get_u64_le().ok()?;
-                Event::Entry { service, seq, epoch, changes: codec::take_changes(&mut input)? }
+                let term = take_term(&mut input)?;
+                Event::Entry { service, seq, term, changes: codec::take_changes(&mut input)? }
             }
             _ => return None,
         };
@@ -98,11 +99,16 @@ impl Event {
 }
 
 impl Stored {
+    /// The term of this record.
+    pub(super) fn term(&self) -> Term {
+        Term { epoch: self.epoch, leader: self.leader.as_u128() }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64_le(self.epoch);
         out.put_u128_le(self.leader.as_u128());
         out.put_u64_le(self.seq);
-        out.put_u64_le(self.last_epoch);
+        put_term(out, self.last);
         out.put_u128_le(self.batch.as_u128());
         out.put_u64_le(self.at_ms);
         out.put_u64_le(self.peer_cursor);
@@ -113,12 +119,21 @@ impl Stored {
             epoch: input.try_get_u64_le().ok()?,
             leader: Uuid::from_u128(input.try_get_u128_le().ok()?),
             seq: input.try_get_u64_le().ok()?,
-            last_epoch: input.try_get_u64_le().ok()?,
+            last: take_term(input)?,
             batch: Uuid::from_u128(input.try_get_u128_le().ok()?),
             at_ms: input.try_get_u64_le().ok()?,
             peer_cursor: input.try_get_u64_le().ok()?,
         })
     }
+}
+
+fn put_term(out: &mut Vec<u8>, term: Term) {
+    out.put_u64_le(term.epoch);
+    out.put_u128_le(term.leader);
+}
+
+fn take_term(input: &mut Bytes) -> Option<Term> {
+    Some(Term { epoch: input.try_get_u64_le().ok()?, leader: input.try_get_u128_le().ok()? })
 }
 
 fn start(out: &mut Vec<u8>, kind: u8, service: &str) {

@@ -68,7 +68,7 @@ impl State {
         let at_ms = now_ms().max(record.at_ms);
         let record = Stored {
             seq: record.seq + 1,
-            last_epoch: record.epoch,
+            last: record.term(),
             batch: commit.batch,
             at_ms,
             peer_cursor: commit.peer_cursor,
@@ -105,7 +105,7 @@ impl State {
                 fence: Fence { epoch: record.epoch, leader, seq: record.seq },
                 store_time_ms: now_ms().max(record.at_ms),
                 peer_cursor: record.peer_cursor,
-                last_epoch: record.last_epoch,
+                last: record.last,
             },
         })
     }
@@ -145,7 +145,7 @@ impl State {
                 }
                 service.record = Some(record);
                 service.lease_until = lease.map(|lease| Instant::now() + lease);
-                service.entries.push_back(Entry { seq: record.seq, epoch: record.epoch, changes });
+                service.entries.push_back(Entry { seq: record.seq, term: record.term(), changes });
                 service.wake.send_replace(record.seq);
             }
             Event::Trimmed { service, up_to } => {
@@ -157,8 +157,8 @@ impl State {
             Event::Row { service, key, value } => {
                 self.service(service).rows.insert(key, value);
             }
-            Event::Entry { service, seq, epoch, changes } => {
-                self.service(service).entries.push_back(Entry { seq, epoch, changes });
+            Event::Entry { service, seq, term, changes } => {
+                self.service(service).entries.push_back(Entry { seq, term, changes });
             }
         }
     }
@@ -175,7 +175,7 @@ impl State {
             let entries = service.entries.iter().map(|entry| Event::Entry {
                 service: name.clone(),
                 seq: entry.seq,
-                epoch: entry.epoch,
+                term: entry.term,
                 changes: entry.changes.clone(),
             });
             term.into_iter().chain(rows).chain(entries)
@@ -190,7 +190,7 @@ impl State {
         Loaded {
             rows: rows.unwrap_or_default(),
             seq: self.record(service).map_or(0, |record| record.seq),
-            epoch: self.record(service).map_or(0, |record| record.last_epoch),
+            term: self.record(service).map_or_else(Default::default, |record| record.last),
         }
     }
 

@@ -11,8 +11,8 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use mesos_ports::store::{Entry, StoreError};
 
-use super::Keys;
 use super::error::{malformed, store_error};
+use super::{Keys, scripts};
 use crate::codec;
 
 /// How long the server holds a follower's request while nothing is committed. Then the follower looks
@@ -70,13 +70,14 @@ pub(super) async fn page(
 fn entry(id: StreamId) -> Result<Entry, StoreError> {
     let mut fields = id.map;
     let seq = id.id.strip_suffix("-0").and_then(|seq| seq.parse().ok());
-    let epoch = fields.remove("e").and_then(|value| ::redis::from_redis_value(value).ok());
+    let term = fields.remove("t").and_then(|value| ::redis::from_redis_value::<String>(value).ok());
+    let term = term.and_then(|text| scripts::term(&text));
     let changes = match fields.remove("c") {
         Some(Value::BulkString(bytes)) => codec::take_changes(&mut Bytes::from(bytes)),
         _ => None,
     };
-    match (seq, epoch, changes) {
-        (Some(seq), Some(epoch), Some(changes)) => Ok(Entry { seq, epoch, changes }),
+    match (seq, term, changes) {
+        (Some(seq), Some(term), Some(changes)) => Ok(Entry { seq, term, changes }),
         _ => Err(malformed("a change stream's entry")),
     }
 }

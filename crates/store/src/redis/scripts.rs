@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 
 use ::redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value};
+use mesos_model::Term;
 use mesos_ports::store::{Change, StoreError};
+use uuid::Uuid;
 
 use super::error::malformed;
 
@@ -21,8 +23,8 @@ end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local at = string.format('%.0f', now)
-redis.call('XADD', KEYS[3], ARGV[4] .. '-0', 'e', ARGV[1], 'c', ARGV[8])
-redis.call('HSET', KEYS[1], 'seq', ARGV[4], 'last', ARGV[1], 'batch', ARGV[5], 'peer', ARGV[6],
+redis.call('XADD', KEYS[3], ARGV[4] .. '-0', 't', ARGV[1] .. ' ' .. ARGV[2], 'c', ARGV[8])
+redis.call('HSET', KEYS[1], 'seq', ARGV[4], 'last', ARGV[1] .. ' ' .. ARGV[2], 'batch', ARGV[5], 'peer', ARGV[6],
   'until', string.format('%.0f', now + ARGV[7]), 'at', at)
 local first, last = 10, 9 + 2 * ARGV[9]
 while first <= last do
@@ -59,7 +61,7 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
     if info[i] == 'last-generated-id' and info[i + 1] ~= seq .. '-0' then redis.call('DEL', KEYS[2]) end
   end
 end
-return {'acquired', epoch, seq, string.format('%.0f', now), r[5] or '0', r[6] or '0'}
+return {'acquired', epoch, seq, string.format('%.0f', now), r[5] or '0', r[6] or ''}
 ";
 
 /// KEYS record. ARGV epoch, leader, seq.
@@ -127,6 +129,12 @@ pub(super) fn last_changes(changes: &[Change]) -> Vec<&Change> {
         }
     }
     last
+}
+
+/// A term as the scripts write it: its epoch, a space, its leader.
+pub(super) fn term(text: &str) -> Option<Term> {
+    let (epoch, leader) = text.split_once(' ')?;
+    Some(Term { epoch: epoch.parse().ok()?, leader: leader.parse::<Uuid>().ok()?.as_u128() })
 }
 
 /// A script's answer: a word and its numbers.

@@ -279,7 +279,7 @@ async fn commit(rig: &Rig, fence: &mut mesos_ports::store::Fence, rows: Vec<RowC
         lease: Duration::from_secs(60),
     };
     fence.seq = rig.ports.store.commit(commit).await.unwrap().seq;
-    let payload = codec::encode_entry(fence.seq, fence.epoch, &changes).unwrap();
+    let payload = codec::encode_entry(fence.seq, fence.term(), &changes).unwrap();
     let subject = rig.ports.subjects.changes(service::REGISTRY);
     mesos_ports::bus::Bus::publish(&*rig.bus, &subject, Vec::new(), payload).await.unwrap();
 }
@@ -309,8 +309,8 @@ async fn the_view_loads_the_rows_follows_the_stream_and_hears_of_a_new_term() {
     tokio::time::timeout(Duration::from_secs(20), view.until_loaded()).await.unwrap();
     assert!(view.with(|cluster| cluster.framework(&"f".into()).is_some()));
     assert_eq!(view.leaders().registry.as_deref(), Some(leader.to_string().as_str()));
-    let epoch = view.terms().borrow().registry;
-    assert_eq!(epoch, fence.epoch);
+    let term = view.terms().borrow().registry;
+    assert_eq!(term, fence.term());
 
     commit(&rig, &mut fence, vec![put(Row::Task(fixtures::task("f", "t", "l", "a")))]).await;
     until(&view, |cluster| cluster.task(&"f".into(), &"t".into()).is_some()).await;
@@ -322,7 +322,7 @@ async fn the_view_loads_the_rows_follows_the_stream_and_hears_of_a_new_term() {
     commit(&rig, &mut fence, vec![delete_task("f", "t")]).await;
     until(&view, |cluster| cluster.task(&"f".into(), &"t".into()).is_none()).await;
     tokio::time::timeout(Duration::from_secs(20), terms.changed()).await.unwrap().unwrap();
-    assert!(terms.borrow().registry > epoch);
+    assert!(terms.borrow().registry > term);
     rig.reads.cancel.cancel();
     running.await.unwrap();
 }

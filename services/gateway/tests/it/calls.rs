@@ -124,7 +124,7 @@ async fn commit_framework(ports: &mesos_runtime::shell::Ports, stream: u128) -> 
         lease,
     };
     let done = ports.store.commit(commit).await.unwrap();
-    let entry = codec::encode_entry(done.seq, acquired.fence.epoch, &changes).unwrap();
+    let entry = codec::encode_entry(done.seq, acquired.fence.term(), &changes).unwrap();
     ports.bus.publish(&ports.subjects.changes("registry"), Vec::new(), entry).await.unwrap();
     done.seq
 }

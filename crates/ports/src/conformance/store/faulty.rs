@@ -138,7 +138,7 @@ pub(super) async fn lost_commits_are_said_to_be_rolled_back(f: Fixture) {
     let mut leader = Leader { store: store.clone(), service: SERVICE, fence: next.fence, lease: LONG };
     leader.commit(vec![put("a", "new")]).await;
     let entries = store.read(SERVICE, 0, 10).await.expect("read");
-    assert_eq!(entries.iter().map(|e| (e.seq, e.epoch)).collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 2)]);
+    assert_eq!(entries.iter().map(|e| (e.seq, e.term.epoch)).collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 2)]);
 }
 
 pub(super) async fn a_wiped_store_fences_its_leader_and_starts_again(f: Fixture) {

@@ -73,7 +73,7 @@ pub(super) async fn a_commit_raises_seq_and_writes_rows_and_entry_together(f: Fi
     assert_eq!(f.store.load(SERVICE).await.expect("load").seq, 2);
     let entries = f.store.read(SERVICE, 1, 10).await.expect("read");
     assert_eq!(entries.len(), 1);
-    assert_eq!((entries[0].seq, entries[0].epoch), (2, leader.fence.epoch));
+    assert_eq!((entries[0].seq, entries[0].term), (2, leader.fence.term()));
     assert_eq!(entries[0].changes, second.changes, "an entry has the changes in the order they were made");
     let head = f.store.head(SERVICE).await.expect("head").expect("a record");
     assert_eq!((head.seq, head.epoch, head.leader), (2, leader.fence.epoch, leader.fence.leader));

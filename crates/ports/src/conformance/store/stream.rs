@@ -102,7 +102,7 @@ pub(super) async fn entries_read_in_order_without_a_gap_across_terms(f: Fixture)
     }
     assert_eq!(seen.len(), 100);
     for (n, entry) in (0u64..).zip(&seen) {
-        assert_eq!((entry.seq, entry.epoch), (n + 1, n / 25 + 1));
+        assert_eq!((entry.seq, entry.term.epoch), (n + 1, n / 25 + 1));
         assert_eq!(entry.changes, [put("last", format!("{}-{}", n / 25 + 1, n % 25))]);
     }
 }
