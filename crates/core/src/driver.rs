@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use mesos_model::{Term, Time};
+use mesos_model::{
+    Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use crate::{
     machine::{Effects, Machine},
@@ -424,7 +427,9 @@ impl<M: Machine> Driver<M> {
             return;
         }
         // After a new term the store says what is true: it may have been rolled back meanwhile.
-        if entry.seq != self.lease.seq + 1 || entry.term != self.applied {
+        let same_history =
+            entry.term == self.applied || (is_planted(Bug::HistoryByEpoch) && entry.term.epoch == self.applied.epoch);
+        if (entry.seq != self.lease.seq + 1 && !is_planted(Bug::OwnGapIgnored)) || !same_history {
             return self.gap(out);
         }
         for change in entry.changes.iter() {
@@ -443,7 +448,9 @@ impl<M: Machine> Driver<M> {
     }
 
     fn reload(&mut self, out: &mut Vec<Output<M::Output>>) {
-        self.machine = (self.make)();
+        if !is_planted(Bug::KeepMachine) {
+            self.machine = (self.make)();
+        }
         self.peer.loaded = false;
         self.peer.keys.clear();
         self.peer.vanished.clear();
@@ -491,7 +498,7 @@ impl<M: Machine> Driver<M> {
             return;
         }
         // After a new term of the peer the store says what is true: it may have been rolled back.
-        if entry.seq != known + 1 || entry.term != term {
+        if (entry.seq != known + 1 && !is_planted(Bug::PeerGapIgnored)) || entry.term != term {
             return self.load_peer(out);
         }
         self.peer.pending.push_back(entry);
@@ -509,6 +516,11 @@ impl<M: Machine> Driver<M> {
             let fresh: BTreeSet<RowKey> = snapshot.rows.iter().map(RowChange::key).filter(worth_a_key).collect();
             self.peer.vanished.extend(self.peer.keys.difference(&fresh).cloned());
             self.peer.vanished.retain(|key| !fresh.contains(key));
+            if is_planted(Bug::VanishedCountsAtOnce) {
+                for gone in std::mem::take(&mut self.peer.vanished) {
+                    self.machine.peer(now, RowChange::Delete(gone), effects);
+                }
+            }
             self.peer.keys = fresh;
             for row in snapshot.rows {
                 self.machine.peer(now, row, effects);
@@ -550,7 +562,7 @@ impl<M: Machine> Driver<M> {
         if self.phase != Phase::Leading {
             return;
         }
-        if seq <= self.peer.seq {
+        if seq <= self.peer.seq || is_planted(Bug::AnswerBeforePeer) {
             self.inbox.push_back(event);
         } else {
             self.after_peer.entry(seq).or_default().push(event);
@@ -582,7 +594,9 @@ impl<M: Machine> Driver<M> {
                 self.terms += 1;
                 self.set_clock(now, granted.store_time);
                 self.renew_at = now.after(self.config.lease / 3);
-                let same_history = granted.last == self.applied || granted.seq == 0;
+                let same_history = granted.last == self.applied
+                    || granted.seq == 0
+                    || (is_planted(Bug::HistoryByEpoch) && granted.last.epoch == self.applied.epoch);
                 if granted.seq < self.lease.seq || (granted.seq == self.lease.seq && !same_history) {
                     return self.reload(out);
                 }
@@ -601,7 +615,8 @@ impl<M: Machine> Driver<M> {
 
     fn try_to_lead(&mut self, now: Time, granted: Granted, out: &mut Vec<Output<M::Output>>) {
         let peer_ready = self.config.peer.is_none() || self.peer.loaded;
-        if self.lease.seq != granted.seq || !peer_ready {
+        let own_ready = self.lease.seq == granted.seq || is_planted(Bug::LeadBeforeCaughtUp);
+        if !own_ready || !peer_ready {
             // The rest of the own stream, or the peer's rows, are on their way.
             if self.renew_at.after(self.config.lease) < now {
                 self.reload(out);
@@ -678,7 +693,11 @@ impl<M: Machine> Driver<M> {
     fn commit(&mut self, effects: Effects<M::Output>, out: &mut Vec<Output<M::Output>>) {
         let batch = mix(self.lease.term.leader, self.lease.seq + 1);
         let changes = Arc::new(effects.changes);
-        self.in_flight = Some(InFlight { batch, changes, outputs: effects.outputs, retry_at: None });
+        let mut outputs = effects.outputs;
+        if is_planted(Bug::SpeakBeforeCommit) {
+            out.push(Output::Do(std::mem::take(&mut outputs)));
+        }
+        self.in_flight = Some(InFlight { batch, changes, outputs, retry_at: None });
         self.send_commit(out);
     }
 
@@ -716,6 +735,9 @@ impl<M: Machine> Driver<M> {
     // Time: deadlines that outlive a leader are in the store's time.
 
     fn set_clock(&mut self, now: Time, store: Time) {
+        if is_planted(Bug::LocalClock) {
+            return;
+        }
         self.store_ahead_ms = i128::from(store.0) - i128::from(now.0);
     }
 

@@ -100,6 +100,11 @@ pub enum AnswerBody {
         /// Number of the subscription.
         number: u64,
     },
+    /// The framework has an open stream, under this number: a SUBSCRIBE that is still meant says so in `over`.
+    Taken {
+        /// Number of the subscription.
+        number: u64,
+    },
     /// SUBSCRIBE was refused in the way that Mesos refuses what is well-formed but not acceptable: a 200
     /// stream with one ERROR event.
     Refused {
@@ -272,6 +277,10 @@ pub enum RegistryCall {
         suppressed: Vec<Role>,
         /// The stream that the gateway made for it.
         stream: u128,
+        /// The number of the subscription that it may take over although its stream is open. A SUBSCRIBE that
+        /// comes late would otherwise end the stream of the scheduler that has come since.
+        #[serde(default)]
+        over: Option<u64>,
     },
     /// UPDATE_FRAMEWORK.
     Update {

@@ -473,7 +473,11 @@ impl Seen {
                 // A registry that lost the commits with the end knows the task as it was, or finds that nobody
                 // knows it any more.
                 let harmless = (unknown && status.uuid.is_none()) || self.rolled_back;
-                if !(harmless && status.reason == Some(Reason::RECONCILIATION)) {
+                // One whose allocator's store brought a launch back that was over takes its task for new, until the
+                // agent has said what it knows.
+                let resurrected = self.rolled_back && status.reason == Some(Reason::AGENT_REMOVED);
+                let harmless = harmless && (status.reason == Some(Reason::RECONCILIATION) || resurrected);
+                if !harmless {
                     self.fail("I7", || {
                         let reason = status.reason.and_then(Reason::name);
                         format!("{} was told {} after {} ({reason:?})", key.1, status.state.name(), end.name())

@@ -4,7 +4,10 @@
 //! and `number` say which order was taken up last, and change over to the new term only when its handshake
 //! is done: until then a report must say what was taken up of the old one.
 
-use mesos_model::{FrameworkId, Term, Time};
+use mesos_model::{
+    FrameworkId, Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Agent, Out, Output, REPORT_WAIT_MS, REPORT_WAIT_MS_MAX, TaskFacts, held};
 use crate::{
@@ -36,7 +39,7 @@ impl Agent {
 
     fn obeyable(&self, term: Term) -> bool {
         // A lower epoch is over; an equal one of another leader was never meant to be.
-        term.epoch > self.own.promised.epoch || term == self.own.promised
+        term.epoch > self.own.promised.epoch || term == self.own.promised || is_planted(Bug::ObeyAnybody)
     }
 
     fn disobey(&self, out: &mut Out) {
@@ -109,10 +112,10 @@ impl Agent {
         for (number, order) in (first..).zip(orders) {
             let tasks = if let Order::Launch(launch) = &order { launch.tasks.len() } else { 0 };
             let facts: Vec<TaskFacts> = facts.by_ref().take(tasks).collect();
-            if number <= self.own.number {
+            if number <= self.own.number && !is_planted(Bug::OrdersAgain) {
                 continue;
             }
-            if number != self.own.number + 1 {
+            if number > self.own.number + 1 && !is_planted(Bug::OrdersSkipped) {
                 return;
             }
             self.own.number = number;
@@ -157,7 +160,7 @@ impl Agent {
                 continue;
             }
             let ended = executor.row.tasks.iter().any(|row| row.task == task && row.stage == TaskStage::Ended);
-            if ended {
+            if is_planted(Bug::ShutdownForgets) || ended {
                 self.forget(&launch, &task, out);
             } else {
                 self.order_kill(now, &launch, &task, None, out);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mesos_model::{LaunchId, Reason, TaskId, TaskState, Time};
+use mesos_model::{
+    LaunchId, Reason, TaskId, TaskState, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Agent, Out, Output, TaskFacts};
 use crate::row::TaskStage;
@@ -64,10 +67,12 @@ impl Agent {
         }
         if found.contains_key(&container) {
             // Waiting tells of the end, true and with its exit code, even if that was while the agent was away.
-            out.emit(Output::Wait { container: container.clone() });
+            if !is_planted(Bug::ExitsMissed) {
+                out.emit(Output::Wait { container: container.clone() });
+            }
             return self.go_on(now, launch, task, found[&container], out);
         }
-        if rebooted {
+        if rebooted && !is_planted(Bug::RebootUnnoticed) {
             let message = "the host was booted while the task ran".to_owned();
             return self.end(now, launch, task, TaskState::Failed, Some(Reason::AGENT_RESTARTED), message, out);
         }
@@ -80,6 +85,7 @@ impl Agent {
                 let message = "the task was killed before it ran".to_owned();
                 self.end(now, launch, task, TaskState::Killed, Some(Reason::TASK_KILLED_DURING_LAUNCH), message, out);
             }
+            TaskStage::Running if is_planted(Bug::RunAgain) => self.start_container(launch, task, out),
             TaskStage::Running | TaskStage::Killing => {
                 let state = if self.is_killed(launch, task) { TaskState::Killed } else { TaskState::Failed };
                 let message = "the container was not found after a restart of the agent".to_owned();

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use mesos_model::{AgentId, FrameworkId, LaunchId, TaskId, TaskStatus, Term, Time};
+use mesos_model::{
+    AgentId, FrameworkId, LaunchId, TaskId, TaskStatus, Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Agent, Out, Output};
 use crate::{
@@ -86,6 +89,9 @@ impl Agent {
 
     /// Has everything that is not acknowledged told at the next tick.
     pub(super) fn send_again(&mut self, now: Time) {
+        if is_planted(Bug::NothingSentAgain) {
+            return;
+        }
         for (launch, task) in self.each_task() {
             if let Some((row, extra)) = self.task(&launch, &task)
                 && !row.pending.is_empty()
@@ -99,7 +105,7 @@ impl Agent {
     pub(super) fn resend_due(&mut self, now: Time, launch: &LaunchId, task: &TaskId, out: &mut Out) {
         let Some(agent) = self.own.id.clone() else { return };
         let Some((row, extra)) = self.task(launch, task) else { return };
-        let Some((at, wait)) = extra.resend else { return };
+        let Some((at, wait)) = extra.resend.filter(|_| !is_planted(Bug::UpdateToldOnce)) else { return };
         if at > now {
             return;
         }
@@ -121,6 +127,11 @@ impl Agent {
             for launch in self.launches_of(framework, task) {
                 let Some((row, extra)) = self.task(&launch, task) else { continue };
                 extra.received = extra.received.max(*number);
+                if is_planted(Bug::ForgetOnReceipt) {
+                    row.pending.retain(|update| update.number > *number);
+                    self.changed.insert(launch.clone());
+                    continue;
+                }
                 if extra.received >= row.number && extra.resend.is_some_and(|(_, wait)| wait < ACKNOWLEDGE_MS) {
                     extra.resend = Some((now.after(Duration::from_millis(ACKNOWLEDGE_MS)), ACKNOWLEDGE_MS));
                 }
@@ -147,7 +158,8 @@ impl Agent {
                 if row.pending.is_empty() {
                     extra.resend = None;
                 }
-                let over = row.stage == TaskStage::Ended && row.pending.is_empty() && number >= row.number;
+                let over = row.stage == TaskStage::Ended
+                    && (row.pending.is_empty() && number >= row.number || is_planted(Bug::ForgetUnacknowledged));
                 if changed {
                     self.changed.insert(launch.clone());
                 }

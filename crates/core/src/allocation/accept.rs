@@ -4,6 +4,7 @@ use mesos_engine::{AgentSlot, Bundle, ClientSlot};
 use mesos_model::{
     AgentId, CallId, ExecutorId, FrameworkId, LaunchId, OfferId, Reason, Resources, Role, Source, TaskId, TaskState,
     TaskStatus, Time, Trace,
+    planted::{Bug, is_planted},
 };
 
 use super::{
@@ -85,7 +86,7 @@ impl Allocator {
             if numbers.contains(&number) {
                 return Err(format!("Duplicate offer {id} in offer list"));
             }
-            if open.framework != *framework {
+            if open.framework != *framework && !is_planted(Bug::AnybodysOffer) {
                 return Err(format!(
                     "Offer {id} has invalid framework {} while framework {framework} is expected",
                     open.framework
@@ -256,6 +257,7 @@ impl Allocator {
         self.frameworks
             .get(framework)
             .is_some_and(|framework| framework.live.contains_key(task) || framework.tasks.contains_key(task))
+            && !is_planted(Bug::TaskIdTwice)
     }
 
     fn launch_task(

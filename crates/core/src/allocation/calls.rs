@@ -9,7 +9,10 @@ use std::{
 };
 
 use mesos_engine::{AgentSlot, Bundle, ClientSlot, bundle::FixedState};
-use mesos_model::{CallId, FrameworkId, OfferId, Time};
+use mesos_model::{
+    CallId, FrameworkId, OfferId, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Allocator, Output, state::Framework};
 use crate::{
@@ -58,7 +61,7 @@ impl Calls {
 
     fn is_repeat(&self, framework: &FrameworkId, call: &CallId) -> bool {
         let key = (framework.clone(), call.clone());
-        self.by_launch.contains_key(&key) || self.recent.contains(&key)
+        (self.by_launch.contains_key(&key) || self.recent.contains(&key)) && !is_planted(Bug::RepeatIsNew)
     }
 
     fn remember(&mut self, framework: &FrameworkId, call: &CallId) {

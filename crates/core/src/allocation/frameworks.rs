@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use mesos_model::{AgentId, FrameworkId, Reason, Role, TaskId, Time};
+use mesos_model::{
+    AgentId, FrameworkId, Reason, Role, TaskId, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{
     Allocator, Output,
@@ -118,7 +121,7 @@ impl Allocator {
         let held =
             self.launches.get(&row.launch).and_then(|launch| launch.tasks.iter().find(|task| task.task == row.task));
         let over_for_all = row.state.is_terminal() && held.is_some_and(|task| task.resources.is_empty());
-        if has_ended(row) || over_for_all {
+        if (has_ended(row) || over_for_all) && !is_planted(Bug::NeverReleased) {
             self.release_task(&row.launch, &row.task, fx);
             return;
         }
@@ -167,7 +170,7 @@ impl Allocator {
 /// rows at once, but hold what they hold until their agents have ended them and say so.
 fn has_ended(row: &TaskRow) -> bool {
     let reason = row.status.as_ref().and_then(|status| status.reason);
-    row.state.is_terminal() && reason != Some(Reason::FRAMEWORK_REMOVED)
+    row.state.is_terminal() && (reason != Some(Reason::FRAMEWORK_REMOVED) || is_planted(Bug::RemovedIsFree))
 }
 
 #[cfg(test)]

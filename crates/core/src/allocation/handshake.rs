@@ -9,7 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesos_model::{AgentId, CallId, FrameworkId, LaunchId, Resources, TaskId, Term, Time};
+use mesos_model::{
+    AgentId, CallId, FrameworkId, LaunchId, Resources, TaskId, Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Allocator, Output, liveness::refuses, state::Framework};
 use crate::{
@@ -90,7 +93,8 @@ impl Allocator {
         let under_way = |row: &LaunchRow| row.sent.0 == term && row.sent > (report.term, report.number);
         let rows = state.into_iter().flat_map(|state| &state.launches).filter_map(|launch| self.launches.get(launch));
         let unnamed = rows.filter(|row| !named.contains(&row.launch)).any(|row| !under_way(row));
-        if (unnamed || adopts) && report.answers != Some(term) { Freshness::Doubtful } else { Freshness::Good }
+        let old = report.answers != Some(term) && !is_planted(Bug::OldReportsBelieved);
+        if (unnamed || adopts) && old { Freshness::Doubtful } else { Freshness::Good }
     }
 
     fn name_agent(&mut self, term: Term) -> AgentId {
@@ -156,9 +160,9 @@ impl Allocator {
             if let Some(reported) = reported.remove(&launch) {
                 self.bodies.remove(&launch);
                 self.hold_launch(&launch, &reported, fx);
-            } else if row.sent <= seen {
+            } else if row.sent <= seen && !is_planted(Bug::LaunchAgain) {
                 self.delete_launch(&launch, fx);
-            } else if row.sent.0 != term {
+            } else if row.sent.0 != term || is_planted(Bug::LaunchAgain) {
                 again.push((row.sent, launch));
             }
         }
@@ -167,7 +171,7 @@ impl Allocator {
             self.order_again(term, &launch, fx);
         }
         for launch in reported.into_values() {
-            if !self.launches.contains_key(&launch.launch) {
+            if !self.launches.contains_key(&launch.launch) && !is_planted(Bug::NothingAdopted) {
                 self.adopt(now, id, launch, fx);
             }
         }
@@ -180,7 +184,7 @@ impl Allocator {
                 continue;
             }
             let tasks: Vec<TaskId> = row.tasks.iter().map(|task| task.task.clone()).collect();
-            for task in tasks {
+            for task in tasks.into_iter().filter(|_| !is_planted(Bug::KillsForgotten)) {
                 self.order_kill(id, &framework, &task);
             }
         }

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use mesos_model::{AgentId, FrameworkId, Term, Time};
+use mesos_model::{
+    AgentId, FrameworkId, Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Allocator, Output, timers::Timers};
 use crate::{
@@ -121,7 +124,7 @@ impl Allocator {
             if !state.row.as_ref().is_some_and(|row| row.state == AgentState::Active) {
                 continue;
             }
-            if self.silence.deaf {
+            if self.silence.deaf && !is_planted(Bug::DeafListener) {
                 self.silence.timers.set(id, now.after(timeout));
                 continue;
             }
@@ -133,7 +136,12 @@ impl Allocator {
             while self.silence.marks.front().is_some_and(|mark| mark.after(MINUTE) <= now) {
                 self.silence.marks.pop_front();
             }
-            match self.silence.marks.front().filter(|_| self.silence.marks.len() >= self.marks_per_minute()) {
+            match self
+                .silence
+                .marks
+                .front()
+                .filter(|_| self.silence.marks.len() >= self.marks_per_minute() && !is_planted(Bug::UnlimitedMarks))
+            {
                 Some(first) => {
                     let again = first.after(MINUTE);
                     self.silence.timers.set(id, again);
@@ -162,6 +170,11 @@ impl Allocator {
         let slot = state.slot;
         row.state = AgentState::Unreachable { since: now };
         self.metrics.agents_unreachable += 1;
+        if is_planted(Bug::UnreachableIsFree) {
+            for launch in state.launches.clone() {
+                self.delete_launch(&launch, fx);
+            }
+        }
         self.write_agent(row, fx);
         self.rescind_all_of(id, fx);
         self.engine.drop_filters_on(slot);

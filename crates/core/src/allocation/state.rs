@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mesos_engine::{AgentFacts, AgentSlot, Bundle, bundle::FixedState};
-use mesos_model::{AgentId, ExecutorId, FrameworkId, LaunchId, TaskId, Time};
+use mesos_model::{
+    AgentId, ExecutorId, FrameworkId, LaunchId, TaskId, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Allocator, Output, orders::Lane};
 use crate::{
@@ -107,7 +110,10 @@ impl Allocator {
     /// Whether an agent has shaken hands in this term and has been heard of since.
     pub(super) fn is_shaken(&self, agent: &AgentId) -> bool {
         let row = self.agents.get(agent).and_then(|agent| agent.row.as_ref());
-        row.is_some_and(|row| row.state == AgentState::Active && self.term == Some(row.handshake))
+        row.is_some_and(|row| {
+            row.state == AgentState::Active
+                && (self.term == Some(row.handshake) || is_planted(Bug::OfferWithoutHandshake))
+        })
     }
 
     /// Whether an agent's resources may be offered.

@@ -69,8 +69,9 @@ impl Registry {
     pub(super) fn answer(&mut self, now: Time, request: RequestId, call: Call<RegistryCall>, out: &mut Out) {
         self.counters.calls += 1;
         let Call { call: id, gateway, principal, what, .. } = call;
-        if let RegistryCall::Subscribe { framework, info, invalid, body, suppressed, stream } = what {
-            let ask = Subscribe { call: id, gateway, principal, framework, info, invalid, body, suppressed, stream };
+        if let RegistryCall::Subscribe { framework, info, invalid, body, suppressed, stream, over } = what {
+            let ask =
+                Subscribe { call: id, gateway, principal, framework, info, invalid, body, suppressed, stream, over };
             let (answer, framework) = self.subscribe(now, ask, out);
             out.emit(Output::Reply { request, answer });
             if let Some(framework) = framework {

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use mesos_model::{AgentId, FrameworkId, LaunchId, Reason, TaskId, TaskState, Term, Time};
+use mesos_model::{
+    AgentId, FrameworkId, LaunchId, Reason, TaskId, TaskState, Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Out, Registry, TaskKey, is_end, reconcile::Question};
 use crate::{
@@ -286,7 +289,10 @@ impl Registry {
         let agents: Vec<AgentId> = self.cluster.agents.keys().cloned().collect();
         for id in agents {
             match self.cluster.agents.get(&id).map(|agent| agent.state) {
-                Some(AgentState::Unreachable { since }) => self.agent_unreachable(now, &id, since, out),
+                Some(AgentState::Unreachable { since }) if !is_planted(Bug::UnreachableUntold) => {
+                    self.agent_unreachable(now, &id, since, out);
+                }
+                Some(AgentState::Unreachable { .. }) => {}
                 Some(AgentState::Gone) => self.agent_gone(now, &id, out),
                 Some(AgentState::Active) => self.ask_absent(&id),
                 None => {}
@@ -333,6 +339,10 @@ impl Registry {
 
     fn agent_unreachable(&mut self, now: Time, id: &AgentId, since: Time, out: &mut Out) {
         for key in self.keys_on(id) {
+            if is_planted(Bug::UnreachableIsGone) {
+                self.end_task(now, &key, TaskState::Gone, Reason::AGENT_REMOVED, "", out);
+                continue;
+            }
             self.task_unreachable(now, &key, since, out);
         }
     }

@@ -4,7 +4,10 @@
 //! to a head that was read after the question, and the agent that might run it has shaken hands with the
 //! allocator's leader. Before that there is no answer, and the framework asks again.
 
-use mesos_model::{AgentId, FrameworkId, LaunchId, Reason, Source, TaskId, TaskState, TaskStatus, Time};
+use mesos_model::{
+    AgentId, FrameworkId, LaunchId, Reason, Source, TaskId, TaskState, TaskStatus, Time,
+    planted::{Bug, is_planted},
+};
 
 pub(super) use super::peer::Whereabouts;
 use super::{Out, Output, Registry, TaskKey, is_end};
@@ -140,7 +143,8 @@ impl Registry {
         status.agent.clone_from(&agent);
         let place = agent.as_ref().map_or(Whereabouts::Unheard, |agent| self.cluster.whereabouts(agent));
         let (state, message) = match place {
-            Whereabouts::Silent => return,
+            Whereabouts::Silent if !is_planted(Bug::UnknownTooEarly) => return,
+            Whereabouts::Silent => (TaskState::Gone, "Reconciliation: Task is unknown to the agent"),
             Whereabouts::Unheard if agent.is_none() && !self.cluster.none_silent() => return,
             Whereabouts::Known => (TaskState::Gone, "Reconciliation: Task is unknown to the agent"),
             Whereabouts::Unreachable(since) => {
@@ -156,7 +160,7 @@ impl Registry {
     }
 
     fn absent(&mut self, now: Time, agent: &AgentId, keys: Vec<(TaskKey, LaunchId)>, out: &mut Out) {
-        if !self.cluster.is_current(agent) {
+        if !self.cluster.is_current(agent) && !is_planted(Bug::AbsentTooEarly) {
             return;
         }
         for (key, launch) in keys {

@@ -7,7 +7,10 @@
 
 use std::time::Duration;
 
-use mesos_model::{AgentId, FrameworkId, LaunchId, Reason, Source, TaskState, TaskStatus, Time};
+use mesos_model::{
+    AgentId, FrameworkId, LaunchId, Reason, Source, TaskState, TaskStatus, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Out, Output, Registry, Task, TaskKey, derived_uuid, is_end, reconcile::Question};
 use crate::{
@@ -142,7 +145,7 @@ impl Registry {
         self.confirm(agent, key, update.number);
         let settled = update.number <= update.acknowledged;
         row.number = update.number;
-        if is_end(row.state) {
+        if is_end(row.state) && !is_planted(Bug::EndIsNotFinal) {
             // The framework was told that it is over, by whoever said so first.
             self.acknowledge_to_agent(&row, acknowledged(&row), out);
             self.save_task(row, out);
@@ -251,7 +254,9 @@ impl Registry {
     /// ACKNOWLEDGE: only what is with the framework can be acknowledged.
     pub(super) fn acknowledge(&mut self, now: Time, key: &TaskKey, agent: &AgentId, uuid: u128, out: &mut Out) {
         let head = self.get_task(key).filter(|task| task.row.agent == *agent);
-        let head = head.filter(|task| task.row.pending.first().is_some_and(|head| head.status.uuid == Some(uuid)));
+        let head = head.filter(|task| {
+            task.row.pending.first().is_some_and(|head| head.status.uuid == Some(uuid) || is_planted(Bug::AnyUuid))
+        });
         let Some(mut row) = head.map(|task| task.row.clone()) else {
             self.counters.acknowledgements_unknown += 1;
             return;
@@ -437,7 +442,8 @@ impl Registry {
         let framework_removed = self.framework(&key.0).is_none_or(|row| removed(row.state));
         let forgotten = task.forgotten || framework_removed || self.cluster.is_gone(&row.agent);
         let launch_over = row.launch_seen && !self.cluster.is_live(&row.launch, &key.1);
-        if !(row.end_acknowledged && forgotten && launch_over) {
+        let over = forgotten && launch_over;
+        if !row.end_acknowledged || !(over || is_planted(Bug::RowGoesEarly)) {
             return;
         }
         let launch = row.launch.clone();
@@ -453,11 +459,11 @@ impl Registry {
 }
 
 fn fate(known: u64, update: &Update) -> Fate {
-    if update.number <= known {
+    if update.number <= known && !is_planted(Bug::RepeatedUpdateCounts) {
         Fate::Repeat
     } else if update.number <= update.acknowledged {
         Fate::Settled
-    } else if update.number == known.max(update.acknowledged) + 1 {
+    } else if update.number == known.max(update.acknowledged) + 1 || is_planted(Bug::UpdatesSkipped) {
         Fate::Next
     } else {
         Fate::Early

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mesos_model::{CallId, FrameworkId, GatewayId, Reason, Role, Source, TaskState, TaskStatus, Time};
+use mesos_model::{
+    CallId, FrameworkId, GatewayId, Reason, Role, Source, TaskState, TaskStatus, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Out, Output, Registry, is_end, open_stream};
 use crate::{
@@ -27,6 +30,7 @@ pub(super) struct Subscribe {
     pub(super) body: Bytes,
     pub(super) suppressed: Vec<Role>,
     pub(super) stream: u128,
+    pub(super) over: Option<u64>,
 }
 
 /// An UPDATE_FRAMEWORK, taken apart.
@@ -70,6 +74,9 @@ impl Registry {
             self.counters.subscriptions_refused += 1;
             return (refused(message), None);
         }
+        if let Some(number) = self.taken(&ask) {
+            return (Answer { status: 409, text: String::new(), body: AnswerBody::Taken { number } }, None);
+        }
         let id = match &ask.framework {
             Some(id) => id.clone(),
             None => match self.new_framework_id() {
@@ -81,6 +88,14 @@ impl Registry {
         let answer = subscribed(&id, number);
         self.remember(&ask.call, &answer);
         (answer, Some(id))
+    }
+
+    /// The open subscription that this SUBSCRIBE does not know of.
+    fn taken(&self, ask: &Subscribe) -> Option<u64> {
+        let row = self.framework(ask.framework.as_ref()?)?;
+        let number = row.subscription.as_ref()?.number;
+        let open = row.state == FrameworkState::Connected;
+        (open && ask.over != Some(number) && !is_planted(Bug::LateSubscribeTakesOver)).then_some(number)
     }
 
     fn subscribe_error(&self, ask: &Subscribe) -> Option<String> {
@@ -209,7 +224,8 @@ impl Registry {
     }
 
     fn disconnect(&mut self, now: Time, mut row: FrameworkRow, out: &mut Out) {
-        let deadline = now.after(Duration::from_millis(row.info.failover_timeout_ms));
+        let timeout = if is_planted(Bug::NoFailoverTimeout) { 0 } else { row.info.failover_timeout_ms };
+        let deadline = now.after(Duration::from_millis(timeout));
         row.state = FrameworkState::Disconnected { deadline };
         if let Some(framework) = self.frameworks.get_mut(&row.id) {
             framework.disconnected_here = true;
@@ -252,8 +268,10 @@ impl Registry {
         let grace = self.options.stream_grace;
         match framework.row.state {
             FrameworkState::Connected => Some(framework.heard.after(self.options.gateway_silence)),
+            FrameworkState::Lost { since } if is_planted(Bug::NoGrace) => Some(since),
             FrameworkState::Lost { since } => Some(since.max(led).after(grace)),
             FrameworkState::Disconnected { deadline } if framework.disconnected_here => Some(deadline),
+            FrameworkState::Disconnected { .. } if is_planted(Bug::DeadlineForgotten) => None,
             FrameworkState::Disconnected { deadline } => Some(deadline.max(led.after(grace))),
             FrameworkState::Removed { .. } => None,
         }

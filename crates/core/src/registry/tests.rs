@@ -172,6 +172,7 @@ pub(super) fn render(output: &Output) -> String {
             let body = match &answer.body {
                 AnswerBody::None => String::new(),
                 AnswerBody::Subscribed { framework, number } => format!(" subscribed {framework} as {number}"),
+                AnswerBody::Taken { number } => format!(" taken as {number}"),
                 AnswerBody::Refused { message } => format!(" refused: {message}"),
                 other => format!(" {other:?}"),
             };
@@ -217,11 +218,27 @@ pub(super) fn info() -> FrameworkInfo {
 
 pub(super) fn subscribe_with(framework: Option<&str>, info: FrameworkInfo, stream: u128) -> RegistryCall {
     let framework = framework.map(FrameworkId::from);
-    RegistryCall::Subscribe { framework, info, invalid: None, body: Bytes::new(), suppressed: vec![], stream }
+    RegistryCall::Subscribe {
+        framework,
+        info,
+        invalid: None,
+        body: Bytes::new(),
+        suppressed: vec![],
+        stream,
+        over: None,
+    }
 }
 
 pub(super) fn subscribe(framework: Option<&str>, stream: u128) -> RegistryCall {
     subscribe_with(framework, info(), stream)
+}
+
+/// The same SUBSCRIBE, knowing of the subscription with this number.
+pub(super) fn over(mut call: RegistryCall, number: u64) -> RegistryCall {
+    if let RegistryCall::Subscribe { over, .. } = &mut call {
+        *over = Some(number);
+    }
+    call
 }
 
 pub(super) fn me(stream: u128) -> Caller {

@@ -196,6 +196,15 @@ impl Gateway {
         if answer.status == 503 {
             return self.again_soon(net, id);
         }
+        if let AnswerBody::Taken { number } = answer.body {
+            if let Some(Passed::Registry(RegistryCall::Subscribe { over, .. })) =
+                self.pending.get_mut(id).map(|pending| &mut pending.payload)
+            {
+                *over = Some(number);
+                self.send(net, id);
+            }
+            return;
+        }
         let Some(pending) = self.pending.remove(id) else { return self.answered_late(net, answer, id) };
         match pending.waiting {
             Waiting::Request((framework, request)) => {
@@ -285,7 +294,15 @@ impl Gateway {
                 let stream = Stream { peer: from, framework: None, held: Vec::new(), delivered: BTreeSet::new() };
                 self.streams.insert(id, stream);
                 let body = bytes::Bytes::new();
-                let call = RegistryCall::Subscribe { framework, info, invalid: None, body, suppressed, stream: id };
+                let call = RegistryCall::Subscribe {
+                    framework,
+                    info,
+                    invalid: None,
+                    body,
+                    suppressed,
+                    stream: id,
+                    over: None,
+                };
                 self.call(net, Passed::Registry(call), Waiting::Stream(id), HELD_FOR);
             }
             ToGateway::Call { from, call } => self.call(net, call, Waiting::Request(from), HELD_FOR),

@@ -22,6 +22,9 @@ use crate::{
 /// Full name of the message that a scheduler sends.
 pub const CALL: &str = "mesos.v1.scheduler.Call";
 
+/// How often a SUBSCRIBE is repeated because yet another scheduler has subscribed before it.
+const TAKE_OVER_MAX: usize = 16;
+
 /// What came of a SUBSCRIBE.
 pub enum Subscribed {
     /// The stream.
@@ -101,15 +104,23 @@ async fn open(
         ));
     };
     let name = info.info.name.clone();
-    let ask = RegistryCall::Subscribe {
+    let mut ask = RegistryCall::Subscribe {
         framework,
         info: info.info,
         invalid: info.invalid,
         body,
         suppressed,
         stream: pending.stream(),
+        over: None,
     };
-    let answer = app.calls.registry(ask, context).await;
+    let mut answer = app.calls.registry(ask.clone(), context.clone()).await;
+    for _ in 0..TAKE_OVER_MAX {
+        let (AnswerBody::Taken { number }, RegistryCall::Subscribe { over, .. }) = (&answer.body, &mut ask) else {
+            break;
+        };
+        *over = Some(*number);
+        answer = app.calls.registry(ask.clone(), context.clone()).await;
+    }
     match answer.body {
         AnswerBody::Subscribed { framework, number } => {
             tracing::info!(%framework, number, name, "subscribed");

@@ -77,7 +77,7 @@ fn f34_an_agent_that_cannot_be_reached_and_comes_back() {
 fn f34_others_are_told_lost_and_running_again() {
     let mut desk = Desk::with_task();
     let plain = FrameworkInfo { capabilities: Capabilities::default(), ..info() };
-    desk.call(subscribe_with(Some("F"), plain, 8));
+    desk.call(over(subscribe_with(Some("F"), plain, 8), 1));
     let lines = desk.peer(agent("S1", AgentState::Unreachable { since: Time(77) }, 1));
     assert_eq!(lines[1], "stream 8: t TASK_LOST REASON_AGENT_REMOVED");
     desk.peer(agent("S1", AgentState::Active, 2));

@@ -207,7 +207,9 @@ impl World {
             }
             Move::Resubscribe => {
                 self.stream += 1;
-                let lines = self.desk.call(subscribe(Some("F"), self.stream));
+                let known = self.desk.registry.framework(&"F".into()).and_then(|row| row.subscription.as_ref());
+                let known = known.map_or(0, |subscription| subscription.number);
+                let lines = self.desk.call(over(subscribe(Some("F"), self.stream), known));
                 self.note(lines);
             }
             Move::Wait(ms) => {

@@ -64,7 +64,7 @@ fn f56_an_update_is_sent_again_less_and_less_often_until_it_is_acknowledged() {
 fn a_new_stream_gets_everything_that_is_not_acknowledged_at_once_after_the_reply() {
     let mut desk = Desk::with_task();
     desk.step(update(1, TaskState::Running));
-    let lines = desk.call(subscribe(Some("F"), 8));
+    let lines = desk.call(over(subscribe(Some("F"), 8), 1));
     let expected = [
         "stream 7: error Framework failed over",
         "reply 200 subscribed F as 2",
@@ -129,7 +129,7 @@ fn f20_an_update_from_before_the_term_does_not_make_a_row_until_its_agent_tells_
 fn killing_is_told_only_to_those_who_understand_it() {
     let mut desk = Desk::with_task();
     let plain = FrameworkInfo { capabilities: Capabilities::default(), ..info() };
-    desk.call(subscribe_with(Some("F"), plain, 8));
+    desk.call(over(subscribe_with(Some("F"), plain, 8), 1));
     desk.step(update(1, TaskState::Killing));
     assert_eq!(desk.task_row("t").pending, []);
     let killed = ["stream 8: t TASK_KILLED (to be acknowledged)", "S1: received t:2"];

@@ -32,9 +32,22 @@ fn f54_the_last_subscription_wins_and_a_late_repeat_of_the_first_does_not_take_i
     let mut desk = Desk::new();
     desk.call_as("one", "G1", None, subscribe(Some("F"), 1));
     let second = desk.call_as("two", "G2", None, subscribe(Some("F"), 2));
+    assert_eq!(second, ["reply 409 taken as 1"], "it must say that it knows of the first");
+    let second = desk.call_as("two", "G2", None, over(subscribe(Some("F"), 2), 1));
     assert_eq!(second, ["stream 1: error Framework failed over", "reply 200 subscribed F as 2"]);
     assert_eq!(desk.call_as("one", "G1", None, subscribe(Some("F"), 1)), ["reply 200 subscribed F as 1"]);
     assert_eq!(desk.framework_row("F").subscription.as_ref().unwrap().stream, 2);
+}
+
+#[test]
+fn f54_a_subscribe_that_comes_late_does_not_end_the_stream_that_has_come_since() {
+    let mut desk = Desk::with_framework();
+    assert_eq!(desk.call_as("late", "G2", None, subscribe(Some("F"), 5)), ["reply 409 taken as 1"]);
+    assert_eq!(desk.call_as("later", "G2", None, over(subscribe(Some("F"), 6), 0)), ["reply 409 taken as 1"]);
+    assert_eq!(desk.framework_row("F").subscription.as_ref().unwrap().stream, 7);
+    // The stream that is lost with its gateway may be replaced by anybody who brings the id.
+    desk.call(RegistryCall::Closed { framework: "F".into(), stream: 7 });
+    assert_eq!(desk.call_as("back", "G2", None, subscribe(Some("F"), 8)), ["reply 200 subscribed F as 2"]);
 }
 
 #[test]
@@ -67,7 +80,7 @@ fn what_mesos_refuses_is_refused_with_its_words() {
 fn user_and_checkpoint_stay_as_they_were() {
     let mut desk = Desk::with_framework();
     let changed = FrameworkInfo { user: "bob".into(), checkpoint: true, name: "new".into(), ..info() };
-    desk.call(subscribe_with(Some("F"), changed, 8));
+    desk.call(over(subscribe_with(Some("F"), changed, 8), 1));
     let row = desk.framework_row("F");
     assert_eq!((row.info.user.as_str(), row.info.checkpoint, row.info.name.as_str()), ("root", false, "new"));
 }
@@ -119,7 +132,7 @@ fn a_stream_that_was_closed_is_not_opened_by_a_late_report() {
 #[test]
 fn closing_an_old_stream_means_nothing() {
     let mut desk = Desk::with_framework();
-    desk.call(subscribe(Some("F"), 8));
+    desk.call(over(subscribe(Some("F"), 8), 1));
     desk.call(RegistryCall::Closed { framework: "F".into(), stream: 7 });
     assert_eq!(desk.framework_row("F").state, FrameworkState::Connected);
 }
