@@ -170,6 +170,7 @@ impl Allocator {
     fn reply(&mut self, request: RequestId, answer: Answer, fx: &mut Effects<Output>) {
         if answer.status >= 300 {
             self.metrics.calls_refused += 1;
+            fx.claim();
         }
         fx.emit(Output::Reply { request, answer });
     }

@@ -326,6 +326,7 @@ impl Registry {
     pub(super) fn tell_status(&self, id: &FrameworkId, mut status: TaskStatus, out: &mut Out) {
         let Some(framework) = self.framework(id) else { return };
         status.state = status.state.for_framework(framework.info.capabilities.partition_aware);
+        out.claim();
         self.tell(id, StreamEvent::Update { status, trace: None }, out);
     }
 
@@ -352,7 +353,7 @@ impl Registry {
         }
     }
 
-    fn arm_task(&mut self, key: &TaskKey, now: Time, wait: Duration) {
+    pub(super) fn arm_task(&mut self, key: &TaskKey, now: Time, wait: Duration) {
         self.arm_task_at(key, Flight { due: now.after(wait), wait: (wait * 2).min(self.options.retry_max) });
     }
 
@@ -411,6 +412,7 @@ impl Registry {
     /// Nobody waits for this update any more; the agent may forget it.
     fn dismiss(&mut self, agent: &AgentId, update: &Update, out: &mut Out) {
         self.counters.updates_dismissed += 1;
+        out.claim();
         let message = ToAgent::Acknowledged {
             framework: update.framework.clone(),
             task: update.status.task.clone(),

@@ -72,6 +72,7 @@ impl Registry {
         }
         if let Some(message) = self.subscribe_error(&ask) {
             self.counters.subscriptions_refused += 1;
+            out.claim();
             return (refused(message), None);
         }
         if let Some(number) = self.taken(&ask) {
@@ -330,6 +331,8 @@ impl Registry {
             self.disarm_task(&key);
             self.save_task(task, out);
             self.delete_if_over(now, &key, out);
+            // Whatever is left waits for its agent, which may forget it now.
+            self.arm_task(&key, now, self.options.retry_min);
         }
         self.sweep = true;
     }
