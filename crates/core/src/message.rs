@@ -738,6 +738,16 @@ pub enum AgentToRegistry {
         /// What.
         update: Box<Update>,
     },
+    /// The tasks that it knows, after it has told of each: until then a registry that has lost its rows cannot
+    /// say that nobody knows a task.
+    Knows {
+        /// Who.
+        agent: AgentId,
+        /// The registry's term that asked.
+        asked: Term,
+        /// Whose and which.
+        tasks: Vec<(FrameworkId, TaskId)>,
+    },
     /// It has forgotten a task whose end was acknowledged.
     Forgotten {
         /// Who.

@@ -95,6 +95,7 @@ planted! {
     "no-failover-timeout" NoFailoverTimeout + seeds [53] "A framework is removed as soon as its stream is closed.";
     "deadline-forgotten" DeadlineForgotten + seeds [53] "A new leader forgets when absent frameworks are to be removed.";
     "unknown-too-early" UnknownTooEarly + seeds [] "A task is said to be gone before its agent has said what it runs.";
+    "gone-before-told" GoneBeforeTold + seeds [] "A task is said to be gone before its agent has said which tasks it knows.";
     "absent-too-early" AbsentTooEarly + seeds [] "A task is taken for over because a row is missing, before its agent has said what it runs.";
     "unreachable-untold" UnreachableUntold + seeds [] "A new leader does not tell which tasks became unreachable meanwhile.";
     "unreachable-is-gone" UnreachableIsGone + seeds [34] "The tasks of an unreachable agent are over for good.";

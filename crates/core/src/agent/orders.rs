@@ -265,6 +265,10 @@ impl Agent {
         for (launch, task) in self.each_task() {
             self.tell_task(now, &agent, &launch, &task, out);
         }
+        let tasks =
+            self.executors().flat_map(|row| row.tasks.iter().map(|task| (row.framework.clone(), task.task.clone())));
+        let tasks = tasks.collect();
+        out.emit(Output::Registry(AgentToRegistry::Knows { agent, asked: self.asked, tasks }));
     }
 
     pub(super) fn emit_update(&self, agent: &mesos_model::AgentId, mut update: crate::message::Update, out: &mut Out) {

@@ -44,6 +44,7 @@ impl Registry {
     pub(super) fn agent_says(&mut self, now: Time, message: AgentToRegistry, out: &mut Out) {
         match message {
             AgentToRegistry::Update { agent, update } => self.update(now, &agent, *update, out),
+            AgentToRegistry::Knows { agent, asked, tasks } => self.agent_knows(agent, asked, tasks),
             AgentToRegistry::Forgotten { agent, framework, task, launch } => {
                 self.agent_forgot(now, &agent, &(framework, task), &launch, out);
             }

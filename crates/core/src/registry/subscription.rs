@@ -368,8 +368,8 @@ impl Registry {
         }
     }
 
-    /// A framework of which agents tell, and nobody else: its own failover timeout runs, but not before one
-    /// grace.
+    /// A framework of which agents tell, and nobody else: its own failover timeout runs, after the grace that a
+    /// lost stream has.
     pub(super) fn recover_framework(
         &mut self,
         now: Time,
@@ -386,7 +386,7 @@ impl Registry {
             }
             return;
         }
-        let timeout = Duration::from_millis(facts.failover_timeout_ms).max(self.options.stream_grace);
+        let timeout = Duration::from_millis(facts.failover_timeout_ms).saturating_add(self.options.stream_grace);
         let info = FrameworkInfo {
             name: facts.name.clone(),
             user: facts.user.clone(),

@@ -117,7 +117,7 @@ fn an_adopted_launch_of_an_unknown_framework_recovers_it() {
         row.adopted = Some(FrameworkFacts { failover_timeout_ms: 120 * SECOND, ..FrameworkFacts::default() });
     }
     desk.peer(adopted);
-    let deadline = Time(desk.now.0 + 120 * SECOND);
+    let deadline = Time(desk.now.0 + (60 + 120) * SECOND);
     assert_eq!(desk.framework_row("F").state, FrameworkState::Disconnected { deadline });
     assert_eq!(desk.task_row("t").state, TaskState::Staging);
 }
