@@ -273,6 +273,12 @@ impl Seen {
                 self.ends_committed.insert((row.framework.clone(), row.task.clone()));
             }
             let RowChange::Put(Row::Framework(row)) = change else { continue };
+            if let (FrameworkState::Connected, Some(last)) = (row.state, &row.subscription) {
+                let reported = self.reported.entry(row.id.clone()).or_insert((now, last.stream));
+                if reported.1 != last.stream {
+                    *reported = (now, last.stream);
+                }
+            }
             if !matches!(row.state, FrameworkState::Removed { .. }) {
                 continue;
             }
