@@ -8,10 +8,7 @@
 //! Where an agent stands is its row, so every leader goes on with it. An agent that is away is drained when it is
 //! back: its handshake brings the order. Kills by a drain are the agent's own work, which knows each task's grace.
 
-use mesos_model::{
-    AgentId, Time,
-    planted::{Bug, is_planted},
-};
+use mesos_model::{AgentId, Time};
 
 use super::{Allocator, Output};
 use crate::{

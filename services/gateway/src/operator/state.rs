@@ -57,6 +57,8 @@ pub fn agent(row: &AgentRow, cluster: &Cluster, frame: &Frame) -> get_agents::Ag
         allocated_resources: resources(&used.held, None),
         offered_resources: offered.map(|offered| resources(offered, None)).unwrap_or_default(),
         capabilities: capabilities.into_iter().map(|kind| Capability { r#type: Some(kind.into()) }).collect(),
+        drain_info: crate::leave::drain_info(row),
+        estimated_drain_start_time: crate::leave::drain_start(row),
         ..get_agents::Agent::default()
     }
 }

@@ -27,6 +27,7 @@ fn offer(id: &str) -> Offer {
         attributes: vec![],
         domain: None,
         executors: vec![],
+        unavailability: None,
     }
 }
 
