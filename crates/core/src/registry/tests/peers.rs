@@ -176,7 +176,7 @@ fn an_agent_whose_machine_goes_down_ends_its_tasks_as_mesos_says_it() {
         let mut desk = Desk::with_task();
         if !aware {
             let plain = FrameworkInfo { capabilities: Capabilities::default(), ..info() };
-            desk.call(subscribe_with(Some("F"), plain, 8));
+            desk.call(over(subscribe_with(Some("F"), plain, 8), 1));
         }
         let stream = if aware { 7 } else { 8 };
         let lines = desk.peer(agent_that(AgentState::Unreachable { since: Time(77) }, |row| row.down = true));
@@ -197,7 +197,7 @@ fn a_task_that_ends_by_a_drain_is_gone_by_operator_if_its_agent_goes_for_good() 
         let mut desk = Desk::with_task();
         if !aware {
             let plain = FrameworkInfo { capabilities: Capabilities::default(), ..info() };
-            desk.call(subscribe_with(Some("F"), plain, 8));
+            desk.call(over(subscribe_with(Some("F"), plain, 8), 1));
         }
         let drain = crate::row::Drain { max_grace_ms: None, mark_gone, since: Time(5), drained: false };
         desk.peer(agent_that(AgentState::Active, |row| row.drain = Some(drain)));
