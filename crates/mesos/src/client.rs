@@ -6,7 +6,7 @@
 //! - [`follow`]: a task's states and output, until it has ended.
 //! - [`tasks`]: `ps`, `logs`, `kill`.
 //! - [`cluster`]: `agents`, `frameworks`, `stats`. [`leave`]: `drain`, `agents deactivate` and so on.
-//! - [`maintenance`]: `maintenance`.
+//! - [`maintenance`]: what `maintenance` plans, starts and stops.
 //! - [`roles`]: `roles`, `quota`, `weights`, `placement`, `priority`.
 //! - [`policy`]: `policy`, `needs`. [`explain`]: `explain`, `what-if`.
 //! - [`reserve`]: `reserve`, `unreserve`, `volume`.

@@ -376,6 +376,28 @@ impl Allocator {
         }
     }
 
+    /// Inverse offers are open only to frameworks that are there and run something on an agent of the schedule that is
+    /// there, about what is in the schedule, and one to each.
+    pub(super) fn check_inverse(&self) -> Result<(), String> {
+        let plan = &self.maintenance;
+        for (number, asked) in &plan.open {
+            let (agent, framework) = &asked.pair;
+            let state = self.agents.get(agent);
+            let row = state.and_then(|state| state.row.as_ref());
+            let runs = state.is_some_and(|state| state.executors.contains_key(framework));
+            let hears = self.frameworks.get(framework).and_then(|framework| framework.connection()).is_some();
+            let planned = row.and_then(|row| plan.unavailability(row)) == Some(asked.about);
+            let there = self.is_shaken(agent) && row.is_some_and(|row| !row.down);
+            if !(runs && hears && planned && there && plan.numbers.get(&asked.pair) == Some(number)) {
+                return Err(format!(
+                    "inverse offer {number} to {framework} about agent {agent} means nothing any more"
+                ));
+            }
+        }
+        let same = plan.open.len() == plan.numbers.len();
+        if same { Ok(()) } else { Err("inverse offers and their numbers differ".to_owned()) }
+    }
+
     fn inverse_offer(
         &mut self,
         now: Time,
