@@ -8,11 +8,13 @@
 //! - `orders`: whom it obeys, and what it is ordered to do.
 //! - `tasks`: from a launch to its end.
 //! - `health`: checks, their meaning, and tasks that run too long.
+//! - `leave`: its tasks end because it goes: drained, down for maintenance, gone.
 //! - `updates`: statuses on their way to the registry, until they are acknowledged.
 //! - `recovery`: what is found after a restart.
 //! - `resources`: what it has, and what operations make of that.
 
 mod health;
+mod leave;
 mod orders;
 mod recovery;
 mod resources;
@@ -21,7 +23,7 @@ mod tasks;
 mod tests;
 mod updates;
 
-pub use resources::{is_revocable, reconfigured};
+pub use resources::{fits_running, is_revocable, reconfigured};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -291,6 +293,12 @@ pub struct Agent {
     recovered: bool,
     /// The allocator has answered a report since the process began.
     admitted: bool,
+    /// Why it is not admitted for now, as it was told last.
+    waits_for: Option<String>,
+    /// It was marked gone, for this reason, and leaves once its tasks have ended.
+    leaving: Option<String>,
+    /// It has left: nothing is said any more.
+    left: bool,
     /// When the next beat, or report, is due.
     beat_at: Time,
     report_wait_ms: u64,
@@ -375,6 +383,9 @@ impl Agent {
             leading: false,
             recovered: false,
             admitted: false,
+            waits_for: None,
+            leaving: None,
+            left: false,
             beat_at: Time(0),
             report_wait_ms: REPORT_WAIT_MS,
             beat_now: false,
@@ -477,6 +488,19 @@ impl Agent {
         due
     }
 
+    /// Has the rows written that the batch changed.
+    fn write_changes(&mut self, out: &mut Out) {
+        for launch in std::mem::take(&mut self.changed) {
+            match self.executors.get(&launch) {
+                Some(executor) => out.put(Row::Executor(executor.row.clone())),
+                None => out.delete(RowKey::Executor(launch)),
+            }
+        }
+        if std::mem::take(&mut self.own_changed) {
+            out.put(Row::AgentSelf(self.own.clone()));
+        }
+    }
+
     fn of_container(&self, container: &str) -> Option<(LaunchId, TaskId)> {
         self.containers.get(container).cloned()
     }
@@ -491,7 +515,8 @@ impl Agent {
 }
 
 /// What the tasks of an executor that have not ended hold, with the executor's own part.
-fn held(row: &ExecutorRow) -> Resources {
+#[must_use]
+pub fn held(row: &ExecutorRow) -> Resources {
     let mut live = row.tasks.iter().filter(|task| task.stage != TaskStage::Ended).peekable();
     if live.peek().is_none() {
         return Resources::new();
@@ -537,7 +562,7 @@ impl Machine for Agent {
         match event {
             Event::Recovered { containers, facts } => self.recover(now, containers, facts, out),
             // What is sent before the agent knows what runs is sent again.
-            _ if !self.recovered => {}
+            _ if !self.recovered || self.left => {}
             Event::Message { message, facts } => self.message(now, message, facts, out),
             Event::Started { container, body } => self.started(now, &container, body, out),
             Event::Failed { container, reason, message } => self.failed(now, &container, reason, message, out),
@@ -560,7 +585,12 @@ impl Machine for Agent {
         if !self.recovered {
             return;
         }
+        self.leave_when_idle(out);
         self.set_timers();
+        if self.left {
+            self.write_changes(out);
+            return;
+        }
         if std::mem::take(&mut self.report_now) {
             self.report_again(now, out);
         }
@@ -570,19 +600,11 @@ impl Machine for Agent {
         if self.beat_at <= now {
             self.beat(now, out);
         }
-        for launch in std::mem::take(&mut self.changed) {
-            match self.executors.get(&launch) {
-                Some(executor) => out.put(Row::Executor(executor.row.clone())),
-                None => out.delete(RowKey::Executor(launch)),
-            }
-        }
-        if std::mem::take(&mut self.own_changed) {
-            out.put(Row::AgentSelf(self.own.clone()));
-        }
+        self.write_changes(out);
     }
 
     fn tick(&mut self, now: Time, out: &mut Out) {
-        if self.recovered {
+        if self.recovered && !self.left {
             self.set_timers();
             for (launch, task) in self.take_due(now) {
                 self.resend_due(now, &launch, &task, out);
@@ -593,7 +615,7 @@ impl Machine for Agent {
     }
 
     fn deadline(&self) -> Option<Time> {
-        if !self.recovered {
+        if !self.recovered || self.left {
             return None;
         }
         let timer = self.timers.first().map(|(at, ..)| *at);
@@ -604,7 +626,11 @@ impl Machine for Agent {
         let Event::Message { message: ToAgent::Orders { orders, .. }, .. } = event else { return None };
         orders.iter().find_map(|order| match order {
             Order::Launch(launch) => Some((launch.trace?, "agent.launch")),
-            Order::Kill { .. } | Order::ShutdownFramework(_) | Order::Convert(_) | Order::Preempt { .. } => None,
+            Order::Kill { .. }
+            | Order::ShutdownFramework(_)
+            | Order::Convert(_)
+            | Order::Preempt { .. }
+            | Order::Drain { .. } => None,
         })
     }
 }

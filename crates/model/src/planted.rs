@@ -100,6 +100,17 @@ planted! {
     "unreachable-untold" UnreachableUntold + seeds [] "A new leader does not tell which tasks became unreachable meanwhile.";
     "unreachable-is-gone" UnreachableIsGone + seeds [34] "The tasks of an unreachable agent are over for good.";
     "events-before-subscribed" EventsBeforeSubscribed + seeds [] "Gateways let events out before SUBSCRIBED.";
+    // Agents that leave, as the allocator and the agent have them.
+    "gone-agent-is-admitted" GoneAgentIsAdmitted [35] "The allocator admits an agent again that was marked gone.";
+    "gone-agent-keeps-tasks" GoneAgentKeepsTasks [35] "An agent that was marked gone goes without ending its tasks.";
+    "agent-id-of-another-host" AgentIdOfAnotherHost [36] "The allocator admits a second host under the id of the first.";
+    "agent-shrinks-below-tasks" AgentShrinksBelowTasks [49] "An agent starts with less than its tasks hold.";
+    "deactivated-agent-is-offered" DeactivatedAgentIsOffered [] "Agents are offered that an operator deactivated.";
+    "drain-forgotten-at-handshake" DrainForgottenAtHandshake [] "A drain is not ordered again at a handshake.";
+    "drain-says-nothing" DrainSaysNothing [] "Tasks that end by a drain do not say so.";
+    "inverse-offers-not-rescinded" InverseOffersNotRescinded [] "Inverse offers that are over are not rescinded.";
+    "down-machine-is-admitted" DownMachineIsAdmitted [] "Agents on a machine that is down are admitted.";
+    "overlapping-machines" OverlappingMachines [] "A machine may be twice in a maintenance schedule.";
 }
 
 /// Whether this bug is planted in this process.

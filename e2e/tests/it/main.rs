@@ -11,6 +11,7 @@ mod cluster;
 mod docker;
 mod harness;
 mod holdings;
+mod leave;
 mod local;
 mod reads;
 mod refusals;

@@ -1,5 +1,7 @@
 //! Scenarios: what happens, and what the agent has done about it, one line per output.
 
+mod leave;
+
 use super::*;
 use crate::{
     message::{AgentReport, Conversion, LaunchOrder},

@@ -87,7 +87,7 @@ impl Registry {
         let mut status = TaskStatus::new(key.1.clone(), row.state, Source::Master, now)
             .because(Reason::RECONCILIATION, "Reconciliation: Latest task state");
         if let Some(sent) = sent {
-            status.state = sent.state;
+            status.state = self.framework(&key.0).map_or(sent.state, |row_of| self.state_for(row_of, row, sent));
             status.healthy = sent.healthy;
             status.unreachable = sent.unreachable;
             status.body = sent.body.clone();

@@ -15,7 +15,7 @@ use mesos_model::{
 use super::{Out, Output, Registry, Task, TaskKey, derived_uuid, is_end, reconcile::Question};
 use crate::{
     message::{AgentToRegistry, StreamEvent, ToAgent, Update},
-    row::{FrameworkState, PendingUpdate, RowKey, TaskRow},
+    row::{FrameworkRow, FrameworkState, PendingUpdate, RowKey, TaskRow},
 };
 
 /// Over how long a crowd of updates is spread when everything is sent again.
@@ -319,8 +319,19 @@ impl Registry {
     fn send(&self, row: &TaskRow, status: &TaskStatus, out: &mut Out) {
         let Some(framework) = self.framework(&row.framework) else { return };
         let mut status = status.clone();
-        status.state = status.state.for_framework(framework.info.capabilities.partition_aware);
+        status.state = self.state_for(framework, row, &status);
         self.tell(&row.framework, StreamEvent::Update { status, trace: row.trace }, out);
+    }
+
+    /// A status' state in the form that the framework understands. A task that ended because its agent is drained,
+    /// to be gone after that, is gone by an operator to those who know that state.
+    pub(super) fn state_for(&self, framework: &FrameworkRow, row: &TaskRow, status: &TaskStatus) -> TaskState {
+        let aware = framework.info.capabilities.partition_aware;
+        let drained = status.state == TaskState::Killed && status.reason == Some(Reason::AGENT_DRAINING);
+        if drained && aware && self.cluster.is_drained_to_go(&row.agent) {
+            return TaskState::GoneByOperator;
+        }
+        status.state.for_framework(aware)
     }
 
     /// Tells the framework once what it did not ask to be able to acknowledge.
@@ -443,7 +454,7 @@ impl Registry {
         let row = &task.row;
         let removed = |state| matches!(state, FrameworkState::Removed { .. });
         let framework_removed = self.framework(&key.0).is_none_or(|row| removed(row.state));
-        let forgotten = task.forgotten || framework_removed || self.cluster.is_gone(&row.agent);
+        let forgotten = task.forgotten || framework_removed || self.cluster.is_given_up(&row.agent);
         let launch_over = row.launch_seen && !self.cluster.is_live(&row.launch, &key.1);
         let over = forgotten && launch_over;
         if !row.end_acknowledged || !(over || is_planted(Bug::RowGoesEarly)) {

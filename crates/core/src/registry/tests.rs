@@ -266,6 +266,8 @@ pub(super) fn agent(id: &str, state: AgentState, epoch: u64) -> RowChange {
         domain: None,
         state,
         deactivated: false,
+        drain: None,
+        down: false,
         handshake: allocator_term(epoch),
         registered: Time(1),
         reregistered: Time(epoch),
