@@ -161,7 +161,7 @@ fn case_11_a_wiped_store_costs_no_task_and_frameworks_come_back_with_their_own_i
 }
 
 #[test]
-fn case_14_no_task_dies_with_the_gateway_that_held_a_stream_whose_failover_timeout_is_zero() {
+fn f61_no_task_dies_with_the_gateway_that_held_a_stream_whose_failover_timeout_is_zero() {
     let mut world = world(vec![Temper { failover_ms: 0, ..for_ever() }]);
     until(&mut world, "tasks", |world| running(world) == 4);
     stop_launching(&mut world);

@@ -115,7 +115,7 @@ impl Allocator {
             claim.left.add(&open.bundle.resources());
             numbers.push(number);
         }
-        for number in numbers {
+        for number in numbers.into_iter().filter(|_| !is_planted(Bug::OfferStaysOpen)) {
             self.take_offer(number);
         }
         claim.ok_or_else(|| "No offers specified".to_owned())

@@ -214,6 +214,8 @@ impl Allocator {
                 self.hold_launch(&launch, &reported, fx);
             } else if row.sent <= seen && !is_planted(Bug::LaunchAgain) {
                 self.delete_launch(&launch, fx);
+            } else if is_planted(Bug::LaunchForgotten) {
+                self.delete_launch(&launch, fx);
             } else if row.sent.0 != term || is_planted(Bug::LaunchAgain) {
                 again.push((row.sent, launch));
             }
