@@ -20,7 +20,7 @@ pub use self::operator::{Conversion, OperatorCall, PolicyView, Quota, RoleView};
 
 use crate::{
     fnv::Fnv,
-    row::{FrameworkFacts, FrameworkInfo},
+    row::{FrameworkFacts, FrameworkInfo, LaunchKind},
 };
 
 /// A number that the shell gives to a call that waits for an answer.
@@ -191,6 +191,9 @@ pub struct ExecutorSpec {
     pub resources: Resources,
     /// The protobuf `ExecutorInfo`, as the framework wrote it.
     pub body: Bytes,
+    /// It is a program of the framework's own, and not the default executor.
+    #[serde(default)]
+    pub custom: bool,
 }
 
 /// One operation of an ACCEPT.
@@ -536,6 +539,9 @@ pub struct LaunchOrder {
     /// The trace it belongs to.
     #[serde(default)]
     pub trace: Option<Trace>,
+    /// Who runs the tasks.
+    #[serde(default)]
+    pub kind: LaunchKind,
 }
 
 /// To an agent.
@@ -606,6 +612,14 @@ pub enum ToAgent {
         /// What.
         data: Bytes,
     },
+    /// Registry: the framework wants an executor to end. It may be lost, as in Mesos; what was asked for its
+    /// tasks is in their rows.
+    ShutdownExecutor {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        executor: ExecutorId,
+    },
 }
 
 /// One launch in an agent's report.
@@ -626,6 +640,12 @@ pub struct ReportedLaunch {
     pub executor_resources: Resources,
     /// Tasks that still hold resources: those that have not ended.
     pub tasks: Vec<(TaskId, Resources)>,
+    /// Who runs its tasks.
+    #[serde(default)]
+    pub kind: LaunchKind,
+    /// The framework's own executor was started by this launch and lives, with tasks or without.
+    #[serde(default)]
+    pub alive: bool,
 }
 
 /// Everything that an agent says of itself in a handshake.
@@ -759,6 +779,18 @@ pub enum AgentToRegistry {
         executor: ExecutorId,
         /// What.
         data: Bytes,
+    },
+    /// A framework's own executor is over. The framework is told once if it is there, as in Mesos: what became
+    /// of tasks is in their statuses.
+    ExecutorExited {
+        /// Who.
+        agent: AgentId,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// As `waitpid` gives it; -1 if nobody knows.
+        status: i32,
     },
 }
 

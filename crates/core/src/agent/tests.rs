@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     message::{AgentReport, Conversion, LaunchOrder},
-    row::FrameworkFacts,
+    row::{FrameworkFacts, LaunchKind},
 };
 
 const MINUTE: u64 = 60_000;
@@ -26,6 +26,7 @@ fn options() -> Options {
         new_instance: 7,
         body: Bytes::new(),
         beat_ms: 5000,
+        executors: ExecutorTimes::default(),
     }
 }
 
@@ -152,6 +153,7 @@ fn launch(launch: &str, task: &str, cpus: i64) -> Order {
         executor_body: None,
         tasks: vec![(task.into(), Resources::of(&[("cpus", cpus)]), Bytes::new())],
         trace: None,
+        kind: LaunchKind::Command,
     }))
 }
 
@@ -172,16 +174,38 @@ fn line(output: &Output) -> String {
         }
         Output::Registry(AgentToRegistry::Forgotten { task, .. }) => format!("forgot {task}"),
         Output::Registry(AgentToRegistry::Message { .. }) => "message".into(),
+        Output::Registry(AgentToRegistry::ExecutorExited { executor, status, .. }) => {
+            format!("executor {executor} exited {status}")
+        }
         Output::Launch(order) => format!("start {}", order.container),
         Output::Wait { container } => format!("wait {container}"),
         Output::Kill { container, grace_ms } => format!("kill {container} {grace_ms}"),
         Output::Destroy { container } => format!("destroy {container}"),
         Output::Check { container } => format!("check {container}"),
-        Output::ToExecutor { .. } => "to executor".into(),
+        Output::ToExecutor { stream, event } => format!("to {}: {}", stream.0, event_line(event)),
+        Output::ExecutorAnswer { request, answer: Ok(()) } => format!("{} taken", request.0),
+        Output::ExecutorAnswer { request, answer: Err((status, text)) } => format!("{} {status} {text}", request.0),
+        Output::CloseExecutor { stream } => format!("close {}", stream.0),
+        Output::Resize { container, resources } => format!("resize {container} {resources}"),
         Output::Volumes { made, removed } => format!("volumes +{made} -{removed}"),
         Output::Ignored { message } => format!("ignored: {message}"),
         Output::Admitted { agent } => format!("admitted {agent}"),
         Output::Refused { reason } => format!("refused: {reason}"),
+    }
+}
+
+fn event_line(event: &ExecutorEvent) -> String {
+    match event {
+        ExecutorEvent::Subscribed { container, .. } => format!("subscribed {container}"),
+        ExecutorEvent::Launch(body) => format!("launch {}", String::from_utf8_lossy(body)),
+        ExecutorEvent::LaunchGroup(bodies) => {
+            let bodies: Vec<_> = bodies.iter().map(|body| String::from_utf8_lossy(body).into_owned()).collect();
+            format!("launch group {}", bodies.join("+"))
+        }
+        ExecutorEvent::Kill { task, .. } => format!("kill {task}"),
+        ExecutorEvent::Acknowledged { task, uuid } => format!("acknowledged {task} {uuid}"),
+        ExecutorEvent::Message(data) => format!("message {}", String::from_utf8_lossy(data)),
+        ExecutorEvent::Shutdown => "shutdown".into(),
     }
 }
 

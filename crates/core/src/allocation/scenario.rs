@@ -15,8 +15,8 @@ use crate::{
         OperatorCall, Order, Quota, ReportedLaunch, Request, RequestId, StreamEvent, TaskSpec, ToAgent, digest,
     },
     row::{
-        AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchRow,
-        Row, RowChange, RowKey, Subscription, TaskRow,
+        AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchKind,
+        LaunchRow, Row, RowChange, RowKey, Subscription, TaskRow,
     },
 };
 
@@ -382,6 +382,8 @@ fn reported(text: &str) -> ReportedLaunch {
         role: "r".into(),
         executor_resources: Resources::new(),
         tasks: tasks.collect(),
+        kind: LaunchKind::Command,
+        alive: false,
     }
 }
 
@@ -390,7 +392,8 @@ fn reported(text: &str) -> ReportedLaunch {
 fn operations(agent: &str, named: &BTreeMap<&str, &str>) -> Vec<Operation> {
     let executor = named.get("executor").map(|text| {
         let (id, holds) = text.split_once(':').unwrap();
-        ExecutorSpec { executor: id.into(), resources: resources(holds), body: Bytes::from_static(b"executor") }
+        let body = Bytes::from_static(b"executor");
+        ExecutorSpec { executor: id.into(), resources: resources(holds), body, custom: false }
     });
     let tasks = |text: Option<&&str>, executor: Option<ExecutorSpec>| -> Vec<TaskSpec> {
         list(text.copied())

@@ -8,7 +8,7 @@ use mesos_bus::memory::MemoryBus;
 use mesos_core::{
     message::{AllocatorCall, Answer, Call, OperatorCall, RoleView, ToAllocator},
     row::{
-        AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchRow,
+        AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchKind, LaunchRow,
         LaunchTask, Row, RowChange, TaskRow, service,
     },
 };
@@ -121,6 +121,7 @@ pub(crate) fn launch(id: &str, framework: &str, agent: &str, task: &str) -> Laun
         time: Time(3_000),
         trace: None,
         adopted: None,
+        kind: LaunchKind::Command,
     }
 }
 
