@@ -96,6 +96,8 @@ planted! {
     "absent-too-early" AbsentTooEarly + seeds [] "A task is taken for over because a row is missing, before its agent has said what it runs.";
     "unreachable-untold" UnreachableUntold + seeds [] "A new leader does not tell which tasks became unreachable meanwhile.";
     "unreachable-is-gone" UnreachableIsGone + seeds [34] "The tasks of an unreachable agent are over for good.";
+    "executor-update-twice" ExecutorUpdateTwice [20] "An agent tells an executor's update again that the executor sends again.";
+    "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
     "events-before-subscribed" EventsBeforeSubscribed + seeds [] "Gateways let events out before SUBSCRIBED.";
 }
 

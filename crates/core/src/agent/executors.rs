@@ -71,7 +71,9 @@ impl Agent {
     /// The launches of an executor with tasks that have not ended.
     pub(super) fn launches_of_executor(&self, key: &ExecutorKey) -> Vec<LaunchId> {
         let is_its = |row: &&super::ExecutorRow| {
-            row.kind.is_custom() && (&row.framework, &row.executor) == (&key.0, &key.1) && live_tasks(row).next().is_some()
+            row.kind.is_custom()
+                && (&row.framework, &row.executor) == (&key.0, &key.1)
+                && live_tasks(row).next().is_some()
         };
         self.executors().filter(is_its).map(|row| row.launch.clone()).collect()
     }

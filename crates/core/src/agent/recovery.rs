@@ -33,8 +33,9 @@ impl Agent {
         for (launch, task) in self.each_task() {
             self.recover_task(now, &launch, &task, &found, rebooted, out);
         }
-        let unknown =
-            |container: &&String| !self.containers.contains_key(*container) && self.host_of_container(container).is_none();
+        let unknown = |container: &&String| {
+            !self.containers.contains_key(*container) && self.host_of_container(container).is_none()
+        };
         for container in found.keys().filter(unknown) {
             // Its end was acknowledged, but the agent stopped before it was removed.
             out.emit(Output::Destroy { container: container.clone() });

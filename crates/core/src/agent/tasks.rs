@@ -237,7 +237,14 @@ impl Agent {
         self.end_with(now, launch, task, status, out);
     }
 
-    pub(super) fn end_with(&mut self, now: Time, launch: &LaunchId, task: &TaskId, mut status: TaskStatus, out: &mut Out) {
+    pub(super) fn end_with(
+        &mut self,
+        now: Time,
+        launch: &LaunchId,
+        task: &TaskId,
+        mut status: TaskStatus,
+        out: &mut Out,
+    ) {
         let before = self.held_by(launch);
         let Some((row, extra)) = self.task(launch, task) else { return };
         if row.stage == TaskStage::Ended {

@@ -1,5 +1,8 @@
 //! Scenarios: what happens, and what the agent has done about it, one line per output.
 
+mod executors;
+mod groups;
+
 use super::*;
 use crate::{
     message::{AgentReport, Conversion, LaunchOrder},
@@ -155,6 +158,18 @@ fn launch(launch: &str, task: &str, cpus: i64) -> Order {
         trace: None,
         kind: LaunchKind::Command,
     }))
+}
+
+/// A launch of tasks with an executor `e` of theirs.
+fn group(id: &str, tasks: &[&str], kind: LaunchKind) -> Order {
+    let Order::Launch(mut order) = launch(id, "t", 1000) else { unreachable!() };
+    let task = |task: &&str| ((*task).into(), Resources::of(&[("cpus", 1000)]), Bytes::from((*task).to_owned()));
+    order.tasks = tasks.iter().map(task).collect();
+    order.executor = "e".into();
+    order.executor_resources = Resources::of(&[("cpus", 100)]);
+    order.executor_body = Some(Bytes::from_static(b"executor"));
+    order.kind = kind;
+    Order::Launch(order)
 }
 
 fn kill(task: &str) -> Order {
