@@ -344,7 +344,10 @@ fn executor(framework: &FrameworkId, info: &v1::ExecutorInfo, raw: Bytes) -> (Ex
         out.extend_from_slice(&framework_id_field(framework));
         body = out.into();
     }
-    let spec = ExecutorSpec { executor: info.executor_id.value.as_str().into(), resources: found, body };
+    use v1::executor_info::Type;
+    // Without a type it is a custom one, as before there were types.
+    let custom = info.r#type.and_then(|number| Type::try_from(number).ok()) != Some(Type::Default);
+    let spec = ExecutorSpec { executor: info.executor_id.value.as_str().into(), resources: found, body, custom };
     (spec, executor_error(framework, info).or(resource_error))
 }
 

@@ -8,8 +8,8 @@ use mesos_bus::memory::MemoryBus;
 use mesos_core::{
     message::{AllocatorCall, Answer, Call, OperatorCall, RoleView, ToAllocator},
     row::{
-        AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchKind, LaunchRow,
-        LaunchTask, Row, RowChange, TaskRow, service,
+        AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchKind,
+        LaunchRow, LaunchTask, Row, RowChange, TaskRow, service,
     },
 };
 use mesos_model::{
