@@ -97,6 +97,7 @@ planted! {
     "unreachable-untold" UnreachableUntold + seeds [] "A new leader does not tell which tasks became unreachable meanwhile.";
     "unreachable-is-gone" UnreachableIsGone + seeds [34] "The tasks of an unreachable agent are over for good.";
     "executor-update-twice" ExecutorUpdateTwice [20] "An agent tells an executor's update again that the executor sends again.";
+    "executor-task-twice" ExecutorTaskTwice [31] "An executor that subscribes again gets tasks that it says it has.";
     "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
     "events-before-subscribed" EventsBeforeSubscribed + seeds [] "Gateways let events out before SUBSCRIBED.";
 }

@@ -181,7 +181,9 @@ impl Agent {
     /// which are to end.
     fn catch_up(&mut self, now: Time, launch: &LaunchId, has: &BTreeSet<TaskId>, out: &mut Out) {
         let Some(row) = self.executors.get(launch).map(|executor| &executor.row) else { return };
-        let missing = |task: &crate::row::AgentTask| task.number == 0 && !has.contains(&task.task);
+        let missing = |task: &crate::row::AgentTask| {
+            task.number == 0 && (!has.contains(&task.task) || is_planted(Bug::ExecutorTaskTwice))
+        };
         let is_missing = live_tasks(row).all(missing) || !row.kind.is_group();
         let (missing, there): (Vec<_>, Vec<_>) = live_tasks(row)
             .map(|task| {
@@ -230,12 +232,19 @@ impl Agent {
         self.tell_executor(key, ExecutorEvent::Acknowledged { task, uuid }, out);
     }
 
-    fn take_update(&mut self, now: Time, launch: &LaunchId, status: TaskStatus, uuid: u128, out: &mut Out) {
+    fn take_update(&mut self, now: Time, launch: &LaunchId, mut status: TaskStatus, uuid: u128, out: &mut Out) {
         let task = status.task.clone();
         let Some((row, _)) = self.task(launch, &task) else { return };
         let repeated = row.seen.contains(&uuid) && !is_planted(Bug::ExecutorUpdateTwice);
         if row.stage == TaskStage::Ended || repeated {
             return;
+        }
+        // An executor has no doubts: what it has lost is over.
+        if matches!(
+            status.state,
+            TaskState::Lost | TaskState::Unreachable | TaskState::GoneByOperator | TaskState::Unknown
+        ) {
+            status.state = TaskState::Gone;
         }
         row.seen.push(uuid);
         if row.seen.len() > SEEN_MAX {

@@ -7,15 +7,13 @@ use bytes::Bytes;
 use mesos_core::message::{Conversion, ExecutorSpec, Operation, OperationKind, TaskSpec};
 use mesos_model::{FrameworkId, Resources};
 use mesos_proto::{
+    compose::{put_bytes, put_varint, with},
     v1::{self, offer::operation::Type},
     validate::validate_id,
     wire::{self, OperationSlices, WireError},
 };
 
-use super::{
-    bytes::{put_bytes, put_varint, with},
-    conversion, resources,
-};
+use super::{conversion, resources};
 
 /// Field numbers of `mesos.v1` that are added to what a client wrote.
 mod number {

@@ -185,6 +185,13 @@ fn f20_an_update_that_an_executor_sends_again_is_told_once_and_acknowledged_agai
 }
 
 #[test]
+fn a_task_that_its_executor_has_lost_is_over() {
+    let mut host = Host::running();
+    assert_eq!(host.says(3, "t1", TaskState::Lost, 12)[1], "t1 #2 TASK_GONE");
+    assert_eq!(host.agent.used(), &Resources::of(&[("cpus", 100)]));
+}
+
+#[test]
 fn an_executors_uuid_is_the_one_that_the_framework_acknowledges() {
     let host = Host::running();
     let pending = &host.agent.executors().next().unwrap().tasks[0].pending;
@@ -194,11 +201,12 @@ fn an_executors_uuid_is_the_one_that_the_framework_acknowledges() {
 #[test]
 fn f31_an_executor_that_comes_back_after_a_restart_of_the_agent_goes_on() {
     let mut host = Host::running();
-    host.launch_own(2, "m", &["t2"], true);
+    host.launch_own(2, "m", &["t2", "t3"], true);
     assert_eq!(host.restart(&[("l.executor", true)])[0], "wait l.executor");
     assert_eq!(host.later(0), ["t1 #1 TASK_RUNNING"], "what was not acknowledged is told again");
     // It did not read the LAUNCH of t2, and nobody heard that t1 has finished.
-    let lines = host.subscribe_with(7, &["t1"], &[update("t1", TaskState::Finished, 12)]);
+    let lines = host.subscribe_with(7, &["t1", "t3"], &[update("t1", TaskState::Finished, 12)]);
+    assert!(!lines.contains(&"to 7: launch t3".to_owned()), "it has t3: {lines:?}");
     assert_eq!(lines[..3], ["7 taken", "to 7: subscribed l.executor", "t1 #2 TASK_FINISHED"]);
     assert!(lines.contains(&"to 7: launch t2".to_owned()), "{lines:?}");
     assert!(!kills(&host.later(MINUTE)), "nothing is waited for");
