@@ -902,6 +902,9 @@ pub enum FilesRequest {
         task: TaskId,
         /// Below the task's sandbox; empty is the sandbox itself.
         path: String,
+        /// Its executor, if whoever asks knows it; by default that of a command task.
+        #[serde(default)]
+        executor: ExecutorId,
     },
     /// A part of a file.
     Read {
@@ -915,6 +918,9 @@ pub enum FilesRequest {
         offset: u64,
         /// How many bytes at most; an agent may give fewer.
         length: u64,
+        /// Its executor, if whoever asks knows it; by default that of a command task.
+        #[serde(default)]
+        executor: ExecutorId,
     },
 }
 
