@@ -2,7 +2,7 @@
 
 An agent starts it. Each of its tasks runs until it is killed, until the framework says `finish <task>`, or
 until a file `finish-<task>` is in the sandbox, which works while the agent is away. It answers `where` with
-its process id and sandbox, and writes what happened to it to `events` in its sandbox.
+its sandbox, and writes what happened to it to `events` in its sandbox.
 """
 
 import base64
