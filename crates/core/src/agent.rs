@@ -10,6 +10,7 @@
 //! - `executors`: executors that frameworks bring, from their start to their end.
 //! - `calls`: what those executors say, and what they are told.
 //! - `health`: checks, their meaning, and tasks that run too long.
+//! - `leave`: its tasks end because it goes: drained, down for maintenance, gone.
 //! - `updates`: statuses on their way to the registry, until they are acknowledged.
 //! - `recovery`: what is found after a restart.
 //! - `resources`: what it has, and what operations make of that.
@@ -17,6 +18,7 @@
 mod calls;
 mod executors;
 mod health;
+mod leave;
 mod orders;
 mod recovery;
 mod resources;
@@ -26,7 +28,7 @@ mod tests;
 mod updates;
 
 pub use calls::{ExecutorCall, ExecutorEvent, ExecutorUpdate};
-pub use resources::{is_revocable, reconfigured};
+pub use resources::{fits_running, is_revocable, reconfigured};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -380,6 +382,12 @@ pub struct Agent {
     recovered: bool,
     /// The allocator has answered a report since the process began.
     admitted: bool,
+    /// Why it is not admitted for now, as it was told last.
+    waits_for: Option<String>,
+    /// It was marked gone, for this reason, and leaves once its tasks have ended.
+    leaving: Option<String>,
+    /// It has left: nothing is said any more.
+    left: bool,
     /// When the next beat, or report, is due.
     beat_at: Time,
     report_wait_ms: u64,
@@ -466,6 +474,9 @@ impl Agent {
             leading: false,
             recovered: false,
             admitted: false,
+            waits_for: None,
+            leaving: None,
+            left: false,
             beat_at: Time(0),
             report_wait_ms: REPORT_WAIT_MS,
             beat_now: false,
@@ -572,6 +583,19 @@ impl Agent {
         due
     }
 
+    /// Has the rows written that the batch changed.
+    fn write_changes(&mut self, out: &mut Out) {
+        for launch in std::mem::take(&mut self.changed) {
+            match self.executors.get(&launch) {
+                Some(executor) => out.put(Row::Executor(executor.row.clone())),
+                None => out.delete(RowKey::Executor(launch)),
+            }
+        }
+        if std::mem::take(&mut self.own_changed) {
+            out.put(Row::AgentSelf(self.own.clone()));
+        }
+    }
+
     fn of_container(&self, container: &str) -> Option<(LaunchId, TaskId)> {
         self.containers.get(container).cloned()
     }
@@ -587,7 +611,8 @@ impl Agent {
 
 /// What the tasks of an executor that have not ended hold, with the executor's own part. A framework's own
 /// executor holds its part for as long as it lives.
-fn held(row: &ExecutorRow) -> Resources {
+#[must_use]
+pub fn held(row: &ExecutorRow) -> Resources {
     if row.kind.is_custom() {
         let own = if row.live_process().is_some() { row.resources.clone() } else { Resources::new() };
         return live_tasks(row).fold(own, |sum, task| sum.plus(&task.resources));
@@ -646,7 +671,7 @@ impl Machine for Agent {
                 out.emit(Output::ExecutorAnswer { request, answer });
             }
             // What is sent before the agent knows what runs is sent again.
-            _ if !self.recovered => {}
+            _ if !self.recovered || self.left => {}
             Event::Message { message, facts } => self.message(now, message, facts, out),
             Event::Started { container, body } => self.started(now, &container, body, out),
             Event::Failed { container, reason, message } => self.failed(now, &container, reason, message, out),
@@ -670,7 +695,12 @@ impl Machine for Agent {
         if !self.recovered {
             return;
         }
+        self.leave_when_idle(out);
         self.set_timers();
+        if self.left {
+            self.write_changes(out);
+            return;
+        }
         if std::mem::take(&mut self.report_now) {
             self.report_again(now, out);
         }
@@ -680,19 +710,11 @@ impl Machine for Agent {
         if self.beat_at <= now {
             self.beat(now, out);
         }
-        for launch in std::mem::take(&mut self.changed) {
-            match self.executors.get(&launch) {
-                Some(executor) => out.put(Row::Executor(executor.row.clone())),
-                None => out.delete(RowKey::Executor(launch)),
-            }
-        }
-        if std::mem::take(&mut self.own_changed) {
-            out.put(Row::AgentSelf(self.own.clone()));
-        }
+        self.write_changes(out);
     }
 
     fn tick(&mut self, now: Time, out: &mut Out) {
-        if self.recovered {
+        if self.recovered && !self.left {
             self.set_timers();
             for (launch, task) in self.take_due(now) {
                 self.resend_due(now, &launch, &task, out);
@@ -704,7 +726,7 @@ impl Machine for Agent {
     }
 
     fn deadline(&self) -> Option<Time> {
-        if !self.recovered {
+        if !self.recovered || self.left {
             return None;
         }
         let timer = self.timers.first().map(|(at, ..)| *at);
@@ -715,7 +737,11 @@ impl Machine for Agent {
         let Event::Message { message: ToAgent::Orders { orders, .. }, .. } = event else { return None };
         orders.iter().find_map(|order| match order {
             Order::Launch(launch) => Some((launch.trace?, "agent.launch")),
-            Order::Kill { .. } | Order::ShutdownFramework(_) | Order::Convert(_) | Order::Preempt { .. } => None,
+            Order::Kill { .. }
+            | Order::ShutdownFramework(_)
+            | Order::Convert(_)
+            | Order::Preempt { .. }
+            | Order::Drain { .. } => None,
         })
     }
 }

@@ -21,6 +21,7 @@
 //! - `offers`: the end of a batch: the engine (`mesos-engine`) decides who is offered what, and they are told.
 //! - `calls`: who may call, and repeats. `accept`, `validate`: ACCEPT. `operations`: reservations and volumes.
 //! - `requests`: REQUEST. `preempt`: work that goes to make room.
+//! - `drain`: agents leave because an operator says so. `maintenance`: machines that will be away, inverse offers.
 //! - `operator`, `policy`: what operators set. `explain`: why something waits.
 //! - `frameworks`: what the registry's rows mean here.
 //! - `handshake`: agents come and settle launches. `orders`: the numbered way to them. `liveness`: they go.
@@ -29,10 +30,12 @@
 mod accept;
 mod calls;
 mod check;
+mod drain;
 mod explain;
 mod frameworks;
 mod handshake;
 mod liveness;
+mod maintenance;
 mod offers;
 mod operations;
 mod operator;
@@ -60,6 +63,7 @@ use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, Resources, Role, Te
 use self::{
     calls::Calls,
     liveness::Silence,
+    maintenance::Maintenance,
     preempt::Preemptions,
     state::{Agent, Framework},
     timers::Timers,
@@ -67,7 +71,7 @@ use self::{
 use crate::{
     machine::{Effects, Machine},
     message::{AgentToAllocator, AllocatorCall, Answer, Call, Placement, PolicyName, RequestId, ToAgent, ToStream},
-    row::{AgentRow, BodyRow, LaunchRow, ModuleRow, OperationRow, PolicyRow, Row, RowChange, RowKey},
+    row::{AgentRow, BodyRow, LaunchRow, MaintenanceRow, ModuleRow, OperationRow, PolicyRow, Row, RowChange, RowKey},
 };
 
 /// What an operator can set.
@@ -191,7 +195,7 @@ pub enum Output {
     AllAgents(ToAgent),
     /// An agent obeys a term that is not below this one: a new term is needed whose epoch is above it.
     RaiseEpoch(Term),
-    /// An operator should know: a policy's module failed.
+    /// An operator should know: a policy's module failed, or two hosts show the id of one agent.
     Trouble(String),
 }
 
@@ -222,6 +226,8 @@ pub struct Metrics {
     pub handshakes: u64,
     /// Agents taken for unreachable.
     pub agents_unreachable: u64,
+    /// Reports and beats refused because they show the id of another agent: a copied work directory.
+    pub agents_doubled: u64,
     /// Operations on reservations and volumes accepted.
     pub operations: u64,
     /// Launches ended to make room.
@@ -258,6 +264,9 @@ pub struct Allocator {
     /// Why the policy that was chosen is not in force.
     trouble: Option<String>,
     preemptions: Preemptions,
+    maintenance: Maintenance,
+    /// Agents that are drained and may have nothing left.
+    drains: BTreeSet<AgentId>,
     /// Agents with orders that have not left.
     speaking: BTreeSet<AgentId>,
     retries: Timers<AgentId>,
@@ -305,6 +314,8 @@ impl Allocator {
             modules: BTreeMap::new(),
             trouble: None,
             preemptions: Preemptions::default(),
+            maintenance: Maintenance::default(),
+            drains: BTreeSet::new(),
             speaking: BTreeSet::new(),
             retries: Timers::default(),
             lingering: Timers::default(),
@@ -380,6 +391,8 @@ impl Machine for Allocator {
                 self.modules.insert(row.name.clone(), row);
             }
             RowChange::Put(Row::Operation(row)) => self.index_operation(row),
+            RowChange::Put(Row::Maintenance(row)) => self.maintenance.put(row),
+            RowChange::Delete(RowKey::Maintenance) => self.maintenance.put(MaintenanceRow::default()),
             RowChange::Delete(RowKey::Role(role)) => {
                 let facts = self.default_facts(&role);
                 self.engine.set_role(&role, facts);
@@ -420,6 +433,7 @@ impl Machine for Allocator {
         self.apply_policy(fx);
         self.begin_silence(now);
         self.release_ended_tasks(fx);
+        self.look_at_all_drains();
         fx.emit(Output::AllAgents(ToAgent::Handshake { term }));
     }
 
@@ -429,6 +443,8 @@ impl Machine for Allocator {
         self.engine.forget_term();
         self.engine.number_offers_from(0);
         self.preemptions.forget();
+        self.maintenance.forget_term();
+        self.drains.clear();
         self.speaking.clear();
         self.retries = Timers::default();
         self.lingering = Timers::default();
@@ -466,6 +482,8 @@ impl Machine for Allocator {
         if self.term.is_none() {
             return;
         }
+        self.finish_drains(fx);
+        self.make_inverse_offers(now, fx);
         self.make_offers(now, fx);
         self.preempt_for_needs(now);
         self.flush_orders(now, fx);
@@ -473,6 +491,7 @@ impl Machine for Allocator {
 
     fn tick(&mut self, now: Time, fx: &mut Effects<Output>) {
         self.time_out_offers(now, fx);
+        self.time_out_inverse(now, fx);
         self.engine.tick(now);
         self.retry_orders(now);
         self.ask_about_lingering(now, fx);
@@ -486,6 +505,7 @@ impl Machine for Allocator {
             self.retries.first(),
             self.lingering.first(),
             self.silence.deadline(),
+            self.maintenance.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -498,6 +518,7 @@ impl Machine for Allocator {
                 let name = match call.what {
                     AllocatorCall::Accept { .. } => "allocator accept",
                     AllocatorCall::Decline { .. } => "allocator decline",
+                    AllocatorCall::AnswerInverse { .. } => "allocator answer inverse",
                     AllocatorCall::Request { .. } => "allocator request",
                     AllocatorCall::Operator(_) => "allocator operator",
                 };

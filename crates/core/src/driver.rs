@@ -264,6 +264,7 @@ pub struct Driver<M: Machine> {
     renew_at: Time,
     retry_at: Option<Time>,
     store_ahead_ms: i128,
+    clock_set_at: Time,
     machine_now: Time,
     stopping: bool,
 }
@@ -293,6 +294,7 @@ impl<M: Machine> Driver<M> {
             renew_at: Time(0),
             retry_at: Some(Time(0)),
             store_ahead_ms: 0,
+            clock_set_at: Time(0),
             machine_now: Time(0),
             stopping: false,
         }
@@ -680,7 +682,8 @@ impl<M: Machine> Driver<M> {
             self.machine.settle(machine_now, &mut effects);
         }
         let renew = self.renew_at <= now;
-        if effects.changes.is_empty() && !renew {
+        let claims = effects.claims && !is_planted(Bug::ClaimWithoutCommit);
+        if effects.changes.is_empty() && !renew && !claims {
             if !effects.outputs.is_empty() {
                 out.push(Output::Do(effects.outputs));
             }
@@ -715,7 +718,7 @@ impl<M: Machine> Driver<M> {
         match done {
             Ok(done) => {
                 self.lease.seq = done.seq;
-                self.set_clock(now, done.store_time);
+                self.follow_clock(now, done.store_time);
                 self.renew_at = now.after(self.config.lease / 3);
                 let term = self.lease.term;
                 out.push(Output::Announce(Changes { seq: done.seq, term, changes: in_flight.changes }));
@@ -739,6 +742,22 @@ impl<M: Machine> Driver<M> {
             return;
         }
         self.store_ahead_ms = i128::from(store.0) - i128::from(now.0);
+        self.clock_set_at = now;
+    }
+
+    /// Follows the store's clock slowly: a store whose clock steps moves no deadline of this term by more than a
+    /// twentieth of the time that has passed.
+    fn follow_clock(&mut self, now: Time, store: Time) {
+        if is_planted(Bug::ClockSteps) {
+            return self.set_clock(now, store);
+        }
+        if is_planted(Bug::LocalClock) {
+            return;
+        }
+        let most = i128::from(now.0.saturating_sub(self.clock_set_at.0) / 20);
+        let off = i128::from(store.0) - i128::from(now.0) - self.store_ahead_ms;
+        self.store_ahead_ms += off.clamp(-most, most);
+        self.clock_set_at = now;
     }
 
     fn clock(&mut self, now: Time) -> Time {

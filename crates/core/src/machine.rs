@@ -11,11 +11,13 @@ pub struct Effects<O> {
     pub changes: Vec<RowChange>,
     /// Replies, messages and work, in order.
     pub outputs: Vec<O>,
+    /// An output says what only the leader may say; see [`Effects::claim`].
+    pub claims: bool,
 }
 
 impl<O> Default for Effects<O> {
     fn default() -> Self {
-        Effects { changes: Vec::new(), outputs: Vec::new() }
+        Effects { changes: Vec::new(), outputs: Vec::new(), claims: false }
     }
 }
 
@@ -28,6 +30,12 @@ impl<O> Effects<O> {
     /// Deletes a row.
     pub fn delete(&mut self, key: RowKey) {
         self.changes.push(RowChange::Delete(key));
+    }
+
+    /// What is emitted in this batch leaves only after a commit, even if no row changes: it says how things are (a
+    /// task is lost, a framework is unknown), and a leader that was deposed and does not know yet must not say so.
+    pub fn claim(&mut self) {
+        self.claims = true;
     }
 
     /// Has something done after the commit.

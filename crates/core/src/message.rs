@@ -3,6 +3,7 @@
 //! A message may be lost, repeated or late. Whatever matters is a row of its sender, or is asked again.
 
 use bytes::Bytes;
+mod maintenance;
 mod operator;
 
 pub use mesos_engine::{
@@ -16,7 +17,10 @@ use mesos_model::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::operator::{Conversion, OperatorCall, PolicyView, Quota, RoleView};
+pub use self::{
+    maintenance::{InverseAnswer, InverseOffer, MachineId, MaintenanceView, Unavailability, Window},
+    operator::{Conversion, OperatorCall, PolicyView, Quota, RoleView},
+};
 
 use crate::{
     fnv::Fnv,
@@ -135,6 +139,8 @@ pub enum AnswerBody {
     Explanation(Box<Explanation>),
     /// What would be, after some changes.
     WhatIf(Box<WhatIf>),
+    /// What maintenance is planned, and where it stands.
+    Maintenance(Box<MaintenanceView>),
 }
 
 impl Answer {
@@ -250,6 +256,17 @@ pub enum AllocatorCall {
         /// Offers; unknown ones are skipped.
         offers: Vec<OfferId>,
         /// How long not to offer them again; `None` is the default.
+        refuse_ms: Option<u64>,
+    },
+    /// ACCEPT_INVERSE_OFFERS or DECLINE_INVERSE_OFFERS. It is remembered and shown, and binds nobody.
+    AnswerInverse {
+        /// Who.
+        caller: Caller,
+        /// Inverse offers; unknown ones are skipped.
+        offers: Vec<OfferId>,
+        /// Accepted, or declined.
+        accepted: bool,
+        /// How long not to ask again; `None` is the default.
         refuse_ms: Option<u64>,
     },
     /// REQUEST.
@@ -416,6 +433,9 @@ pub struct Offer {
     /// Executors of this framework that run there.
     #[serde(default)]
     pub executors: Vec<ExecutorId>,
+    /// When the agent will be away for maintenance.
+    #[serde(default)]
+    pub unavailability: Option<Unavailability>,
 }
 
 /// What a framework is told on its stream, apart from SUBSCRIBED and HEARTBEAT, which are the gateway's.
@@ -425,6 +445,10 @@ pub enum StreamEvent {
     Offers(Vec<Offer>),
     /// RESCIND.
     Rescind(OfferId),
+    /// INVERSE_OFFERS.
+    InverseOffers(Vec<InverseOffer>),
+    /// RESCIND_INVERSE_OFFER.
+    RescindInverse(OfferId),
     /// UPDATE. The state is already the one that the framework understands.
     Update {
         /// The status.
@@ -513,6 +537,11 @@ pub enum Order {
         /// For whom, in words.
         message: String,
     },
+    /// End every task: the agent is drained. Ends say so with REASON_AGENT_DRAINING.
+    Drain {
+        /// The longest grace that a task gets; `None` is each task's own.
+        max_grace_ms: Option<u64>,
+    },
 }
 
 /// What an agent needs to run an executor.
@@ -578,6 +607,9 @@ pub enum ToAgent {
         reason: String,
         /// It was marked gone: end all tasks.
         gone: bool,
+        /// It may ask again, with the same id: its machine is down for maintenance. Its tasks end all the same.
+        #[serde(default)]
+        wait: bool,
     },
     /// Allocator: the beat was heard.
     Heard {
@@ -757,6 +789,16 @@ pub enum AgentToRegistry {
         agent: AgentId,
         /// What.
         update: Box<Update>,
+    },
+    /// The tasks that it knows, after it has told of each: until then a registry that has lost its rows cannot
+    /// say that nobody knows a task.
+    Knows {
+        /// Who.
+        agent: AgentId,
+        /// The registry's term that asked.
+        asked: Term,
+        /// Whose and which.
+        tasks: Vec<(FrameworkId, TaskId)>,
     },
     /// It has forgotten a task whose end was acknowledged.
     Forgotten {

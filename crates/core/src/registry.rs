@@ -181,6 +181,10 @@ pub struct Registry {
     questions: BTreeMap<u64, Vec<Question>>,
     /// Agents that are to tell everything again before more of them is believed.
     to_ask: BTreeSet<AgentId>,
+    /// Agents that have said in this term which tasks they know.
+    told: BTreeSet<AgentId>,
+    /// Tasks that agents said they know and that had no row here then.
+    missing: BTreeMap<TaskKey, AgentId>,
     /// Updates of this batch that are to be confirmed to their agents.
     received: BTreeMap<AgentId, BTreeMap<TaskKey, u64>>,
     answers: BTreeMap<CallId, Answer>,
@@ -207,6 +211,8 @@ impl Registry {
             asking: Vec::new(),
             questions: BTreeMap::new(),
             to_ask: BTreeSet::new(),
+            told: BTreeSet::new(),
+            missing: BTreeMap::new(),
             received: BTreeMap::new(),
             answers: BTreeMap::new(),
             answers_order: VecDeque::new(),
@@ -371,6 +377,8 @@ impl Registry {
         self.asking.clear();
         self.questions.clear();
         self.to_ask.clear();
+        self.told.clear();
+        self.missing.clear();
         self.received.clear();
         self.answers.clear();
         self.answers_order.clear();

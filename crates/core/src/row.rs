@@ -12,7 +12,7 @@ use mesos_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::message::{Constraints, Conversion, PolicyName, RoleFacts};
+use crate::message::{Constraints, Conversion, MachineId, PolicyName, RoleFacts, Window};
 
 /// Names of the services that own rows.
 pub mod service {
@@ -60,6 +60,8 @@ pub enum Row {
     Module(ModuleRow),
     /// Allocator: an operation that its agent has not taken up yet.
     Operation(OperationRow),
+    /// Allocator: the maintenance schedule, and which machines are down.
+    Maintenance(MaintenanceRow),
     /// Launcher: a submitted task.
     Job(JobRow),
     /// Launcher: its subscription.
@@ -91,6 +93,8 @@ pub enum RowKey {
     Module(String),
     /// `operation/<n>`
     Operation(String),
+    /// `maintenance`
+    Maintenance,
     /// `job/<task>`
     Job(TaskId),
     /// `launcher`
@@ -113,6 +117,7 @@ impl RowKey {
             RowKey::Policy => "policy".to_owned(),
             RowKey::Module(name) => format!("module/{name}"),
             RowKey::Operation(id) => format!("operation/{id}"),
+            RowKey::Maintenance => "maintenance".to_owned(),
             RowKey::Job(id) => format!("job/{id}"),
             RowKey::LauncherSelf => "launcher".to_owned(),
         }
@@ -137,6 +142,7 @@ impl RowKey {
             "policy" => RowKey::Policy,
             "module" => RowKey::Module(rest.into()),
             "operation" => RowKey::Operation(rest.into()),
+            "maintenance" => RowKey::Maintenance,
             "job" => RowKey::Job(rest.into()),
             "launcher" => RowKey::LauncherSelf,
             _ => return None,
@@ -160,6 +166,7 @@ impl Row {
             Row::Policy(_) => RowKey::Policy,
             Row::Module(row) => RowKey::Module(row.name.clone()),
             Row::Operation(row) => RowKey::Operation(row.operation.clone()),
+            Row::Maintenance(_) => RowKey::Maintenance,
             Row::Job(row) => RowKey::Job(row.task.clone()),
             Row::LauncherSelf(_) => RowKey::LauncherSelf,
         }
@@ -226,6 +233,13 @@ pub struct AgentRow {
     /// An operator took it out of offering.
     #[serde(default)]
     pub deactivated: bool,
+    /// An operator has it drained.
+    #[serde(default)]
+    pub drain: Option<Drain>,
+    /// Its machine went down for maintenance: whatever it ran is over. It is unreachable until it is admitted again,
+    /// and is not admitted before it has ended its tasks.
+    #[serde(default)]
+    pub down: bool,
     /// The last term that it shook hands with.
     pub handshake: Term,
     /// First admitted.
@@ -235,6 +249,30 @@ pub struct AgentRow {
     /// A protobuf `AgentInfo`, as it wrote it.
     #[serde(default)]
     pub body: Bytes,
+}
+
+impl AgentRow {
+    /// How it is drained, while its tasks have not all ended.
+    #[must_use]
+    pub fn draining(&self) -> Option<Drain> {
+        self.drain.filter(|drain| !drain.drained && self.state != AgentState::Gone)
+    }
+}
+
+/// How an agent is drained, and how far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// The longest grace that a task gets; `None` is each task's own.
+    #[serde(default)]
+    pub max_grace_ms: Option<u64>,
+    /// Once it is drained it is gone.
+    #[serde(default)]
+    pub mark_gone: bool,
+    /// Since when.
+    pub since: Time,
+    /// Nothing is left on it.
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// One task of a launch: what the allocator decides on.
@@ -385,6 +423,17 @@ pub struct OperationRow {
     pub feedback: Option<(FrameworkId, String)>,
     /// When it was accepted.
     pub time: Time,
+}
+
+/// What maintenance is planned, and which machines are down. There is no row if neither is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MaintenanceRow {
+    /// The schedule; machines that are down are in it.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+    /// Machines that are down.
+    #[serde(default)]
+    pub down: BTreeSet<MachineId>,
 }
 
 /// What an agent keeps about a framework, so that it can be recovered from agents alone.
@@ -662,6 +711,9 @@ pub struct AgentTask {
     /// It is ended to make room: for whom, in words.
     #[serde(default)]
     pub preempted: Option<String>,
+    /// It is ended because its agent is drained.
+    #[serde(default)]
+    pub draining: bool,
     /// Its container; empty if the framework's own executor runs it.
     #[serde(default)]
     pub container: String,
@@ -832,6 +884,7 @@ mod tests {
             RowKey::Policy,
             RowKey::Module("m".into()),
             RowKey::Operation("o".into()),
+            RowKey::Maintenance,
             RowKey::Job("t".into()),
             RowKey::LauncherSelf,
         ];

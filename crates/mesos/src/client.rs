@@ -5,7 +5,8 @@
 //! - [`request`]: from options to what is asked of the launcher.
 //! - [`follow`]: a task's states and output, until it has ended.
 //! - [`tasks`]: `ps`, `logs`, `kill`.
-//! - [`cluster`]: `agents`, `frameworks`, `stats`.
+//! - [`cluster`]: `agents`, `frameworks`, `stats`. [`leave`]: `drain`, `agents deactivate` and so on.
+//! - [`maintenance`]: what `maintenance` plans, starts and stops.
 //! - [`roles`]: `roles`, `quota`, `weights`, `placement`, `priority`.
 //! - [`policy`]: `policy`, `needs`. [`explain`]: `explain`, `what-if`.
 //! - [`reserve`]: `reserve`, `unreserve`, `volume`.
@@ -18,6 +19,8 @@ pub(crate) mod explain;
 pub(crate) mod find;
 pub(crate) mod follow;
 pub(crate) mod launch;
+pub(crate) mod leave;
+pub(crate) mod maintenance;
 pub(crate) mod output;
 pub(crate) mod policy;
 pub(crate) mod request;

@@ -38,7 +38,7 @@ const fn role_entry(
     Entry { name, about, augment, run }
 }
 
-static COMMANDS: [Entry; 30] = [
+static COMMANDS: [Entry; 32] = [
     role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| {
         local::main(args)
     }),
@@ -101,10 +101,29 @@ static COMMANDS: [Entry; 30] = [
     },
     Entry {
         name: "agents",
-        about: "List agents",
-        augment: client::cluster::ListArgs::augment_args,
+        about: "List agents; deactivate, reactivate one, or mark it gone",
+        augment: client::leave::AgentsArgs::augment_args,
+        run: |entry, args| ask::<client::leave::AgentsArgs>(entry, args, |args| args.client(), client::leave::agents),
+    },
+    Entry {
+        name: "drain",
+        about: "Take an agent out: no more offers of it, and its tasks are ended",
+        augment: client::leave::DrainArgs::augment_args,
         run: |entry, args| {
-            ask::<client::cluster::ListArgs>(entry, args, |args| args.client.clone(), client::cluster::agents)
+            ask::<client::leave::DrainArgs>(entry, args, |args| args.client.clone(), client::leave::drain)
+        },
+    },
+    Entry {
+        name: "maintenance",
+        about: "Plan when machines are away, take them down and bring them up",
+        augment: client::maintenance::MaintenanceArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::maintenance::MaintenanceArgs>(
+                entry,
+                args,
+                |args| args.client(),
+                client::maintenance::maintenance,
+            )
         },
     },
     Entry {

@@ -51,6 +51,8 @@ planted! {
     "late-subscribe-takes-over" LateSubscribeTakesOver + seeds [54] "A SUBSCRIBE that comes late ends the stream that has come since.";
     // Leaders and standbys, allocator, agent, registry.
     "speak-before-commit" SpeakBeforeCommit + seeds [1] "Outputs leave before the rows that they rest on are committed.";
+    "claim-without-commit" ClaimWithoutCommit + seeds [4] "A leader says how things are without a commit that shows that it still leads.";
+    "clock-steps" ClockSteps [5] "Deadlines jump with the store's clock.";
     "keep-machine" KeepMachine + seeds [6] "A leader whose commit was refused goes on with what it had in memory.";
     "history-by-epoch" HistoryByEpoch + seeds [] "Two histories with the same epochs are taken for one.";
     "own-gap-ignored" OwnGapIgnored + seeds [19] "A standby applies an entry of its stream although one before it is missing.";
@@ -93,6 +95,7 @@ planted! {
     "no-failover-timeout" NoFailoverTimeout + seeds [53] "A framework is removed as soon as its stream is closed.";
     "deadline-forgotten" DeadlineForgotten + seeds [53] "A new leader forgets when absent frameworks are to be removed.";
     "unknown-too-early" UnknownTooEarly + seeds [] "A task is said to be gone before its agent has said what it runs.";
+    "gone-before-told" GoneBeforeTold + seeds [] "A task is said to be gone before its agent has said which tasks it knows.";
     "absent-too-early" AbsentTooEarly + seeds [] "A task is taken for over because a row is missing, before its agent has said what it runs.";
     "unreachable-untold" UnreachableUntold + seeds [] "A new leader does not tell which tasks became unreachable meanwhile.";
     "unreachable-is-gone" UnreachableIsGone + seeds [34] "The tasks of an unreachable agent are over for good.";
@@ -100,6 +103,17 @@ planted! {
     "executor-task-twice" ExecutorTaskTwice [31] "An executor that subscribes again gets tasks that it says it has.";
     "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
     "events-before-subscribed" EventsBeforeSubscribed + seeds [] "Gateways let events out before SUBSCRIBED.";
+    // Agents that leave, as the allocator and the agent have them.
+    "gone-agent-is-admitted" GoneAgentIsAdmitted [35] "The allocator admits an agent again that was marked gone.";
+    "gone-agent-keeps-tasks" GoneAgentKeepsTasks [35] "An agent that was marked gone goes without ending its tasks.";
+    "agent-id-of-another-host" AgentIdOfAnotherHost [36] "The allocator admits a second host under the id of the first.";
+    "agent-shrinks-below-tasks" AgentShrinksBelowTasks [49] "An agent starts with less than its tasks hold.";
+    "deactivated-agent-is-offered" DeactivatedAgentIsOffered [] "Agents are offered that an operator deactivated.";
+    "drain-forgotten-at-handshake" DrainForgottenAtHandshake [] "A drain is not ordered again at a handshake.";
+    "drain-says-nothing" DrainSaysNothing [] "Tasks that end by a drain do not say so.";
+    "inverse-offers-not-rescinded" InverseOffersNotRescinded [] "Inverse offers that are over are not rescinded.";
+    "down-machine-is-admitted" DownMachineIsAdmitted [] "Agents on a machine that is down are admitted.";
+    "overlapping-machines" OverlappingMachines [] "A machine may be twice in a maintenance schedule.";
 }
 
 /// Whether this bug is planted in this process.

@@ -45,6 +45,7 @@ macro_rules! rows {
     (@key Task) => { RowKey::Task(..) };
     (@key AgentSelf) => { RowKey::AgentSelf };
     (@key LauncherSelf) => { RowKey::LauncherSelf };
+    (@key Maintenance) => { RowKey::Maintenance };
     (@key Policy) => { RowKey::Policy };
     (@key $variant:ident) => { RowKey::$variant(_) };
 }
@@ -61,6 +62,7 @@ rows! {
     Policy => "policy",
     Module => "module",
     Operation => "operation",
+    Maintenance => "maintenance",
     Job => "job",
     LauncherSelf => "launcher-self",
 }

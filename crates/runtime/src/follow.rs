@@ -75,9 +75,14 @@ impl Follower {
             tokio::select! {
                 message = announced.next() => match message {
                     Some(message) => match codec::decode_announced(&message.payload) {
+                        // Only what goes on from here shows that nothing was missed: a store that was wiped
+                        // counts from one again.
                         Ok(entry) => {
+                            let goes_on = entry.seq == self.last + 1;
                             self.announced(entry).await?;
-                            silence.reset();
+                            if goes_on {
+                                silence.reset();
+                            }
                         }
                         Err(error) => tracing::warn!(%subject, %error, "an announcement cannot be read"),
                     },

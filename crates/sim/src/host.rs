@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use mesos_core::agent::{ContainerOrder, Ended, Event, TaskFacts};
+use mesos_core::{
+    agent::{ContainerOrder, Ended, Event, TaskFacts},
+    row::{Row, TaskStage},
+};
 use mesos_model::{
     FrameworkId, LaunchId, Reason, Resources, TaskId,
     planted::{Bug, is_planted},
@@ -182,6 +185,10 @@ impl Net {
                 if watched {
                     self.tell_agent(host, Event::Started { container: name.clone(), body: Bytes::new() });
                 }
+                if !self.healed && self.rng.chance(self.plan.strike) {
+                    let (delay, boots) = (self.rng.below(6), self.rng.below(3) == 0);
+                    self.after(delay, Happening::Strike { host, boots });
+                }
                 if script.run_ms > 0 {
                     self.after(script.run_ms, Happening::Container { host, container: name, serial, tick: Tick::Exit });
                 }
@@ -263,6 +270,23 @@ impl Net {
         }
         for name in dropped {
             state.containers.remove(&name);
+        }
+    }
+
+    /// A container is gone, as if somebody had removed it by hand.
+    pub fn container_vanish(&mut self, host: u8) {
+        let Some(disk) = self.disks.get(&Node::Agent(host)) else { return };
+        // One that is gone before its agent wrote down that it ran cannot be told from one that was never made.
+        let rows = disk.rows.values().filter_map(|row| if let Row::Executor(row) = row { Some(row) } else { None });
+        let ran = rows.flat_map(|row| &row.tasks).filter(|task| task.stage == TaskStage::Running);
+        let names: Vec<String> = ran.map(|task| task.container.clone()).collect();
+        let Some(name) = names.get(self.rng.below(names.len().max(1) as u64) as usize) else { return };
+        let Some(container) = self.hosts.get_mut(&host).and_then(|state| state.containers.remove(name)) else { return };
+        self.trace(3, || format!("agent{host}: {} of {} vanishes", container.task, container.launch));
+        self.seen.lost_with_host(&container);
+        if container.watched {
+            let ended = Ended { message: Some("the container is gone".to_owned()), ..Ended::default() };
+            self.tell_agent(host, Event::Exited { container: name.clone(), ended });
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mesos_core::{
     message::{AllocatorCall, Offer, RegistryCall, StreamEvent, ToRegistry, ToStream},
-    row::{ExecutorRow, FrameworkState, Row, RowChange, RowKey, service},
+    row::{AgentRow, AgentState, ExecutorRow, FrameworkState, Row, RowChange, RowKey, service},
 };
 use mesos_model::{
     AgentId, CallId, FrameworkId, LaunchId, OfferId, Reason, Resources, TaskId, TaskState, TaskStatus, Term, uuid_text,
@@ -80,6 +80,11 @@ pub struct Seen {
     consumed: BTreeMap<OfferId, CallId>,
     handshakes: BTreeSet<(AgentId, String)>,
     fences: BTreeMap<&'static str, (Term, u64)>,
+    unreachable: BTreeSet<AgentId>,
+    marks: BTreeMap<u128, u64>,
+    /// How far the store's clock has stepped in all, in milliseconds.
+    clock_steps: u64,
+    offers_made: BTreeMap<OfferId, FrameworkId>,
     timeouts: BTreeMap<FrameworkId, u64>,
     reported: BTreeMap<FrameworkId, (u64, u128)>,
     closed: BTreeMap<u128, u64>,
@@ -192,10 +197,11 @@ impl Seen {
     }
 
     /// A commit of the allocator.
-    pub fn allocator_committed(&mut self, commit: &Commit) {
+    pub fn allocator_committed(&mut self, commit: &Commit, now: u64, deaf_for: u64) {
         for change in commit.changes.iter() {
             match change {
                 RowChange::Put(Row::Agent(row)) => {
+                    self.f84_few_agents_are_given_up_by_who_can_hear(row, commit.lease.term, now, deaf_for);
                     self.handshakes.insert((row.id.clone(), uuid_text(row.handshake.leader)));
                 }
                 RowChange::Put(Row::Launch(row)) if row.adopted.is_none() => {
@@ -204,6 +210,33 @@ impl Seen {
                 _ => {}
             }
         }
+    }
+
+    /// Fault 84: who hears nothing itself gives no agent up, and of three agents one a minute is given up at most.
+    fn f84_few_agents_are_given_up_by_who_can_hear(&mut self, row: &AgentRow, term: Term, now: u64, deaf_for: u64) {
+        const MINUTE: u64 = 60_000;
+        /// Missed beats of its own, and what is on its way.
+        const NOTICED: u64 = 8_000;
+        if !matches!(row.state, AgentState::Unreachable { .. }) {
+            self.unreachable.remove(&row.id);
+            return;
+        }
+        if !self.unreachable.insert(row.id.clone()) {
+            return;
+        }
+        if deaf_for > NOTICED {
+            self.fail("f84", || format!("{} was given up by a leader that was cut off for {deaf_for} ms", row.id));
+        }
+        let last = self.marks.insert(term.leader, now);
+        let steps = self.clock_steps;
+        if let Some(last) = last.filter(|last| now + steps + 1_000 < last + MINUTE) {
+            self.fail("f84", || format!("{} was given up {} ms after another one", row.id, now - last));
+        }
+    }
+
+    /// The store's clock steps.
+    pub fn clock_stepped(&mut self, by: u64) {
+        self.clock_steps += by;
     }
 
     /// I3: an offer is consumed at most once, and by the term that made it.
@@ -240,6 +273,12 @@ impl Seen {
                 self.ends_committed.insert((row.framework.clone(), row.task.clone()));
             }
             let RowChange::Put(Row::Framework(row)) = change else { continue };
+            if let (FrameworkState::Connected, Some(last)) = (row.state, &row.subscription) {
+                let reported = self.reported.entry(row.id.clone()).or_insert((now, last.stream));
+                if reported.1 != last.stream {
+                    *reported = (now, last.stream);
+                }
+            }
             if !matches!(row.state, FrameworkState::Removed { .. }) {
                 continue;
             }
@@ -256,7 +295,7 @@ impl Seen {
     /// I13: a framework is removed by itself, or after its failover timeout; a stream that was lost, not
     /// closed, has a minute before that to come back.
     fn i13_no_removal_before_the_failover_timeout(&mut self, now: u64, id: &FrameworkId) {
-        const CLOCKS: u64 = 2_000;
+        let clocks = 2_000 + self.clock_steps;
         const GRACE: u64 = 60_000;
         if self.torn_down.contains(id) {
             return;
@@ -265,7 +304,7 @@ impl Seen {
         let closed = self.closed.get(&stream).copied();
         let away_since = closed.unwrap_or(reported + GRACE);
         let timeout = self.timeouts.get(id).copied().unwrap_or(0);
-        if now + CLOCKS < away_since + timeout {
+        if now + clocks < away_since + timeout {
             self.fail("I13", || {
                 format!("{id} was removed at {now}: reported {reported}, closed {closed:?}, timeout {timeout}")
             });
@@ -278,6 +317,7 @@ impl Seen {
             match change {
                 RowChange::Put(Row::AgentSelf(row)) => self.i5_one_leader_per_epoch(node, row.term),
                 RowChange::Put(Row::Executor(row)) => {
+                    self.i2_nothing_is_ordered_that_does_not_fit(node, row);
                     self.write_down(row);
                     if let Some(Row::Executor(old)) = rows.get(&change.key()) {
                         self.i8_what_is_not_acknowledged_is_kept(node, old, Some(row));
@@ -303,6 +343,16 @@ impl Seen {
         let leader = *self.obeyed.entry((node, term.epoch)).or_insert(term.leader);
         if leader != term.leader {
             self.fail("I5", || format!("{node} obeys two leaders in epoch {}", term.epoch));
+        }
+    }
+
+    /// I2: whatever an allocator orders fits into what its agent has left, unless the store has lost what it knew.
+    fn i2_nothing_is_ordered_that_does_not_fit(&mut self, node: Node, row: &ExecutorRow) {
+        let dropped = row.tasks.iter().find(|task| {
+            task.status.state == TaskState::Dropped && task.status.reason == Some(Reason::RESOURCES_UNKNOWN)
+        });
+        if let Some(task) = dropped.filter(|_| !self.rolled_back) {
+            self.fail("I2", || format!("{node} was ordered to run {}, for which it has no room", task.task));
         }
     }
 
@@ -414,6 +464,10 @@ impl Seen {
     /// A framework was offered something.
     pub fn offered(&mut self, _now: u64, id: Option<&FrameworkId>, offer: &Offer) {
         if let Some(id) = id {
+            let first = self.offers_made.entry(offer.id.clone()).or_insert_with(|| id.clone()).clone();
+            if first != *id {
+                self.fail("I11", || format!("{} was offered to {first} and to {id}", offer.id));
+            }
             self.held.entry(id.clone()).or_default().insert(offer.id.clone(), offer.resources.clone());
         }
     }
@@ -429,6 +483,13 @@ impl Seen {
     /// reconciliation said that nobody knows it.
     pub fn unsure(&mut self, id: &FrameworkId, task: &TaskId) {
         self.unsure.insert((id.clone(), task.clone()));
+    }
+
+    /// I11: a framework hears of its own tasks only.
+    pub fn i11_only_own_tasks(&mut self, node: Node, task: &TaskId) {
+        if !task.as_str().starts_with(&format!("{node}-")) {
+            self.fail("I11", || format!("{node} was told of {task}"));
+        }
     }
 
     /// A framework is told a status.
@@ -524,9 +585,9 @@ impl Seen {
     }
 
     /// A commit was applied.
-    pub fn committed(&mut self, name: &'static str, commit: &Commit) {
+    pub fn committed(&mut self, name: &'static str, commit: &Commit, now: u64, deaf_for: u64) {
         if name == service::ALLOCATOR {
-            self.allocator_committed(commit);
+            self.allocator_committed(commit, now, deaf_for);
         }
     }
 }

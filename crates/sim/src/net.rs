@@ -226,6 +226,15 @@ pub enum Happening {
     Resume(Node),
     /// A node is no longer cut off.
     Join(Node),
+    /// An agent is killed, or its host boots, at the worst moment.
+    Strike {
+        /// Whose.
+        host: u8,
+        /// The host boots.
+        boots: bool,
+    },
+    /// A framework goes for good.
+    Leave(Node),
     /// Nothing: time is to pass.
     Nothing,
 }
@@ -237,14 +246,16 @@ pub struct Process {
     pub up: bool,
     /// It is stopped, and what it is given waits.
     pub paused: bool,
-    /// It is cut from the bus.
-    pub cut: bool,
+    /// It is cut from the bus, since then.
+    pub cut: Option<u64>,
     /// How many times it was started.
     pub incarnation: u32,
     /// What waits for a paused one.
     pub backlog: VecDeque<Work>,
     /// How far its clock is ahead, in milliseconds.
     pub clock_ahead: u64,
+    /// How much faster its clock runs, in millionths.
+    pub drift: u64,
 }
 
 struct Due {
@@ -305,6 +316,8 @@ pub struct Net {
     pub stalled_until: u64,
     /// The store refuses writes until then.
     pub read_only_until: u64,
+    /// The disks of these are full until then.
+    pub full_until: BTreeMap<Node, u64>,
     /// How far the store's clock is ahead.
     pub store_ahead: u64,
     /// A large part of all messages is lost until then.
@@ -367,6 +380,7 @@ impl Net {
             hosts: BTreeMap::new(),
             stalled_until: 0,
             read_only_until: 0,
+            full_until: BTreeMap::new(),
             store_ahead: 1500,
             spell_until: 0,
             spell: 0,
@@ -417,7 +431,8 @@ impl Net {
     /// A node's own clock.
     #[must_use]
     pub fn clock(&self, node: Node) -> Time {
-        Time(self.now + self.processes.get(&node).map_or(0, |process| process.clock_ahead))
+        let ahead = |process: &Process| process.clock_ahead + self.elapsed() * process.drift / 1_000_000;
+        Time(self.now + self.processes.get(&node).map_or(0, ahead))
     }
 
     /// Which process of a node runs or ran last.
@@ -433,7 +448,7 @@ impl Net {
     }
 
     fn is_cut(&self, node: Node) -> bool {
-        self.processes.get(&node).is_some_and(|process| process.cut)
+        self.processes.get(&node).is_some_and(|process| process.cut.is_some())
     }
 
     /// Folds something into the trace, and makes a line of it if lines are wanted.

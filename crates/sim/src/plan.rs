@@ -23,6 +23,8 @@ pub struct Plan {
     pub unknown_outcome: u32,
     /// A container does not start.
     pub container_failure: u32,
+    /// The agent is killed, or its host boots, just when a container has started.
+    pub strike: u32,
     /// How each framework behaves.
     pub frameworks: Vec<Temper>,
 }
@@ -56,6 +58,12 @@ pub struct Ticked {
     pub wipe: u32,
     /// Entries behind the peer are trimmed.
     pub trim: u32,
+    /// A container is gone without a word.
+    pub vanish: u32,
+    /// An agent's disk is full for a while.
+    pub disk_full: u32,
+    /// The store's clock steps.
+    pub clock_step: u32,
 }
 
 /// How a framework behaves.
@@ -95,6 +103,8 @@ pub struct Temper {
     pub run_max_ms: u64,
     /// Tasks run until they are killed.
     pub run_for_ever: u32,
+    /// It goes for good after so many milliseconds.
+    pub leaves_at: Option<u64>,
 }
 
 impl Default for Temper {
@@ -117,6 +127,7 @@ impl Default for Temper {
             tasks_max: 6,
             run_max_ms: 10_000,
             run_for_ever: 0,
+            leaves_at: None,
         }
     }
 }
@@ -135,6 +146,7 @@ impl Plan {
             store_delay_ms: 2,
             unknown_outcome: 0,
             container_failure: 0,
+            strike: 0,
             frameworks: vec![Temper::default(); 3],
         }
     }
@@ -163,9 +175,12 @@ impl Plan {
             rollback: rate(100),
             wipe: rate(8),
             trim: rate(1000),
+            vanish: rate(100),
+            disk_full: rate(40),
+            clock_step: rate(40),
         };
         let (loss, duplicate, reorder) = (rate(1500), rate(3000), rate(2000));
-        let (unknown_outcome, container_failure) = (rate(500), rate(1500));
+        let (unknown_outcome, container_failure, strike) = (rate(500), rate(1500), rate(800));
         Plan {
             fault_ms: rng.between(30_000, 120_000),
             per_tick,
@@ -176,6 +191,7 @@ impl Plan {
             store_delay_ms: rng.between(1, 40),
             unknown_outcome,
             container_failure,
+            strike,
             frameworks: (0..3).map(|_| Temper::draw(rng)).collect(),
         }
     }
@@ -184,10 +200,14 @@ impl Plan {
 impl Temper {
     fn draw(rng: &mut Rng) -> Temper {
         let some = |rng: &mut Rng, most: u64| if rng.below(2) == 0 { 0 } else { rng.below(most) as u32 };
+        let leaves_at = (rng.below(5) == 0).then(|| rng.between(5_000, 100_000));
+        let failover_ms = [0, 5_000, 30_000, 3_600_000, 3_600_000][rng.below(5) as usize];
         Temper {
             partition_aware: rng.below(3) != 0,
             task_killing: rng.below(2) == 0,
-            failover_ms: [0, 5_000, 30_000, 3_600_000, 3_600_000][rng.below(5) as usize],
+            // Who goes for good is to be removed before the run ends.
+            failover_ms: if leaves_at.is_some() { failover_ms.min(30_000) } else { failover_ms },
+            leaves_at,
             accept: rng.between(3_000, 10_000) as u32,
             hoard: some(rng, 1_500),
             accept_twice: some(rng, 2_000),

@@ -83,7 +83,7 @@ pub fn run(request: Request) -> Outcome {
 pub fn recover(world: &mut World) {
     world.heal();
     type Step = (u64, fn(&mut World));
-    let steps: [Step; 7] = [
+    let steps: [Step; 8] = [
         (10_000, l1_one_leader_each),
         (20_000, stop_launching),
         (30_000, l2_every_agent_has_shaken_hands),
@@ -91,6 +91,7 @@ pub fn recover(world: &mut World) {
         (76_000, end_everything),
         (190_000, l6_nothing_is_left),
         (191_000, l4_everything_free_is_offered),
+        (196_000, l8_who_keeps_trying_launches),
     ];
     let healed = world.net.elapsed();
     for (after, step) in steps {
@@ -159,7 +160,7 @@ fn runs(world: &World, framework: &FrameworkId, task: &mesos_model::TaskId) -> O
 fn l3_every_task_is_known_as_it_is(world: &mut World) {
     let mut wrong = Vec::new();
     let rolled_back = world.net.seen.rolled_back;
-    for framework in world.frameworks.values() {
+    for framework in world.frameworks.values().filter(|framework| !framework.left) {
         if !framework.is_subscribed() {
             wrong.push("a framework is not subscribed".to_owned());
         }
@@ -213,6 +214,7 @@ fn l6_nothing_is_left(world: &mut World) {
             left.push(format!("task {} is {:?} with {pending} pending {detail:?}", row.task, row.state));
         }
     }
+    left.extend(frameworks_that_should_be_removed(world));
     for host in world.net.hosts.values() {
         left.extend(host.running().map(|container| format!("{} runs", container.task)));
     }
@@ -220,13 +222,47 @@ fn l6_nothing_is_left(world: &mut World) {
         let executors = disk.rows.keys().filter(|key| matches!(key, mesos_core::row::RowKey::Executor(_)));
         left.extend(executors.map(|key| format!("{node} keeps {}", key.text())));
     }
-    for framework in world.frameworks.values() {
+    for framework in world.frameworks.values().filter(|framework| !framework.left) {
         let open = framework.tasks.iter().filter(|(_, task)| !task.over);
         left.extend(open.map(|(id, task)| format!("{id} is {:?} to its framework", task.state)));
     }
     if !left.is_empty() {
         left.truncate(8);
         world.net.seen.late("L6", left.join("; "));
+    }
+}
+
+/// I13: whose scheduler has gone for good is removed after its failover timeout, whoever leads.
+fn frameworks_that_should_be_removed(world: &World) -> Vec<String> {
+    let Some(machine) = world.registry() else { return Vec::new() };
+    let gone =
+        world.frameworks.values().filter(|framework| framework.left).filter_map(|framework| framework.id.as_ref());
+    gone.filter_map(|id| machine.framework(id))
+        .filter(|row| !matches!(row.state, FrameworkState::Removed { .. }))
+        .map(|row| format!("{} is {:?}, and its scheduler is gone for good", row.id, row.state))
+        .collect()
+}
+
+/// L8: a framework that keeps trying gets something to run.
+fn l8_who_keeps_trying_launches(world: &mut World) {
+    let mut before = Vec::new();
+    for (node, framework) in &mut world.frameworks {
+        framework.try_again();
+        // Room comes up for everybody.
+        framework.temper.run_for_ever = 0;
+        framework.temper.run_max_ms = 1_000;
+        before.push((*node, framework.launched()));
+    }
+    let until = world.net.elapsed() + 30_000;
+    if !world.run_until(until) {
+        return;
+    }
+    for (node, before) in before {
+        let Some(framework) = world.frameworks.get(&node).filter(|framework| !framework.left) else { continue };
+        if framework.launched() == before {
+            world.net.seen.late("L8", format!("{node} got nothing to run"));
+            return;
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub struct World {
 const FAULT_TICK: u64 = 200;
 /// Machines check themselves after so many events.
 const CHECK_EVERY: u64 = 16;
+/// How far the store's clock may be ahead of the time after a step, in milliseconds, and half of it before.
+const STEP_MAX: u64 = 10_000;
 /// How many agents there are.
 pub const AGENTS: u8 = 3;
 
@@ -84,6 +86,9 @@ impl World {
         }
         for (at, temper) in frameworks.into_iter().enumerate() {
             let node = Node::Framework(u8::try_from(at).unwrap_or(0));
+            if let Some(at) = temper.leaves_at {
+                world.net.after(at, Happening::Leave(node));
+            }
             world.frameworks.insert(node, Framework::new(node, temper));
             world.add(node);
         }
@@ -99,8 +104,8 @@ impl World {
             let state = Host { total: agent_total(), ..Host::default() };
             self.net.hosts.insert(host, state);
         }
-        let clock_ahead = self.net.rng.below(60_000);
-        self.net.processes.insert(node, Process { clock_ahead, ..Process::default() });
+        let (clock_ahead, drift) = (self.net.rng.below(60_000), self.net.rng.below(1_000));
+        self.net.processes.insert(node, Process { clock_ahead, drift, ..Process::default() });
         let delay = self.net.rng.below(1000);
         self.net.after(delay, Happening::Start(node));
     }
@@ -168,6 +173,8 @@ impl World {
             Happening::Start(node) => self.start(node),
             Happening::Resume(node) => self.resume(node),
             Happening::Join(node) => self.join(node),
+            Happening::Strike { host, boots } => self.strike(host, boots),
+            Happening::Leave(node) => self.leave(node),
             Happening::Nothing => {}
         }
     }
@@ -181,7 +188,7 @@ impl World {
             process.backlog.push_back(work);
             return;
         }
-        if process.cut && matches!(work, Work::Bus(_)) {
+        if process.cut.is_some() && matches!(work, Work::Bus(_)) {
             return;
         }
         self.net.trace(20 + tag(node, &work), || describe(node, &work));
@@ -218,6 +225,9 @@ impl World {
 
     /// Starts a process that is down.
     pub fn start(&mut self, node: Node) {
+        if self.frameworks.get(&node).is_some_and(|framework| framework.left) {
+            return;
+        }
         let Some(process) = self.net.processes.get_mut(&node).filter(|process| !process.up) else { return };
         process.up = true;
         process.incarnation += 1;
@@ -345,17 +355,38 @@ impl World {
     /// Cuts a node from the bus.
     pub fn cut(&mut self, node: Node) {
         if let Some(process) = self.net.processes.get_mut(&node) {
-            process.cut = true;
+            process.cut = Some(self.net.now);
             self.net.trace(18, || format!("{node} is cut off"));
         }
     }
 
     /// A node that was cut off is back on the bus.
     pub fn join(&mut self, node: Node) {
-        let Some(process) = self.net.processes.get_mut(&node).filter(|process| process.cut) else { return };
-        process.cut = false;
+        let Some(process) = self.net.processes.get_mut(&node).filter(|process| process.cut.is_some()) else { return };
+        process.cut = None;
         self.net.trace(19, || format!("{node} is back on the bus"));
         self.give(node, None, Work::BusBack);
+    }
+
+    /// An agent is killed, or its host boots, unless the faults are over.
+    fn strike(&mut self, host: u8, boots: bool) {
+        if self.net.healed || !self.net.is_up(Node::Agent(host)) {
+            return;
+        }
+        let down_for = self.some_time(5_000);
+        if boots {
+            self.reboot(host, down_for);
+        } else {
+            self.bounce(Node::Agent(host), down_for);
+        }
+    }
+
+    /// A framework's scheduler goes, and does not come back.
+    fn leave(&mut self, node: Node) {
+        self.crash(node);
+        if let Some(framework) = self.frameworks.get_mut(&node) {
+            framework.left = true;
+        }
     }
 
     /// The host of an agent boots.
@@ -397,8 +428,9 @@ impl World {
         }
         let clock = if is_disk { net.clock(node).0 } else { net.store_clock() };
         let writes = matches!(ask, StoreAsk::Acquire { .. } | StoreAsk::Commit(..) | StoreAsk::Release(_));
-        if !is_disk && writes && net.read_only_until > net.now {
-            let failure = || Failure::ReadOnly("out of memory".to_owned());
+        let full = is_disk && net.full_until.get(&node).is_some_and(|until| *until > net.now);
+        if writes && (full || (!is_disk && net.read_only_until > net.now)) {
+            let failure = || Failure::ReadOnly("out of memory, or the disk is full".to_owned());
             let answer = match ask {
                 StoreAsk::Acquire { .. } => StoreAnswer::Acquired(Err(failure())),
                 StoreAsk::Commit(batch, _) => StoreAnswer::Committed(batch, Err(failure())),
@@ -434,8 +466,10 @@ impl World {
                 }
                 let done = ledger.commit(clock, &commit);
                 if let (Ok((_, true)), false) = (&done, is_disk) {
+                    let deaf_for =
+                        net.processes.get(&node).and_then(|process| process.cut).map(|since| net.now - since);
                     net.seen.i4_only_the_fence_writes(name, &commit, ledger);
-                    net.seen.committed(name, &commit);
+                    net.seen.committed(name, &commit, net.now, deaf_for.unwrap_or(0));
                 }
                 let rows = commit.changes.len() as u64;
                 net.trace(1000 + rows, || {
@@ -495,6 +529,15 @@ impl World {
             let span = self.some_time(40_000);
             self.net.after(span, Happening::Join(node));
         }
+        if self.net.rng.chance(rates.vanish) {
+            let host = u8::try_from(self.net.rng.below(u64::from(AGENTS))).unwrap_or(0);
+            self.net.container_vanish(host);
+        }
+        if self.net.rng.chance(rates.disk_full) {
+            let host = u8::try_from(self.net.rng.below(u64::from(AGENTS))).unwrap_or(0);
+            let until = self.net.now + self.some_time(30_000);
+            self.net.full_until.insert(Node::Agent(host), until);
+        }
         self.store_faults(&rates);
     }
 
@@ -518,10 +561,16 @@ impl World {
                     self.roll_back(name, count);
                 }
             }
-            self.net.store_ahead = 1000 + self.net.rng.below(1000);
+            // Another server has another clock.
+            self.net.store_ahead += self.net.rng.below(500);
         }
         if self.net.rng.chance(rates.wipe) {
             self.wipe();
+        }
+        if self.net.rng.chance(rates.clock_step) {
+            let to = self.net.rng.below(2 * STEP_MAX);
+            self.net.seen.clock_stepped(self.net.store_ahead.abs_diff(to));
+            self.net.store_ahead = to;
         }
         if self.net.rng.chance(rates.trim) {
             for (name, peer) in [(service::ALLOCATOR, service::REGISTRY), (service::REGISTRY, service::ALLOCATOR)] {
@@ -549,6 +598,7 @@ impl World {
         self.net.healed = true;
         self.net.stalled_until = 0;
         self.net.read_only_until = 0;
+        self.net.full_until.clear();
         self.net.plan.bus_delay_ms = self.net.plan.bus_delay_ms.min(5);
         self.net.plan.store_delay_ms = self.net.plan.store_delay_ms.min(5);
         let nodes: Vec<Node> = self.net.processes.keys().copied().collect();

@@ -12,6 +12,7 @@ mod docker;
 mod executors;
 mod harness;
 mod holdings;
+mod leave;
 mod local;
 mod reads;
 mod refusals;

@@ -30,6 +30,7 @@ pub fn offer(proto: &v1::Offer) -> Offer {
         attributes: proto.attributes.iter().filter_map(attribute).collect(),
         domain: None,
         executors: Vec::new(),
+        unavailability: None,
     }
 }
 

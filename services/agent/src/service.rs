@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use mesos_container::{DockerContainerizer, DockerOptions, MockContainerizer, ProcessContainerizer, ProcessOptions};
 use mesos_core::{
-    agent::{Agent, Event, ExecutorTimes, Options, Output, reconfigured},
+    agent::{Agent, Event, ExecutorTimes, Options, Output, fits_running, held, reconfigured},
     driver::Config,
     row::{AgentSelfRow, ExecutorRow, Row, RowChange, service},
 };
@@ -125,7 +125,7 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     let mut checkpoint = Checkpoint::load(&options, &*ports.store).await?;
     // The same as before, or the fresh one that the link was opened under.
     checkpoint.own.instance = ports.identity.instance;
-    reconfigured(&checkpoint.own.base, &checkpoint.own.total, &options.resources).map_err(AgentError::Option)?;
+    checkpoint.check_resources(&options.resources).map_err(AgentError::Option)?;
     volumes::empty_trash(&options.work_dir);
     let listener = server::bind(&options, checkpoint.own.port).await?;
     let address = listener.local_addr().map_err(|error| AgentError::Option(error.to_string()))?;
@@ -210,6 +210,16 @@ impl Checkpoint {
             checkpoint.own.instance = Uuid::new_v4().as_u128();
         }
         Ok(checkpoint)
+    }
+
+    /// Whether what is reserved, and what tasks that may run still hold, is part of what the agent is to have.
+    fn check_resources(&self, resources: &Resources) -> Result<(), String> {
+        let total = reconfigured(&self.own.base, &self.own.total, resources)?;
+        if self.own.boot != boot_id() {
+            return Ok(());
+        }
+        let used = self.executors.iter().fold(Resources::new(), |sum, executor| sum.plus(&held(executor)));
+        fits_running(&total, &used)
     }
 
     async fn recover(&self, containers: &Containers) -> Event {

@@ -94,6 +94,7 @@ impl Service for AllocatorService {
         gauge("policy_failures", "policies that failed or could not be loaded", now.policy_failures);
         gauge("needs_expired", "requests for which room was gathered in vain", now.needs_expired);
         gauge("agents_unreachable", "agents taken for unreachable", now.agents_unreachable);
+        gauge("agents_doubled", "agents refused for showing the id of another one", now.agents_doubled);
     }
 }
 

@@ -353,6 +353,6 @@ fn no_job(task: &TaskId) -> Refusal {
     Refusal::not_found(format!("the built-in framework has no task '{id}'; only its tasks can be meant by an id"))
 }
 
-fn unfit() -> Refusal {
+pub(crate) fn unfit() -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the service gave an answer that does not fit")
 }

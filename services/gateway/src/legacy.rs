@@ -5,10 +5,11 @@
 //!
 //! # Layout
 //! - [`documents`], [`shape`]: whole answers, and their parts.
-//! - [`changes`]: `/weights`, `/quota`, `/reserve` and so on.
+//! - [`changes`]: `/weights`, `/quota`, `/reserve` and so on. [`maintenance`]: `/maintenance/schedule` and so on.
 
 pub mod changes;
 pub mod documents;
+pub mod maintenance;
 pub mod shape;
 
 #[cfg(test)]
@@ -54,7 +55,8 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .route("/version", get(version))
         .route("/redirect", get(redirect))
         .with_state(reads.clone())
-        .merge(changes::routes(reads.clone()));
+        .merge(changes::routes(reads.clone()))
+        .merge(maintenance::routes(reads.clone()));
     // `/health`, with and without the prefix, is the server's own.
     let metrics = Router::new().route("/metrics/snapshot", get(metrics)).with_state(reads);
     Router::new().merge(both.clone()).nest("/master", both).merge(metrics)

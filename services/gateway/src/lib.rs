@@ -9,6 +9,7 @@
 //! - [`translate`]: between the contract's messages and what the machines speak.
 //! - [`view`]: the copy for reads. [`reads`]: what reads and operators' calls have at hand.
 //! - [`allocation`]: weights, quota, policy, explain and what-if, for every API below.
+//! - [`leave`]: agents that leave and maintenance, for every API below.
 //! - [`operator`]: the operator API. [`legacy`]: Mesos's older endpoints. [`rest`]: `/v1`. [`web`]: the page.
 //! - [`files`]: the files of tasks' sandboxes.
 //! - [`launcher`]: the door to the built-in framework.
@@ -23,6 +24,7 @@ pub mod grpc;
 pub mod health;
 pub mod launcher;
 pub mod leaders;
+pub mod leave;
 pub mod legacy;
 pub mod operator;
 pub mod options;

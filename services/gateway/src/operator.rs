@@ -2,9 +2,11 @@
 //!
 //! # Layout
 //! - [`state`]: the messages about the cluster. [`stream`]: SUBSCRIBE.
+//! - [`leave`]: agents that leave, and maintenance.
 //! - [`resources`]: weights, quota, roles, reservations, volumes.
 //! - [`unsupported`]: what is answered with 501. [`services`]: the same and more over gRPC.
 
+pub mod leave;
 pub mod resources;
 pub mod services;
 pub mod state;
@@ -221,6 +223,7 @@ pub(crate) async fn outcome(reads: &Arc<Reads>, call: &Call, context: Context) -
                 elected_time: Some(started),
             });
         }),
+        kind if leave::handles(kind) => leave::outcome(&Allocation::new(reads.clone()), call, context).await,
         kind if resources::handles(kind) => resources::outcome(&Allocation::new(reads.clone()), call, context).await,
         Type::Teardown => teardown(reads, call, context).await,
         Type::ListFiles => list_files(reads, call).await,

@@ -2,6 +2,7 @@
 
 pub mod allocation;
 pub mod events;
+pub mod leave;
 pub mod shape;
 
 #[cfg(test)]
@@ -68,7 +69,8 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .route("/v1/events", get(events::follow))
         .route("/v1/{*other}", axum::routing::any(unknown))
         .with_state(reads.clone())
-        .merge(allocation::routes(reads))
+        .merge(allocation::routes(reads.clone()))
+        .merge(leave::routes(reads))
 }
 
 async fn unknown() -> RestError {

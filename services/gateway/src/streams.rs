@@ -171,9 +171,11 @@ impl Streams {
 
     fn rescind_of(&self, leader: &str) {
         for held in self.all() {
-            let void = held.queue.take_offers_of(leader);
-            for offer in void {
+            for offer in held.queue.take_offers_of(leader) {
                 self.push(&held, StreamEvent::Rescind(offer));
+            }
+            for offer in held.queue.take_inverse_offers_of(leader) {
+                self.push(&held, StreamEvent::RescindInverse(offer));
             }
         }
     }
@@ -217,6 +219,13 @@ impl Streams {
                     return;
                 }
                 StreamEvent::Offers(offers)
+            }
+            StreamEvent::InverseOffers(offers) => {
+                let offers: Vec<_> = offers.into_iter().filter(|offer| self.is_of_present_leader(&offer.id)).collect();
+                if offers.is_empty() {
+                    return;
+                }
+                StreamEvent::InverseOffers(offers)
             }
             event => event,
         };

@@ -33,6 +33,8 @@ const AGENT_TONES: Record<string, Tone> = {
   ACTIVE: 'good',
   UNREACHABLE: 'bad',
   DRAINING: 'warn',
+  DRAINED: 'idle',
+  DOWN: 'idle',
   DEACTIVATED: 'warn',
   GONE: 'idle',
 };

@@ -21,7 +21,9 @@ impl Agent {
             ToAgent::Handshake { term } => self.handshake(now, term, out),
             ToAgent::Welcome { instance, agent, term } => self.welcome(now, instance, agent, term, out),
             ToAgent::Orders { term, first, orders } => self.orders(now, term, first, orders, facts, out),
-            ToAgent::Refused { instance, reason, gone } => self.refused(now, instance, reason, gone, out),
+            ToAgent::Refused { instance, reason, gone, wait } => {
+                self.refused(now, instance, reason, (gone, wait), out);
+            }
             ToAgent::Heard { .. } => {}
             ToAgent::Received(updates) => self.received(now, &updates),
             ToAgent::Acknowledged { framework, task, launch, number } => {
@@ -88,23 +90,9 @@ impl Agent {
             self.own_changed = true;
         }
         self.admitted = true;
+        self.waits_for = None;
         self.report_wait_ms = REPORT_WAIT_MS;
         self.beat_at = now.after(std::time::Duration::from_millis(self.options.beat_ms));
-    }
-
-    fn refused(&mut self, now: Time, instance: u128, reason: String, gone: bool, out: &mut Out) {
-        if instance != self.own.instance {
-            return;
-        }
-        if gone {
-            for (launch, task) in self.each_task() {
-                self.order_kill(now, &launch, &task, Some(0), out);
-            }
-            for host in self.hosts.values().cloned().collect::<Vec<_>>() {
-                self.end_executor(now, &host, None, Some(0), out);
-            }
-        }
-        out.emit(Output::Refused { reason });
     }
 
     fn orders(&mut self, now: Time, term: Term, first: u64, orders: Vec<Order>, facts: Vec<TaskFacts>, out: &mut Out) {
@@ -142,6 +130,7 @@ impl Agent {
             }
             Order::ShutdownFramework(framework) => self.shut_down_framework(now, &framework, out),
             Order::Convert(conversion) => self.convert(&conversion, out),
+            Order::Drain { max_grace_ms } => self.drain(now, max_grace_ms, out),
             Order::Preempt { framework, task, message } => {
                 for launch in self.launches_of(&framework, &task) {
                     self.preempt(now, &launch, &task, &message, out);
@@ -278,6 +267,10 @@ impl Agent {
         for (launch, task) in self.each_task() {
             self.tell_task(now, &agent, &launch, &task, out);
         }
+        let tasks =
+            self.executors().flat_map(|row| row.tasks.iter().map(|task| (row.framework.clone(), task.task.clone())));
+        let tasks = tasks.collect();
+        out.emit(Output::Registry(AgentToRegistry::Knows { agent, asked: self.asked, tasks }));
     }
 
     pub(super) fn emit_update(&self, agent: &mesos_model::AgentId, mut update: crate::message::Update, out: &mut Out) {

@@ -26,7 +26,7 @@ impl Agent {
         self.own.boot = self.options.boot.clone();
         self.own.port = self.options.port;
         self.own_changed = true;
-        self.take_options(out);
+        self.take_options(rebooted, out);
         self.recovered = true;
         self.take_facts(facts);
         let found: BTreeMap<String, bool> = containers.into_iter().collect();

@@ -40,12 +40,28 @@ pub fn reconfigured(base: &Resources, total: &Resources, now: &Resources) -> Res
     ))
 }
 
+/// Whether tasks that hold `used` may go on on an agent that has `total`. What can be taken back at any time does not
+/// count, and what is shared is used several times.
+///
+/// # Errors
+/// If they hold more than there is: says what to do.
+pub fn fits_running(total: &Resources, used: &Resources) -> Result<(), String> {
+    let counted = used.filter(|resource| !resource.is_revocable() && !resource.is_shared());
+    if total.contains(&counted) || is_planted(Bug::AgentShrinksBelowTasks) {
+        return Ok(());
+    }
+    Err(format!(
+        "the agent is to have {total}, but tasks that run on it hold {counted}. Start it with the earlier resources and \
+         drain it first (mesos drain), or end those tasks"
+    ))
+}
+
 /// Entries of `from` with a disk of their own, of a kind that `beside` has none of.
 fn disks_beside(from: &Resources, beside: &Resources) -> Resources {
     from.filter(|resource| has_disk(resource) && !beside.iter().any(|other| resource.is_same_kind(other)))
 }
 
-fn has_disk(resource: &Resource) -> bool {
+pub(super) fn has_disk(resource: &Resource) -> bool {
     resource.qualifier.as_ref().is_some_and(|qualifier| !qualifier.disk.is_empty())
 }
 
@@ -65,10 +81,12 @@ impl Agent {
         &self.own.total
     }
 
-    /// Takes up what its options give now.
-    pub(super) fn take_options(&mut self, out: &mut Out) {
-        // The shell asks whether it fits before it starts the machine; if it did not, what is reserved stays.
-        if let Ok(total) = reconfigured(&self.own.base, &self.own.total, &self.options.total) {
+    /// Takes up what its options give now. After a boot of the host nothing runs any more.
+    pub(super) fn take_options(&mut self, rebooted: bool, out: &mut Out) {
+        // The shell asks whether it fits before it starts the machine; if it did not, what there was stays.
+        let fits = |total: &Resources| rebooted || fits_running(total, &self.used).is_ok();
+        let total = reconfigured(&self.own.base, &self.own.total, &self.options.total);
+        if let Some(total) = total.ok().filter(fits) {
             self.own.total = total;
             self.own.base = self.options.total.clone();
             self.own_changed = true;
@@ -162,6 +180,16 @@ mod tests {
         assert_eq!(reconfigured(&base, &total, &read("cpus:3;mem:500")), Ok(read("cpus(ads):3;mem:500")));
         let error = reconfigured(&base, &total, &read("cpus:2;mem:1000")).unwrap_err();
         for words in ["cpus:2 less", "cpus:1 is in reservations", "cpus(ads):3", "unreserve or destroy"] {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn f49_an_agent_that_would_have_less_than_its_tasks_hold_is_refused() {
+        let used = read("cpus:2;mem:100");
+        assert_eq!(fits_running(&read("cpus:2;mem:100"), &used), Ok(()));
+        let error = fits_running(&read("cpus:1;mem:100"), &used).unwrap_err();
+        for words in ["cpus:1", "hold cpus:2", "earlier resources"] {
             assert!(error.contains(words), "{words}: {error}");
         }
     }

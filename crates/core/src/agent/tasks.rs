@@ -11,7 +11,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use mesos_model::{FrameworkId, LaunchId, Reason, Resources, Source, TaskId, TaskState, TaskStatus, Time};
+use mesos_model::{
+    FrameworkId, LaunchId, Reason, Resources, Source, TaskId, TaskState, TaskStatus, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{
     Agent, ContainerOrder, Ended, Ending, Executor, Out, Output, TaskExtra, TaskFacts, Workload, held, live_tasks,
@@ -58,6 +61,7 @@ impl Agent {
                 pending: Vec::new(),
                 kill: None,
                 preempted: None,
+                draining: false,
                 container,
                 seen: Vec::new(),
             });
@@ -257,6 +261,10 @@ impl Agent {
             status.reason = Some(Reason::CONTAINER_PREEMPTED);
             status.message = Some(message);
         }
+        if row.draining && status.state == TaskState::Killed && !is_planted(Bug::DrainSaysNothing) {
+            // Whatever else was a reason: its agent goes, as Mesos says it.
+            status.reason = Some(Reason::AGENT_DRAINING);
+        }
         row.stage = TaskStage::Ended;
         extra.health = None;
         extra.kill_again = None;
@@ -306,12 +314,14 @@ impl Agent {
         extra.kill_again = Some(now.after(Duration::from_millis(grace_ms.saturating_add(KILL_AGAIN_MS))));
         out.emit(Output::Kill { container: row.container.clone(), grace_ms });
         let first = matches!(row.stage, TaskStage::Running) && row.kill.is_some();
+        let reason = row.draining.then_some(Reason::AGENT_DRAINING);
         if row.stage != TaskStage::Ended {
             row.stage = TaskStage::Killing;
             self.changed.insert(launch.clone());
         }
         if first {
-            let status = TaskStatus::new(task.clone(), TaskState::Killing, Source::Executor, now);
+            let mut status = TaskStatus::new(task.clone(), TaskState::Killing, Source::Executor, now);
+            status.reason = reason;
             self.set_status(now, launch, task, status, out);
         }
     }

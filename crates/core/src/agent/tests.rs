@@ -2,6 +2,7 @@
 
 mod executors;
 mod groups;
+mod leave;
 
 use super::*;
 use crate::{
@@ -188,6 +189,7 @@ fn line(output: &Output) -> String {
             format!("{} #{} {}{reason}", update.status.task, update.number, update.status.state.name())
         }
         Output::Registry(AgentToRegistry::Forgotten { task, .. }) => format!("forgot {task}"),
+        Output::Registry(AgentToRegistry::Knows { tasks, .. }) => format!("knows {} tasks", tasks.len()),
         Output::Registry(AgentToRegistry::Message { .. }) => "message".into(),
         Output::Registry(AgentToRegistry::ExecutorExited { executor, status, .. }) => {
             format!("executor {executor} exited {status}")
@@ -461,9 +463,9 @@ fn resend_tells_what_is_not_acknowledged_or_else_the_latest() {
     host.order(1, launch("l", "t", 1000));
     host.started("l.0");
     host.acknowledge(1);
-    assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #1 TASK_RUNNING"]);
+    assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #1 TASK_RUNNING", "knows 1 tasks"]);
     host.exited("l.0", 0);
-    assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #2 TASK_FINISHED"]);
+    assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #2 TASK_FINISHED", "knows 1 tasks"]);
 }
 
 fn read(text: &str) -> Resources {

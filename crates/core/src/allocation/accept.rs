@@ -396,6 +396,7 @@ impl Allocator {
             .because(reason, message);
         status.agent = Some(task.agent.clone());
         status.executor = task.executor.as_ref().map(|executor| executor.executor.clone());
+        fx.claim();
         self.tell(&context.framework, StreamEvent::Update { status, trace: context.trace }, fx);
     }
 

@@ -83,6 +83,7 @@ impl Allocator {
         let caller = match call.what {
             AllocatorCall::Accept { ref caller, .. }
             | AllocatorCall::Decline { ref caller, .. }
+            | AllocatorCall::AnswerInverse { ref caller, .. }
             | AllocatorCall::Request { ref caller, .. } => caller.clone(),
             AllocatorCall::Operator(what) => return self.operator_call(now, request, call.call, what, fx),
         };
@@ -111,6 +112,9 @@ impl Allocator {
                 self.accept(now, &context, &offers, operations, refuse_ms, fx);
             }
             AllocatorCall::Decline { offers, refuse_ms, .. } => self.decline(now, &framework, &offers, refuse_ms),
+            AllocatorCall::AnswerInverse { offers, accepted, refuse_ms, .. } => {
+                self.answer_inverse(now, &framework, &offers, accepted, refuse_ms);
+            }
             AllocatorCall::Request { .. } | AllocatorCall::Operator(_) => {}
         }
     }
@@ -170,6 +174,7 @@ impl Allocator {
     fn reply(&mut self, request: RequestId, answer: Answer, fx: &mut Effects<Output>) {
         if answer.status >= 300 {
             self.metrics.calls_refused += 1;
+            fx.claim();
         }
         fx.emit(Output::Reply { request, answer });
     }

@@ -23,6 +23,7 @@ impl Allocator {
         }
         self.check_launches()?;
         self.check_offers()?;
+        self.check_inverse()?;
         self.check_shares()
     }
 

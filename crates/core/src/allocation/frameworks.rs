@@ -35,6 +35,7 @@ impl Allocator {
         let another = before != after;
         if another {
             self.recover_all_of(&id, &roles);
+            self.recover_inverse_of(&id);
             // It says anew what it would like.
             if let Some(state) = self.frameworks.get_mut(&id) {
                 state.demand.clear();
@@ -57,6 +58,7 @@ impl Allocator {
         state.demand.clear();
         let roles: BTreeSet<Role> = state.row.take().into_iter().flat_map(|row| row.info.roles).collect();
         self.recover_all_of(id, &roles);
+        self.recover_inverse_of(id);
         self.forget_refusals(id, &roles);
         self.set_appetite(now, id, &roles);
         self.forget_framework_if_idle(id);

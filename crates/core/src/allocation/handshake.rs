@@ -26,15 +26,29 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Why an agent with this id and instance is not admitted.
 pub(super) fn refusal(row: &AgentRow, instance: u128) -> Option<ToAgent> {
-    if row.instance != instance {
+    if row.instance != instance && !is_planted(Bug::AgentIdOfAnotherHost) {
         let reason = format!(
             "agent id {} belongs to the agent at {}; a copied work directory must be emptied before its agent starts",
             row.id, row.hostname
         );
-        return Some(ToAgent::Refused { instance, reason, gone: false });
+        return Some(ToAgent::Refused { instance, reason, gone: false, wait: false });
     }
-    let gone = row.state == AgentState::Gone;
-    gone.then(|| ToAgent::Refused { instance, reason: "the agent was marked as gone".to_owned(), gone: true })
+    let gone = row.state == AgentState::Gone && !is_planted(Bug::GoneAgentIsAdmitted);
+    let reason = || format!("agent {} was marked gone", row.id);
+    gone.then(|| ToAgent::Refused { instance, reason: reason(), gone: true, wait: false })
+}
+
+/// What an agent is told whose machine was down and is up again, but whose tasks still run: they were said to be over
+/// when the machine went down.
+fn still_down(row: &AgentRow, report: &AgentReport) -> Option<ToAgent> {
+    let runs = report.launches.iter().any(|launch| !launch.tasks.is_empty());
+    let reason = || "its tasks have to end first: its machine was down for maintenance".to_owned();
+    (row.down && runs && !is_planted(Bug::DownMachineIsAdmitted)).then(|| ToAgent::Refused {
+        instance: report.instance,
+        reason: reason(),
+        gone: true,
+        wait: true,
+    })
 }
 
 impl Allocator {
@@ -47,7 +61,13 @@ impl Allocator {
         }
         let known = report.agent.as_ref().or_else(|| self.instances.get(&report.instance)).cloned();
         let row = known.as_ref().and_then(|id| self.agents.get(id)).and_then(|state| state.row.as_ref());
-        if let Some(message) = row.and_then(|row| refusal(row, report.instance)) {
+        let host = (report.hostname.as_str(), report.ip.as_str());
+        let refused = match row {
+            Some(row) => self.refusal(row, report.instance, host).or_else(|| still_down(row, &report)),
+            None => self.kept_down(host.0, host.1, report.instance),
+        };
+        if let Some(message) = refused {
+            self.note_refusal(&report.hostname, &message, fx);
             self.answer_report(&report, known.as_ref(), message, fx);
             return;
         }
@@ -66,6 +86,19 @@ impl Allocator {
         let welcome = ToAgent::Welcome { instance: report.instance, agent: id.clone(), term };
         self.answer_report(&report, Some(&id), welcome, fx);
         self.settle_launches(now, term, &id, report, fx);
+    }
+
+    /// What an agent is told that shows the id of this row, if it is not admitted.
+    pub(super) fn refusal(&self, row: &AgentRow, instance: u128, (hostname, ip): (&str, &str)) -> Option<ToAgent> {
+        refusal(row, instance).or_else(|| self.kept_down(hostname, ip, instance))
+    }
+
+    /// Two hosts that show one id are a mistake that an operator has to mend.
+    pub(super) fn note_refusal(&mut self, whom: &str, message: &ToAgent, fx: &mut Effects<Output>) {
+        if let ToAgent::Refused { reason, gone: false, .. } = message {
+            self.metrics.agents_doubled += 1;
+            fx.emit(Output::Trouble(format!("agent {whom} is refused: {reason}")));
+        }
     }
 
     fn answer_report(&self, report: &AgentReport, id: Option<&AgentId>, message: ToAgent, fx: &mut Effects<Output>) {
@@ -120,6 +153,8 @@ impl Allocator {
             domain: report.domain.clone(),
             state: AgentState::Active,
             deactivated: old.as_ref().is_some_and(|old| old.deactivated),
+            drain: old.as_ref().and_then(|old| old.drain),
+            down: false,
             handshake: term,
             registered: old.as_ref().map_or(now, |old| old.registered),
             reregistered: now,
@@ -191,6 +226,11 @@ impl Allocator {
         for framework in removed {
             self.order(id, Order::ShutdownFramework(framework));
         }
+        if !is_planted(Bug::DrainForgottenAtHandshake) {
+            self.order_drain(id);
+        }
+        self.look_at_drain(id);
+        self.maintenance.look_at(id);
         if self.has_lingering(id) {
             self.lingering.set(id.clone(), now.after(LINGER));
         }

@@ -85,8 +85,9 @@ impl Allocator {
             return;
         }
         let known = self.agents.get(agent).and_then(|state| state.row.as_ref());
-        if let Some(refusal) = known.and_then(|row| super::handshake::refusal(row, instance)) {
-            fx.emit(Output::Agent { agent: agent.clone(), message: refusal });
+        if let Some(message) = known.and_then(|row| self.refusal(row, instance, (&row.hostname, &row.ip))) {
+            self.note_refusal(agent.as_str(), &message, fx);
+            fx.emit(Output::Agent { agent: agent.clone(), message });
             return;
         }
         if !self.is_shaken(agent) || obeyed != term {

@@ -135,6 +135,7 @@ impl Allocator {
             attributes: row.attributes.clone(),
             domain: row.domain.clone(),
             executors: state.executors.get(framework).into_iter().flat_map(|all| all.keys().cloned()).collect(),
+            unavailability: self.maintenance.unavailability(row),
         })
     }
 

@@ -118,6 +118,7 @@ impl Allocator {
         let row = rows.remove(operation);
         if rows.is_empty() {
             self.operations.remove(&agent);
+            self.look_at_drain(&agent);
         }
         row
     }

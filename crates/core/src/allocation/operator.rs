@@ -1,4 +1,5 @@
-//! What operators ask of the allocator: weights, quota, placement, policy, reservations, and why something waits.
+//! What operators ask of the allocator: weights, quota, placement, policy, reservations, agents that leave,
+//! maintenance, and why something waits.
 
 use mesos_engine::facts::WEIGHT_MAX;
 use mesos_model::{Role, Time, resources::MILLI_MAX, resources_text::milli_text, validate_role};
@@ -29,6 +30,16 @@ impl Allocator {
                 done(self.load_module(&name, module, fx).map(|_| ()).map_err(|error| (400, error)))
             }
             OperatorCall::Convert { agent, conversion } => done(self.convert_for_operator(now, &agent, conversion, fx)),
+            OperatorCall::Drain { agent, max_grace_ms, mark_gone } => {
+                done(self.drain_agent(now, &agent, max_grace_ms, mark_gone, fx))
+            }
+            OperatorCall::Deactivate(agent) => done(self.deactivate_agent(&agent, fx)),
+            OperatorCall::Reactivate(agent) => done(self.reactivate_agent(&agent, fx)),
+            OperatorCall::MarkGone(agent) => done(self.mark_agent_gone(&agent, fx)),
+            OperatorCall::GetMaintenance => Ok(AnswerBody::Maintenance(Box::new(self.maintenance_view()))),
+            OperatorCall::SetSchedule(windows) => done(self.set_schedule(windows, fx)),
+            OperatorCall::StartMaintenance(machines) => done(self.start_maintenance(now, machines, fx)),
+            OperatorCall::StopMaintenance(machines) => done(self.stop_maintenance(machines, fx)),
             OperatorCall::GetPolicy => Ok(AnswerBody::Policy(self.policy_view())),
             OperatorCall::GetRoles => Ok(AnswerBody::Roles(self.roles())),
             OperatorCall::GetNeeds => Ok(AnswerBody::Needs(self.needs())),

@@ -122,7 +122,7 @@ impl Allocator {
                     self.bodies.remove(&launch.launch);
                 }
                 Order::Convert(_) => converted = true,
-                Order::Kill { .. } | Order::Preempt { .. } | Order::ShutdownFramework(_) => {}
+                Order::Kill { .. } | Order::Preempt { .. } | Order::ShutdownFramework(_) | Order::Drain { .. } => {}
             }
         }
         if state.lane.is_idle() {

@@ -13,10 +13,10 @@ use super::{
 use crate::{
     machine::{Effects, Machine},
     message::{
-        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, Operation, OperationKind, Order, ReportedLaunch,
-        RequestId, StreamEvent, TaskSpec, ToAgent, digest,
+        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, MachineId, Operation, OperationKind, OperatorCall,
+        Order, ReportedLaunch, RequestId, StreamEvent, TaskSpec, ToAgent, Unavailability, Window, digest,
     },
-    row::{FrameworkState, Row, RowChange, RowKey, TaskRow},
+    row::{AgentState, FrameworkState, Row, RowChange, RowKey, TaskRow},
 };
 
 const AGENTS: [&str; 3] = ["a", "b", "c"];
@@ -80,6 +80,36 @@ enum Step {
     Takeover {
         heard: bool,
     },
+    /// An operator takes an agent out, or back in.
+    Leave {
+        agent: usize,
+        how: Leave,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    Drain,
+    DrainToGo,
+    Deactivate,
+    Reactivate,
+    Gone,
+    Plan(i64),
+    Down,
+    Up,
+}
+
+fn leave() -> impl Strategy<Value = Leave> {
+    prop_oneof![
+        4 => Just(Leave::Drain),
+        1 => Just(Leave::DrainToGo),
+        2 => Just(Leave::Deactivate),
+        5 => Just(Leave::Reactivate),
+        1 => Just(Leave::Gone),
+        4 => (1i64..4).prop_map(Leave::Plan),
+        2 => Just(Leave::Down),
+        4 => Just(Leave::Up),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -99,8 +129,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(|which| Step::Kill { which }),
         1 => any::<bool>().prop_map(|up| Step::Catch { up }),
         3 => (0u64..20_000).prop_map(|ms| Step::Pass { ms }),
-        1 => (agent, 1i64..5000).prop_map(|(agent, cpus)| Step::Shrink { agent, cpus }),
+        1 => (agent.clone(), 1i64..5000).prop_map(|(agent, cpus)| Step::Shrink { agent, cpus }),
         1 => prop::bool::weighted(0.5).prop_map(|heard| Step::Takeover { heard }),
+        2 => (agent, leave()).prop_map(|(agent, how)| Step::Leave { agent, how }),
     ]
 }
 
@@ -127,6 +158,8 @@ struct Life {
     /// Ends that agents know of and the registry does not.
     ended: Vec<(FrameworkId, TaskId, LaunchId)>,
     peers: BTreeMap<RowKey, Row>,
+    /// Agents that were gone once.
+    gone: BTreeSet<AgentId>,
     /// Whether messages to agents arrive.
     up: bool,
     tasks: u64,
@@ -152,6 +185,7 @@ impl Life {
             subscriptions: BTreeMap::new(),
             ended: vec![],
             peers: BTreeMap::new(),
+            gone: BTreeSet::new(),
             up: true,
             tasks: 0,
             told: vec![],
@@ -183,6 +217,15 @@ impl Life {
             }
         }
         self.nothing_wanted_is_left_over();
+        self.whoever_is_gone_stays_gone();
+    }
+
+    fn whoever_is_gone_stays_gone(&mut self) {
+        let rows = self.world.machine.agents();
+        let gone: BTreeSet<AgentId> =
+            rows.filter(|row| row.state == AgentState::Gone).map(|row| row.id.clone()).collect();
+        assert!(gone.is_superset(&self.gone), "{:?} were gone, {gone:?} are", self.gone);
+        self.gone = gone;
     }
 
     /// L4: nobody who was not refused by a filter wants what is free.
@@ -193,6 +236,8 @@ impl Life {
     fn hear(&mut self, id: &AgentId, message: ToAgent) {
         let Some(host) = self.hosts.get_mut(id) else { return };
         match message {
+            // Nobody waits for what its tasks have to say.
+            ToAgent::Refused { gone: true, .. } => host.holds.clear(),
             ToAgent::Welcome { term, .. } if term > host.term => (host.term, host.number) = (term, 0),
             ToAgent::Orders { term, first, orders } if term == host.term => {
                 for (at, order) in orders.into_iter().enumerate() {
@@ -201,6 +246,9 @@ impl Life {
                         continue;
                     }
                     host.number = number;
+                    if let Order::Drain { .. } = order {
+                        end_all(host, &mut self.ended);
+                    }
                     let Order::Launch(order) = order else { continue };
                     assert!(self.ran.insert(order.launch.clone()), "{} ran twice", order.launch);
                     let launch = ReportedLaunch {
@@ -447,7 +495,31 @@ impl Life {
                 }
             }
             Step::Takeover { heard } => self.take_over(heard),
+            Step::Leave { agent, how } => self.leave(AGENTS[agent], how),
         }
+    }
+
+    fn leave(&mut self, agent: &str, how: Leave) {
+        let (agent, machine) = (AgentId::from(agent), MachineId { hostname: agent.to_owned(), ip: String::new() });
+        let what = match how {
+            Leave::Drain => OperatorCall::Drain { agent, max_grace_ms: Some(1), mark_gone: false },
+            Leave::DrainToGo => OperatorCall::Drain { agent, max_grace_ms: None, mark_gone: true },
+            Leave::Deactivate => OperatorCall::Deactivate(agent),
+            Leave::Reactivate => OperatorCall::Reactivate(agent),
+            Leave::Gone => OperatorCall::MarkGone(agent),
+            Leave::Plan(start_ns) => {
+                // What is down stays in the schedule.
+                let mut machines: BTreeSet<MachineId> =
+                    self.world.machine.maintenance_view().down.into_iter().collect();
+                machines.insert(machine);
+                let unavailability = Unavailability { start_ns, duration_ns: None };
+                OperatorCall::SetSchedule(vec![Window { machines: machines.into_iter().collect(), unavailability }])
+            }
+            Leave::Down => OperatorCall::StartMaintenance(vec![machine]),
+            Leave::Up => OperatorCall::StopMaintenance(vec![machine]),
+        };
+        self.tasks += 1;
+        self.call(&FrameworkId::default(), |_| AllocatorCall::Operator(what.clone()), self.tasks);
     }
 
     fn pass(&mut self, ms: u64) {
@@ -473,11 +545,22 @@ impl Life {
         let leader = &self.world.machine;
         assert!(standby.agents().eq(leader.agents()), "agents differ");
         assert!(standby.launches().eq(leader.launches()), "launches differ");
+        assert_eq!(standby.maintenance_view().windows, leader.maintenance_view().windows);
+        assert_eq!(standby.maintenance_view().down, leader.maintenance_view().down);
         assert!(self.hosts.keys().all(|id| standby.allocated(id) == leader.allocated(id)), "allocations differ");
         self.world.machine = standby;
         let up = std::mem::replace(&mut self.up, heard);
         self.lead();
         self.up = up;
+    }
+}
+
+/// All tasks of an agent end there; the registry hears of it later.
+fn end_all(host: &mut Host, ended: &mut Vec<(FrameworkId, TaskId, LaunchId)>) {
+    for held in host.holds.values_mut() {
+        for (task, _) in std::mem::take(&mut held.tasks) {
+            ended.push((held.framework.clone(), task, held.launch.clone()));
+        }
     }
 }
 
@@ -529,5 +612,9 @@ proptest! {
         let booked: BTreeSet<LaunchId> = life.world.machine.launches().map(|row| row.launch.clone()).collect();
         let held: BTreeSet<LaunchId> = life.hosts.values().flat_map(|host| host.holds.keys().cloned()).collect();
         prop_assert_eq!(booked, held);
+        // Whoever is there and is to be drained is drained by then.
+        let there = life.world.machine.agents().filter(|row| row.state == AgentState::Active);
+        let draining: Vec<&AgentId> = there.filter(|row| row.draining().is_some()).map(|row| &row.id).collect();
+        prop_assert_eq!(draining, Vec::<&AgentId>::new());
     }
 }

@@ -11,8 +11,9 @@ use super::{Allocator, Event, Options, Output};
 use crate::{
     machine::{Effects, Machine},
     message::{
-        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, Conversion, ExecutorSpec, Operation, OperationKind,
-        OperatorCall, Order, Quota, ReportedLaunch, Request, RequestId, StreamEvent, TaskSpec, ToAgent, digest,
+        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, Conversion, ExecutorSpec, InverseOffer, MachineId,
+        MaintenanceView, Operation, OperationKind, OperatorCall, Order, Quota, ReportedLaunch, Request, RequestId,
+        StreamEvent, TaskSpec, ToAgent, Unavailability, Window, digest,
     },
     row::{
         AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchKind,
@@ -115,6 +116,14 @@ impl World {
                     digest: digest(&held),
                 }))
             }
+            // `inverse f accept I0,I1 refuse=1000`
+            "inverse" => {
+                let caller = Caller { framework: plain[0].into(), stream: Some(1), operator: false };
+                let offers = list(plain.get(2).copied()).map(offer_id).collect();
+                let refuse_ms = named.get("refuse").map(|text| text.parse().unwrap());
+                self.ask(AllocatorCall::AnswerInverse { caller, offers, accepted: plain[1] == "accept", refuse_ms })
+            }
+            "maintenance" => maintenance_lines(&self.machine.maintenance_view()),
             "accept" | "decline" => {
                 let call = self.offer_call(what, &plain, &named);
                 self.step(call)
@@ -477,7 +486,8 @@ fn request(text: &str, named: &BTreeMap<&str, &str>) -> Request {
 }
 
 /// `weight ROLE MILLI`, `quota ROLE limit=… guarantee=… force=1`, `policy NAME`, `placement ROLE NAME`,
-/// `reserve|unreserve AGENT RESOURCES`.
+/// `reserve|unreserve AGENT RESOURCES`, `drain AGENT grace=… gone=1`, `deactivate|reactivate|gone AGENT`,
+/// `schedule HOST+HOST@START,…`, `down|up HOST,…`.
 fn operator_call(plain: &[&str], named: &BTreeMap<&str, &str>) -> OperatorCall {
     let amounts = |name: &str| named.get(name).map(|text| resources(text).scalars()).unwrap_or_default();
     match plain[0] {
@@ -488,8 +498,57 @@ fn operator_call(plain: &[&str], named: &BTreeMap<&str, &str>) -> OperatorCall {
         },
         "policy" => OperatorCall::SetPolicy { policy: plain[1].into(), module: None },
         "placement" => OperatorCall::SetPlacement(plain[1].into(), plain[2].parse().ok()),
+        "drain" => OperatorCall::Drain {
+            agent: full_id(plain[1]).into(),
+            max_grace_ms: named.get("grace").map(|text| text.parse().unwrap()),
+            mark_gone: named.contains_key("gone"),
+        },
+        "deactivate" => OperatorCall::Deactivate(plain[1].into()),
+        "reactivate" => OperatorCall::Reactivate(plain[1].into()),
+        "gone" => OperatorCall::MarkGone(plain[1].into()),
+        "schedule" => OperatorCall::SetSchedule(list(plain.get(1).copied()).map(window).collect()),
+        "down" => OperatorCall::StartMaintenance(list(plain.get(1).copied()).map(machine).collect()),
+        "up" => OperatorCall::StopMaintenance(list(plain.get(1).copied()).map(machine).collect()),
         name => OperatorCall::Convert { agent: plain[1].into(), conversion: conversion(name, plain[2]) },
     }
+}
+
+/// `host-a` or `10.0.0.1`, or `host-a/10.0.0.1`; `nobody` names nothing.
+fn machine(text: &str) -> MachineId {
+    let (first, second) = text.split_once('/').unwrap_or((text, ""));
+    match first.parse::<std::net::IpAddr>() {
+        Ok(_) => MachineId { hostname: String::new(), ip: first.to_owned() },
+        Err(_) if first == "nobody" => MachineId::default(),
+        Err(_) => MachineId { hostname: first.to_owned(), ip: second.to_owned() },
+    }
+}
+
+/// `host-a+host-b@5` from then on, `host-a@5:7` for so long; `@5` is a window without machines.
+fn window(text: &str) -> Window {
+    let (machines, when) = text.split_once('@').unwrap();
+    let (start, duration) = when.split_once(':').map_or((when, None), |(start, duration)| (start, Some(duration)));
+    Window {
+        machines: machines.split('+').filter(|name| !name.is_empty()).map(machine).collect(),
+        unavailability: Unavailability {
+            start_ns: start.parse().unwrap(),
+            duration_ns: duration.map(|text| text.parse().unwrap()),
+        },
+    }
+}
+
+fn maintenance_lines(view: &MaintenanceView) -> Vec<String> {
+    let draining = view.draining.iter().map(|(machine, answers)| {
+        let said = answers.iter().map(|answer| {
+            let said = match answer.accepted {
+                None => "was asked",
+                Some(true) => "accepted",
+                Some(false) => "declined",
+            };
+            format!(" {} {said}", answer.framework)
+        });
+        format!("{machine} draining:{}", said.collect::<Vec<_>>().join(",")).trim_end_matches(':').to_owned()
+    });
+    draining.chain(view.down.iter().map(|machine| format!("{machine} down"))).collect()
 }
 
 fn change_line(change: &RowChange) -> Option<String> {
@@ -500,8 +559,20 @@ fn change_line(change: &RowChange) -> Option<String> {
                 AgentState::Unreachable { .. } => "unreachable".to_owned(),
                 AgentState::Gone => "gone".to_owned(),
             };
-            format!("put agent {} {state}", short(row.id.as_str()))
+            let drain = match row.drain {
+                Some(drain) if drain.drained => " drained",
+                Some(_) => " draining",
+                None if row.deactivated => " deactivated",
+                None => "",
+            };
+            let down = if row.down { " down" } else { "" };
+            format!("put agent {} {state}{drain}{down}", short(row.id.as_str()))
         }
+        RowChange::Delete(RowKey::Agent(id)) => format!("delete agent {}", short(id.as_str())),
+        RowChange::Put(Row::Maintenance(row)) => {
+            format!("put maintenance: {} windows, {} down", row.windows.len(), row.down.len())
+        }
+        RowChange::Delete(RowKey::Maintenance) => "delete maintenance".to_owned(),
         RowChange::Put(Row::Launch(row)) => format!("put launch {}", launch_text(row)),
         RowChange::Delete(RowKey::Launch(id)) => format!("delete launch {}", short(id.as_str())),
         RowChange::Put(Row::Operation(row)) => {
@@ -553,11 +624,20 @@ fn event_text(event: &StreamEvent) -> String {
                 .iter()
                 .map(|offer| {
                     let agent = short(offer.agent.as_str());
-                    format!("{}={agent}@{}[{}]", short(offer.id.as_str()), offer.role, offer.resources)
+                    let until = offer.unavailability.map(|when| format!(" until {}", when.start_ns));
+                    let until = until.unwrap_or_default();
+                    format!("{}={agent}@{}[{}]{until}", short(offer.id.as_str()), offer.role, offer.resources)
                 })
                 .collect();
             format!("offers {}", texts.join(" "))
         }
+        StreamEvent::InverseOffers(offers) => {
+            let text = |offer: &InverseOffer| {
+                format!("{}={} at {}", short(offer.id.as_str()), offer.agent, offer.unavailability.start_ns)
+            };
+            format!("leave {}", offers.iter().map(text).collect::<Vec<_>>().join(" "))
+        }
+        StreamEvent::RescindInverse(offer) => format!("rescind inverse {}", short(offer.as_str())),
         StreamEvent::Rescind(offer) => format!("rescind {}", short(offer.as_str())),
         StreamEvent::Update { status, .. } => format!(
             "update {} {} {} {}",
@@ -589,6 +669,7 @@ fn message_text(message: &ToAgent) -> String {
             let texts: Vec<String> = orders.iter().map(order_text).collect();
             format!("orders from {first}: {}", texts.join(", "))
         }
+        ToAgent::Refused { wait: true, .. } => "refused, wait".to_owned(),
         ToAgent::Refused { gone, .. } => format!("refused{}", if *gone { " gone" } else { "" }),
         ToAgent::Heard { .. } => "heard".to_owned(),
         other => panic!("unexpected {other:?}"),
@@ -608,6 +689,9 @@ fn order_text(order: &Order) -> String {
             format!("{} {} to {}", conversion.name.to_lowercase(), conversion.consumed, conversion.converted)
         }
         Order::Preempt { task, message, .. } => format!("preempt {task}: {message}"),
+        Order::Drain { max_grace_ms } => {
+            format!("drain{}", max_grace_ms.map(|ms| format!(" within {ms}")).unwrap_or_default())
+        }
     }
 }
 

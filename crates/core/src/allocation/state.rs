@@ -119,7 +119,7 @@ impl Allocator {
     /// Whether an agent's resources may be offered.
     pub(super) fn is_offerable(&self, agent: &AgentId) -> bool {
         let row = self.agents.get(agent).and_then(|agent| agent.row.as_ref());
-        self.is_shaken(agent) && row.is_some_and(|row| !row.deactivated)
+        self.is_shaken(agent) && row.is_some_and(|row| !row.deactivated || is_planted(Bug::DeactivatedAgentIsOffered))
     }
 
     /// Takes a row over.
@@ -144,6 +144,8 @@ impl Allocator {
         if total_changed {
             self.sum_up(&id);
         }
+        self.look_at_drain(&id);
+        self.maintenance.look_at(&id);
     }
 
     /// The state of an agent, made if need be.
@@ -236,6 +238,7 @@ impl Allocator {
         let slot = agent.slot;
         self.engine.allocate(slot, client, &holds);
         self.engine.tidy(client);
+        self.maintenance.look_at(&row.agent);
         self.launches.insert(row.launch.clone(), row);
     }
 
@@ -262,6 +265,8 @@ impl Allocator {
             self.engine.release(agent.slot, client, &holds, rest);
         }
         self.engine.tidy(client);
+        self.look_at_drain(&row.agent);
+        self.maintenance.look_at(&row.agent);
         self.forget_agent_if_idle(&row.agent);
         Some(row)
     }

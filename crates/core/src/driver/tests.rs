@@ -24,6 +24,7 @@ enum Said {
 enum Note {
     Write(&'static str),
     Say(&'static str),
+    Claim(&'static str),
     WakeAt(Time),
 }
 
@@ -77,6 +78,10 @@ impl Machine for Notes {
                 effects.emit(Said::Wrote(name.to_owned()));
             }
             Note::Say(name) => effects.emit(Said::Wrote(name.to_owned())),
+            Note::Claim(name) => {
+                effects.claim();
+                effects.emit(Said::Wrote(name.to_owned()));
+            }
             Note::WakeAt(time) => self.wake_at = Some(time),
         }
     }
@@ -141,12 +146,17 @@ impl Bench {
 
     /// Loads an empty store and takes the first term.
     fn lead(&mut self) {
+        self.lead_at(self.now);
+    }
+
+    /// The same, by a store with this time.
+    fn lead_at(&mut self, store_time: Time) {
         self.give(Input::Tick);
         self.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 0, term: Term::default() })));
         self.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, term: Term::default() })));
-        let out = self.give(Input::Acquired(Ok(granted(1, 0, 0))));
+        let out = self.give(Input::Acquired(Ok(Granted { store_time, ..granted(1, 0, 0) })));
         assert!(matches!(&out[..], [Output::Leading(term), Output::Commit { .. }] if term.epoch == 1), "{out:?}");
-        let out = self.done();
+        let out = self.commit_answer(Ok(Done { seq: 1, store_time }));
         assert_eq!(said(&out), [Said::Led(1)]);
     }
 }
@@ -176,7 +186,7 @@ fn commits(out: &[Output<Said>]) -> usize {
 }
 
 #[test]
-fn nothing_is_said_before_its_rows_are_committed() {
+fn f1_nothing_is_said_before_its_rows_are_committed() {
     let mut bench = Bench::new();
     bench.lead();
     let out = bench.give(Input::Events(vec![Note::Write("a"), Note::Write("b")]));
@@ -317,16 +327,41 @@ fn the_lease_is_renewed_by_an_empty_commit() {
 }
 
 #[test]
-fn timers_run_in_the_stores_time() {
+fn f51_timers_run_in_the_stores_time_whatever_the_own_clock_says() {
     let mut bench = Bench::new();
-    bench.lead();
+    bench.lead_at(Time(1_001_000));
     let store = Time(bench.now.0 + 1_000_000);
-    bench.give(Input::Events(vec![Note::Write("a")]));
-    bench.commit_answer(Ok(Done { seq: 2, store_time: store }));
     bench.give(Input::Events(vec![Note::WakeAt(store.after(Duration::from_millis(400)))]));
     assert_eq!(bench.driver.deadline(), Some(bench.now.after(Duration::from_millis(400))));
     assert!(said(&bench.later(399)).is_empty());
     assert_eq!(said(&bench.later(1)), [Said::Woke]);
+}
+
+#[test]
+fn f5_a_store_whose_clock_steps_moves_no_deadline_of_the_term() {
+    for step in [3_600_000i64, -900] {
+        let mut bench = Bench::new();
+        bench.lead();
+        bench.now = bench.now.after(Duration::from_millis(200));
+        bench.give(Input::Events(vec![Note::Write("a")]));
+        let stepped = Time(bench.now.0.saturating_add_signed(step));
+        bench.commit_answer(Ok(Done { seq: 2, store_time: stepped }));
+        bench.give(Input::Events(vec![Note::WakeAt(bench.now.after(Duration::from_millis(400)))]));
+        // A twentieth of the 200 ms that have passed is given way to, not more.
+        assert!(said(&bench.later(389)).is_empty(), "{step}");
+        assert_eq!(said(&bench.later(22)), [Said::Woke], "{step}");
+    }
+}
+
+#[test]
+fn f4_a_claim_leaves_only_after_a_commit_even_if_no_row_changes() {
+    let mut bench = Bench::new();
+    bench.lead();
+    assert_eq!(said(&bench.give(Input::Events(vec![Note::Say("soft")]))), [Said::Wrote("soft".into())]);
+    let out = bench.give(Input::Events(vec![Note::Claim("it is lost")]));
+    assert_eq!((commits(&out), said(&out).len()), (1, 0));
+    let out = bench.commit_answer(Err(Failure::Fenced { epoch: 2 }));
+    assert!(said(&out).is_empty(), "another one leads, and knows better");
 }
 
 #[test]

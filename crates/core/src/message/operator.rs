@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mesos_model::{AgentId, FrameworkId, Resources, Role};
 use serde::{Deserialize, Serialize};
 
-use super::{Amounts, Change, Placement, PolicyName, Query};
+use super::{Amounts, Change, MachineId, Placement, PolicyName, Query, Window};
 
 /// Some resources of an agent become others: a reservation or a volume comes or goes. The gateway has read
 /// what the client wrote; what is true of the cluster is the machine's to check.
@@ -61,6 +61,29 @@ pub enum OperatorCall {
         /// What.
         conversion: Conversion,
     },
+    /// DRAIN_AGENT: no more offers of it, its tasks are ended, and then it is drained.
+    Drain {
+        /// Which agent.
+        agent: AgentId,
+        /// The longest grace that a task gets; `None` is each task's own.
+        max_grace_ms: Option<u64>,
+        /// Once it is drained it is gone.
+        mark_gone: bool,
+    },
+    /// DEACTIVATE_AGENT: no more offers of it; its tasks go on.
+    Deactivate(AgentId),
+    /// REACTIVATE_AGENT.
+    Reactivate(AgentId),
+    /// MARK_AGENT_GONE: it will not come back, and its id is never admitted again.
+    MarkGone(AgentId),
+    /// What maintenance is planned: [`AnswerBody::Maintenance`].
+    GetMaintenance,
+    /// UPDATE_MAINTENANCE_SCHEDULE, as a whole.
+    SetSchedule(Vec<Window>),
+    /// START_MAINTENANCE: these machines are down now.
+    StartMaintenance(Vec<MachineId>),
+    /// STOP_MAINTENANCE: these machines are up again, and out of the schedule.
+    StopMaintenance(Vec<MachineId>),
     /// The policy in force: [`AnswerBody::Policy`].
     GetPolicy,
     /// The roles: [`AnswerBody::Roles`].

@@ -85,6 +85,7 @@ impl Registry {
         }
         if let Some(refused) = caller(&what).and_then(|caller| self.refusal(&what, caller, principal.as_deref())) {
             self.counters.calls_refused += u64::from(refused.status >= 400);
+            out.claim();
             out.emit(Output::Reply { request, answer: refused });
             return;
         }

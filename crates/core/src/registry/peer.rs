@@ -23,13 +23,23 @@ const BURIED_MAX: usize = 65_536;
 #[derive(Clone, Debug)]
 struct Agent {
     state: AgentState,
+    /// Its machine is down for maintenance, and whatever it ran is over.
+    down: bool,
+    /// It is drained, to be gone after that.
+    drained_to_go: bool,
     handshake: Term,
     reregistered: Time,
 }
 
 impl Agent {
     fn new(row: &AgentRow) -> Agent {
-        Agent { state: row.state, handshake: row.handshake, reregistered: row.reregistered }
+        Agent {
+            state: row.state,
+            down: row.down,
+            drained_to_go: row.drain.is_some_and(|drain| drain.mark_gone),
+            handshake: row.handshake,
+            reregistered: row.reregistered,
+        }
     }
 
     /// Which of two rows of one agent is the newer one.
@@ -112,8 +122,14 @@ impl Cluster {
         self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Active)
     }
 
-    pub(super) fn is_gone(&self, agent: &AgentId) -> bool {
-        self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Gone)
+    /// Whether an operator gave the agent up, or took its machine down: it will not say that it has forgotten a task.
+    pub(super) fn is_given_up(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Gone || agent.down)
+    }
+
+    /// Whether the agent is drained, to be gone after that.
+    pub(super) fn is_drained_to_go(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_some_and(|agent| agent.drained_to_go)
     }
 
     pub(super) fn has_launches(&self, framework: &FrameworkId) -> bool {
@@ -138,6 +154,8 @@ impl Cluster {
     pub(super) fn whereabouts(&self, agent: &AgentId) -> Whereabouts {
         match self.agents.get(agent) {
             None => Whereabouts::Unheard,
+            // It is not admitted before it has ended its tasks.
+            Some(Agent { down: true, .. }) => Whereabouts::Known,
             Some(Agent { state: AgentState::Unreachable { since }, .. }) => Whereabouts::Unreachable(*since),
             Some(Agent { state: AgentState::Gone, .. }) => Whereabouts::Gone,
             // Terms that a store has lost are not heard of again, so the rows' own term counts where it is known.
@@ -289,6 +307,9 @@ impl Registry {
         let agents: Vec<AgentId> = self.cluster.agents.keys().cloned().collect();
         for id in agents {
             match self.cluster.agents.get(&id).map(|agent| agent.state) {
+                Some(AgentState::Unreachable { .. }) if self.cluster.is_given_up(&id) => {
+                    self.agent_down(now, &id, out);
+                }
                 Some(AgentState::Unreachable { since }) if !is_planted(Bug::UnreachableUntold) => {
                     self.agent_unreachable(now, &id, since, out);
                 }
@@ -309,6 +330,12 @@ impl Registry {
         self.sweep = true;
         let was = old.map(|old| old.state);
         match new.state {
+            AgentState::Unreachable { .. } if new.down => {
+                if was == Some(AgentState::Active) {
+                    self.tell_all(&StreamEvent::Failure { agent: id.clone(), executor: None, status: None }, out);
+                }
+                self.agent_down(now, id, out);
+            }
             AgentState::Unreachable { since } => {
                 if !matches!(was, Some(AgentState::Unreachable { .. })) {
                     self.tell_all(&StreamEvent::Failure { agent: id.clone(), executor: None, status: None }, out);
@@ -351,6 +378,15 @@ impl Registry {
         for key in self.keys_on(id) {
             let reason = Reason::AGENT_REMOVED_BY_OPERATOR;
             self.end_task(now, &key, TaskState::GoneByOperator, reason, "Agent has been marked gone", out);
+            self.delete_if_over(now, &key, out);
+        }
+    }
+
+    /// As Mesos says it of an agent whose machine an operator takes down.
+    fn agent_down(&mut self, now: Time, id: &AgentId, out: &mut Out) {
+        for key in self.keys_on(id) {
+            let message = "The agent's machine went down for maintenance";
+            self.end_task(now, &key, TaskState::Gone, Reason::AGENT_REMOVED, message, out);
             self.delete_if_over(now, &key, out);
         }
     }

@@ -5,7 +5,7 @@
 //! allocator's leader. Before that there is no answer, and the framework asks again.
 
 use mesos_model::{
-    AgentId, FrameworkId, LaunchId, Reason, Source, TaskId, TaskState, TaskStatus, Time,
+    AgentId, FrameworkId, LaunchId, Reason, Source, TaskId, TaskState, TaskStatus, Term, Time,
     planted::{Bug, is_planted},
 };
 
@@ -87,7 +87,7 @@ impl Registry {
         let mut status = TaskStatus::new(key.1.clone(), row.state, Source::Master, now)
             .because(Reason::RECONCILIATION, "Reconciliation: Latest task state");
         if let Some(sent) = sent {
-            status.state = sent.state;
+            status.state = self.framework(&key.0).map_or(sent.state, |row_of| self.state_for(row_of, row, sent));
             status.healthy = sent.healthy;
             status.unreachable = sent.unreachable;
             status.body = sent.body.clone();
@@ -142,6 +142,11 @@ impl Registry {
         status.reason = Some(Reason::RECONCILIATION);
         status.agent.clone_from(&agent);
         let place = agent.as_ref().map_or(Whereabouts::Unheard, |agent| self.cluster.whereabouts(agent));
+        let may_know = matches!(place, Whereabouts::Known | Whereabouts::Unheard);
+        let asked = agent.as_ref().filter(|_| matches!(place, Whereabouts::Known));
+        if may_know && !self.has_told(asked, id, &status.task) {
+            return;
+        }
         let (state, message) = match place {
             Whereabouts::Silent if !is_planted(Bug::UnknownTooEarly) => return,
             Whereabouts::Silent => (TaskState::Gone, "Reconciliation: Task is unknown to the agent"),
@@ -157,6 +162,31 @@ impl Registry {
         status.state = state;
         status.message = Some(message.to_owned());
         self.tell_status(id, status, out);
+    }
+
+    /// An agent says which tasks it knows, after it has told of each.
+    pub(super) fn agent_knows(&mut self, agent: AgentId, asked: Term, tasks: Vec<TaskKey>) {
+        if Some(asked) != self.term() {
+            return;
+        }
+        if !self.missing.is_empty() {
+            self.missing.retain(|_, other| *other != agent);
+        }
+        let missing: Vec<TaskKey> = tasks.into_iter().filter(|key| self.get_task(key).is_none()).collect();
+        self.missing.extend(missing.into_iter().map(|key| (key, agent.clone())));
+        self.told.insert(agent);
+    }
+
+    /// Whether an agent has said in this term that it does not know a task; it is asked if it has not.
+    fn has_told(&mut self, agent: Option<&AgentId>, framework: &FrameworkId, task: &TaskId) -> bool {
+        if is_planted(Bug::GoneBeforeTold) {
+            return true;
+        }
+        let knows = self.missing.get(&(framework.clone(), task.clone())).cloned();
+        let ask = knows.or_else(|| agent.filter(|agent| !self.told.contains(*agent)).cloned());
+        let told = ask.is_none();
+        self.to_ask.extend(ask);
+        told
     }
 
     fn absent(&mut self, now: Time, agent: &AgentId, keys: Vec<(TaskKey, LaunchId)>, out: &mut Out) {

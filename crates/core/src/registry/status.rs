@@ -15,7 +15,7 @@ use mesos_model::{
 use super::{Out, Output, Registry, Task, TaskKey, derived_uuid, is_end, reconcile::Question};
 use crate::{
     message::{AgentToRegistry, StreamEvent, ToAgent, Update},
-    row::{FrameworkState, PendingUpdate, RowKey, TaskRow},
+    row::{FrameworkRow, FrameworkState, PendingUpdate, RowKey, TaskRow},
 };
 
 /// Over how long a crowd of updates is spread when everything is sent again.
@@ -44,6 +44,7 @@ impl Registry {
     pub(super) fn agent_says(&mut self, now: Time, message: AgentToRegistry, out: &mut Out) {
         match message {
             AgentToRegistry::Update { agent, update } => self.update(now, &agent, *update, out),
+            AgentToRegistry::Knows { agent, asked, tasks } => self.agent_knows(agent, asked, tasks),
             AgentToRegistry::Forgotten { agent, framework, task, launch } => {
                 self.agent_forgot(now, &agent, &(framework, task), &launch, out);
             }
@@ -322,14 +323,26 @@ impl Registry {
     fn send(&self, row: &TaskRow, status: &TaskStatus, out: &mut Out) {
         let Some(framework) = self.framework(&row.framework) else { return };
         let mut status = status.clone();
-        status.state = status.state.for_framework(framework.info.capabilities.partition_aware);
+        status.state = self.state_for(framework, row, &status);
         self.tell(&row.framework, StreamEvent::Update { status, trace: row.trace }, out);
+    }
+
+    /// A status' state in the form that the framework understands. A task that ended because its agent is drained,
+    /// to be gone after that, is gone by an operator to those who know that state.
+    pub(super) fn state_for(&self, framework: &FrameworkRow, row: &TaskRow, status: &TaskStatus) -> TaskState {
+        let aware = framework.info.capabilities.partition_aware;
+        let drained = status.state == TaskState::Killed && status.reason == Some(Reason::AGENT_DRAINING);
+        if drained && aware && self.cluster.is_drained_to_go(&row.agent) {
+            return TaskState::GoneByOperator;
+        }
+        status.state.for_framework(aware)
     }
 
     /// Tells the framework once what it did not ask to be able to acknowledge.
     pub(super) fn tell_status(&self, id: &FrameworkId, mut status: TaskStatus, out: &mut Out) {
         let Some(framework) = self.framework(id) else { return };
         status.state = status.state.for_framework(framework.info.capabilities.partition_aware);
+        out.claim();
         self.tell(id, StreamEvent::Update { status, trace: None }, out);
     }
 
@@ -356,7 +369,7 @@ impl Registry {
         }
     }
 
-    fn arm_task(&mut self, key: &TaskKey, now: Time, wait: Duration) {
+    pub(super) fn arm_task(&mut self, key: &TaskKey, now: Time, wait: Duration) {
         self.arm_task_at(key, Flight { due: now.after(wait), wait: (wait * 2).min(self.options.retry_max) });
     }
 
@@ -415,6 +428,7 @@ impl Registry {
     /// Nobody waits for this update any more; the agent may forget it.
     fn dismiss(&mut self, agent: &AgentId, update: &Update, out: &mut Out) {
         self.counters.updates_dismissed += 1;
+        out.claim();
         let message = ToAgent::Acknowledged {
             framework: update.framework.clone(),
             task: update.status.task.clone(),
@@ -444,7 +458,7 @@ impl Registry {
         let row = &task.row;
         let removed = |state| matches!(state, FrameworkState::Removed { .. });
         let framework_removed = self.framework(&key.0).is_none_or(|row| removed(row.state));
-        let forgotten = task.forgotten || framework_removed || self.cluster.is_gone(&row.agent);
+        let forgotten = task.forgotten || framework_removed || self.cluster.is_given_up(&row.agent);
         let launch_over = row.launch_seen && !self.cluster.is_live(&row.launch, &key.1);
         let over = forgotten && launch_over;
         if !row.end_acknowledged || !(over || is_planted(Bug::RowGoesEarly)) {

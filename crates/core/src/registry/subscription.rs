@@ -72,6 +72,7 @@ impl Registry {
         }
         if let Some(message) = self.subscribe_error(&ask) {
             self.counters.subscriptions_refused += 1;
+            out.claim();
             return (refused(message), None);
         }
         if let Some(number) = self.taken(&ask) {
@@ -330,6 +331,8 @@ impl Registry {
             self.disarm_task(&key);
             self.save_task(task, out);
             self.delete_if_over(now, &key, out);
+            // Whatever is left waits for its agent, which may forget it now.
+            self.arm_task(&key, now, self.options.retry_min);
         }
         self.sweep = true;
     }
@@ -365,8 +368,8 @@ impl Registry {
         }
     }
 
-    /// A framework of which agents tell, and nobody else: its own failover timeout runs, but not before one
-    /// grace.
+    /// A framework of which agents tell, and nobody else: its own failover timeout runs, after the grace that a
+    /// lost stream has.
     pub(super) fn recover_framework(
         &mut self,
         now: Time,
@@ -383,7 +386,7 @@ impl Registry {
             }
             return;
         }
-        let timeout = Duration::from_millis(facts.failover_timeout_ms).max(self.options.stream_grace);
+        let timeout = Duration::from_millis(facts.failover_timeout_ms).saturating_add(self.options.stream_grace);
         let info = FrameworkInfo {
             name: facts.name.clone(),
             user: facts.user.clone(),

@@ -233,6 +233,12 @@ pub(super) fn subscribe(framework: Option<&str>, stream: u128) -> RegistryCall {
     subscribe_with(framework, info(), stream)
 }
 
+/// An agent says in the desk's term which tasks of F it knows.
+pub(super) fn knows(agent: &str, tasks: &[&str]) -> Event {
+    let tasks = tasks.iter().map(|task| ("F".into(), (*task).into())).collect();
+    Event::Agent(AgentToRegistry::Knows { agent: agent.into(), asked: Term { epoch: 1, leader: LEADER }, tasks })
+}
+
 /// The same SUBSCRIBE, knowing of the subscription with this number.
 pub(super) fn over(mut call: RegistryCall, number: u64) -> RegistryCall {
     if let RegistryCall::Subscribe { over, .. } = &mut call {
@@ -260,6 +266,8 @@ pub(super) fn agent(id: &str, state: AgentState, epoch: u64) -> RowChange {
         domain: None,
         state,
         deactivated: false,
+        drain: None,
+        down: false,
         handshake: allocator_term(epoch),
         registered: Time(1),
         reregistered: Time(epoch),

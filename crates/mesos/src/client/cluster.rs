@@ -6,7 +6,10 @@ use clap::Args;
 use comfy_table::Color;
 use mesos_proto::{
     services::v1::{GetStatsRequest, GetStatsResponse, ResourceTotals},
-    v1::master::{call, response},
+    v1::{
+        DrainState,
+        master::{call, response},
+    },
 };
 use serde::Serialize;
 
@@ -100,20 +103,34 @@ fn attribute_text(attribute: &mesos_proto::v1::Attribute) -> String {
     format!("[{}]", ranges.join(", "))
 }
 
-/// `mesos agents`.
+/// Where an agent stands, in one word.
+pub(crate) fn agent_state(agent: &response::get_agents::Agent) -> &'static str {
+    let drain = agent.drain_info.as_ref().map(|info| info.state());
+    if agent.down.unwrap_or_default() {
+        return "down";
+    }
+    if agent.unreachable.unwrap_or_default() {
+        return "unreachable";
+    }
+    match (drain, agent.deactivated.unwrap_or_default(), agent.active) {
+        (Some(DrainState::Draining), ..) => "draining",
+        (Some(DrainState::Drained), ..) => "drained",
+        (_, true, _) => "deactivated",
+        (_, false, true) => "active",
+        (_, false, false) => "unreachable",
+    }
+}
+
+/// `mesos agents` without more.
 pub(crate) async fn agents(args: ListArgs, master: Master) -> Result<ExitCode, Failure> {
-    let answer = master.operator(call::Type::GetAgents).await?.get_agents.unwrap_or_default();
+    let all = super::find::all_agents(&master).await?;
     let line = |agent: response::get_agents::Agent| {
         let (total, used) = (&agent.total_resources, &agent.allocated_resources);
         let info = &agent.agent_info;
         AgentLine {
             id: info.id.as_ref().map(|id| id.value.clone()).unwrap_or_default(),
             hostname: info.hostname.clone(),
-            state: match (agent.active, agent.deactivated.unwrap_or_default()) {
-                (_, true) => "deactivated",
-                (true, false) => "active",
-                (false, false) => "unreachable",
-            },
+            state: agent_state(&agent),
             cpus: amount(total, "cpus"),
             cpus_used: amount(used, "cpus"),
             mem_mb: amount(total, "mem"),
@@ -126,7 +143,7 @@ pub(crate) async fn agents(args: ListArgs, master: Master) -> Result<ExitCode, F
             attributes: info.attributes.iter().map(|found| (found.name.clone(), attribute_text(found))).collect(),
         }
     };
-    let lines: Vec<AgentLine> = answer.agents.into_iter().map(line).collect();
+    let lines: Vec<AgentLine> = all.into_iter().map(line).collect();
     output::print(args.output.output, &lines);
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use mesos_proto::v1::{
     self,
     master::{call, response},
 };
+use mesos_runtime::config::nearest;
 use tonic::{Code, Status};
 
 use super::{Failure, Master};
@@ -59,6 +60,17 @@ pub(crate) async fn agent(master: &Master, wanted: &str) -> Result<response::get
     one_agent(answer.agents, wanted)
 }
 
+/// The same with agents that are away.
+pub(crate) async fn agent_or_away(master: &Master, wanted: &str) -> Result<response::get_agents::Agent, Failure> {
+    one_agent(all_agents(master).await?, wanted)
+}
+
+/// All agents, those that are away last.
+pub(crate) async fn all_agents(master: &Master) -> Result<Vec<response::get_agents::Agent>, Failure> {
+    let answer = master.operator(call::Type::GetAgents).await?.get_agents.unwrap_or_default();
+    Ok(answer.agents.into_iter().chain(answer.unreachable_agents).collect())
+}
+
 /// The id of an agent.
 pub(crate) fn agent_id(agent: &response::get_agents::Agent) -> v1::AgentId {
     agent.agent_info.id.clone().unwrap_or_default()
@@ -83,7 +95,10 @@ fn one_agent(agents: Vec<response::get_agents::Agent>, wanted: &str) -> Result<r
             }
         }
     }
-    Err(Failure::Wrong(format!("there is no agent {wanted}; `mesos agents` lists all")))
+    let names: Vec<String> = agents.iter().flat_map(|agent| [id(agent), agent.agent_info.hostname.clone()]).collect();
+    let near = nearest(wanted, names.iter().map(String::as_str));
+    let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    Err(Failure::Wrong(format!("there is no agent {wanted}{near} (`mesos agents` lists all)")))
 }
 
 #[cfg(test)]
@@ -117,6 +132,7 @@ mod tests {
         assert_eq!(meant("a"), Ok("m-S1".into()));
         assert_eq!(meant("n-"), Ok("n-S3".into()));
         assert!(meant("b").unwrap_err().contains("m-S12, n-S3"));
-        assert!(meant("zzz").unwrap_err().contains("there is no agent zzz"));
+        assert!(meant("zzz").unwrap_err().contains("there is no agent zzz (`mesos agents`"));
+        assert!(meant("m-S2").unwrap_err().contains("did you mean m-S1?"));
     }
 }

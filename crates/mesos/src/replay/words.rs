@@ -125,6 +125,10 @@ fn call(call: &Call<AllocatorCall>) -> String {
         AllocatorCall::Decline { caller, offers, refuse_ms } => {
             format!("DECLINE{principal} of {} {}{}", who(caller), ids(offers), refuse(*refuse_ms))
         }
+        AllocatorCall::AnswerInverse { caller, offers, accepted, refuse_ms } => {
+            let name = if *accepted { "ACCEPT_INVERSE_OFFERS" } else { "DECLINE_INVERSE_OFFERS" };
+            format!("{name}{principal} of {} {}{}", who(caller), ids(offers), refuse(*refuse_ms))
+        }
         AllocatorCall::Request { caller, requests } => {
             let wanted: Vec<String> = requests.iter().map(|one| format!("{} x {}", one.count, one.resources)).collect();
             format!("REQUEST{principal} of {}: {}", who(caller), wanted.join(", "))
@@ -190,8 +194,14 @@ fn change(change: &RowChange) -> String {
                 AgentState::Unreachable { .. } => "unreachable",
                 AgentState::Gone => "gone",
             };
-            let deactivated = if row.deactivated { ", deactivated" } else { "" };
-            format!("+ agent/{} ({}) {state}{deactivated}: {}", row.id, row.hostname, amount(&row.total))
+            let leaving = match row.drain {
+                Some(drain) if drain.drained => ", drained",
+                Some(_) => ", draining",
+                None if row.deactivated => ", deactivated",
+                None => "",
+            };
+            let down = if row.down { ", its machine down" } else { "" };
+            format!("+ agent/{} ({}) {state}{leaving}{down}: {}", row.id, row.hostname, amount(&row.total))
         }
         RowChange::Put(Row::Launch(row)) => format!("+ launch/{}: {}", row.launch, launch(row)),
         RowChange::Put(Row::Framework(row)) => {
@@ -260,6 +270,13 @@ fn stream(event: &ToStream) -> Vec<String> {
             })
             .collect(),
         StreamEvent::Rescind(offer) => vec![format!("rescind {offer} of {framework}")],
+        StreamEvent::InverseOffers(offers) => {
+            let ask = |offer: &mesos_core::message::InverseOffer| {
+                format!("ask {framework} by {} to leave agent {} ({})", offer.id, offer.agent, offer.hostname)
+            };
+            offers.iter().map(ask).collect()
+        }
+        StreamEvent::RescindInverse(offer) => vec![format!("rescind inverse offer {offer} of {framework}")],
         StreamEvent::Update { status, .. } => {
             let why = status.message.as_deref().unwrap_or_default();
             vec![format!("tell {framework}: task {} is {}: {why}", status.task, status.state.name())]
@@ -299,6 +316,8 @@ fn order(order: &Order) -> String {
         Order::ShutdownFramework(framework) => format!("end all of {framework}"),
         Order::Convert(conversion) => format!("{} {}", conversion.name, conversion.consumed),
         Order::Preempt { framework, task, message } => format!("end {task} of {framework}: {message}"),
+        Order::Drain { max_grace_ms: Some(ms) } => format!("drain: end everything within {ms} ms"),
+        Order::Drain { max_grace_ms: None } => "drain: end everything".to_owned(),
     }
 }
 

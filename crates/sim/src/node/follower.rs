@@ -67,11 +67,12 @@ impl Follower {
             self.queued.push(entry);
             return false;
         }
-        self.heard = now;
         let other = self.term.is_some_and(|term| term != entry.term && term.epoch <= entry.term.epoch);
         if other && entry.seq <= self.last {
             self.gap(out);
         } else if entry.seq == self.last + 1 {
+            // Only what goes on from here shows that nothing was missed.
+            self.heard = now;
             self.next(entry, out);
         } else if entry.seq > self.last + 1 {
             self.reading = true;

@@ -29,6 +29,8 @@ pub struct Task {
     /// It asked for its end.
     pub killed: bool,
     asked_at: u64,
+    /// Its kill was taken, and the registry knew the task then.
+    kill_taken: bool,
     /// Its ACCEPT was answered, or never will be.
     settled: bool,
 }
@@ -37,6 +39,7 @@ pub struct Task {
 #[derive(Clone, Debug)]
 enum Request {
     Accept(Vec<TaskId>),
+    Kill(TaskId),
     Other,
 }
 
@@ -52,6 +55,7 @@ pub struct Framework {
     /// What it launched under its present id.
     pub tasks: BTreeMap<TaskId, Task>,
     named: u64,
+    launched: u64,
     life: u64,
     connection: u64,
     gateway: Option<Node>,
@@ -70,6 +74,8 @@ pub struct Framework {
     pub idle: bool,
     /// It ends everything that it has.
     pub ending: bool,
+    /// It is gone for good.
+    pub left: bool,
 }
 
 const TICK: u64 = 250;
@@ -86,6 +92,7 @@ impl Framework {
             former: Vec::new(),
             tasks: BTreeMap::new(),
             named: 0,
+            launched: 0,
             life: 0,
             connection: 0,
             gateway: None,
@@ -102,6 +109,7 @@ impl Framework {
             suppressed: false,
             idle: false,
             ending: false,
+            left: false,
         }
     }
 
@@ -119,7 +127,20 @@ impl Framework {
     /// Whether it has a stream.
     #[must_use]
     pub fn is_subscribed(&self) -> bool {
-        self.stream.is_some()
+        self.stream.is_some() && !self.left
+    }
+
+    /// How many of its tasks were ever heard to run.
+    #[must_use]
+    pub fn launched(&self) -> u64 {
+        self.launched
+    }
+
+    /// Has it ask for offers again: whether its last REVIVE was taken it may not know.
+    pub fn try_again(&mut self) {
+        self.idle = false;
+        self.ending = false;
+        self.suppressed = true;
     }
 
     /// The last connection that it opened.
@@ -191,7 +212,10 @@ impl Framework {
             let (now, tasks) = (net.now, &self.tasks);
             // What was lost may still run where nobody sees it.
             let open = |task: &Task| (!task.over || task.state == Some(TaskState::Lost)) && task.settled;
-            let due = |task: &Task| open(task) && (!task.killed || now > task.asked_at + 5000);
+            // A kill that was taken counts until the task is over, unless the store forgot it.
+            let forgotten = net.seen.rolled_back;
+            let again = |task: &Task| now > task.asked_at + 5000 && (!task.kill_taken || forgotten);
+            let due = |task: &Task| open(task) && (!task.killed || again(task));
             let left: Vec<TaskId> = tasks.iter().filter(|(_, task)| due(task)).map(|(id, _)| id.clone()).collect();
             for task in left {
                 self.kill(net, &task);
@@ -348,7 +372,17 @@ impl Framework {
         if status == 503 {
             return self.unsure(net, request);
         }
-        let Request::Accept(tasks) = request else { return };
+        let tasks = match request {
+            Request::Accept(tasks) => tasks,
+            Request::Kill(task) => {
+                if let Some(task) = self.tasks.get_mut(&task).filter(|_| status == 202) {
+                    task.kill_taken =
+                        matches!(task.state, Some(TaskState::Running | TaskState::Starting | TaskState::Killing));
+                }
+                return;
+            }
+            Request::Other => return,
+        };
         for task in tasks {
             if (400..500).contains(&status) {
                 self.tasks.remove(&task);
@@ -432,6 +466,7 @@ impl Framework {
                 over: false,
                 killed: false,
                 asked_at: 0,
+                kill_taken: false,
                 settled: false,
             };
             self.tasks.insert(task.clone(), known);
@@ -488,7 +523,7 @@ impl Framework {
         let agent = (net.rng.below(2) == 0).then(|| known.agent.clone());
         net.trace(14, || format!("{} kills {task}", self.node));
         let call = RegistryCall::Kill { caller, task: task.clone(), agent, grace_ms: None };
-        self.request(net, Passed::Registry(call), Request::Other);
+        self.request(net, Passed::Registry(call), Request::Kill(task.clone()));
     }
 
     fn reconcile(&mut self, net: &mut Net) {
@@ -516,7 +551,9 @@ impl Framework {
             )
         });
         net.seen.told(&id, status, &self.temper);
+        net.seen.i11_only_own_tasks(self.node, &task);
         if let Some(known) = self.tasks.get_mut(&task) {
+            self.launched += u64::from(known.state.is_none());
             known.state = Some(status.state);
             // What was given up may turn up again.
             known.over = ends(status) || status.state == TaskState::Unknown;

@@ -512,6 +512,9 @@ impl<K: Kind> Service<K> {
             net.publish(self.node, subject, Payload::Agent(messages), None);
         }
         for (gateway, events) in streams {
+            if matches!(self.node, Node::Allocator(_)) {
+                net.seen.i3_offers_need_a_handshake(&events);
+            }
             net.publish(self.node, Subject::Gateway(gateway), Payload::Streams(events), None);
         }
         if !allocator.is_empty() {

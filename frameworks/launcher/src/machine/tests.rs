@@ -124,6 +124,7 @@ impl Stage {
             attributes: Vec::new(),
             domain: None,
             executors: Vec::new(),
+            unavailability: None,
         }
     }
 

@@ -29,7 +29,7 @@ use crate::{
 
 type Answer = Result<Response, Refusal>;
 type Door = State<Arc<Reads>>;
-type Caller = Option<Extension<Principal>>;
+pub(super) type Caller = Option<Extension<Principal>>;
 
 /// The routes, without a prefix.
 pub fn routes(reads: Arc<Reads>) -> Router {
@@ -44,7 +44,7 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .with_state(reads)
 }
 
-fn context(caller: Caller) -> Context {
+pub(super) fn context(caller: Caller) -> Context {
     Context { principal: caller.and_then(|Extension(Principal(name))| name), ..Context::default() }
 }
 
@@ -125,7 +125,7 @@ async fn convert(
 }
 
 /// Messages out of a JSON array.
-fn list<T>(text: &[u8]) -> Result<Vec<T>, String>
+pub(super) fn list<T>(text: &[u8]) -> Result<Vec<T>, String>
 where
     T: mesos_proto::prost::Message + mesos_proto::prost::Name + Default,
 {

@@ -131,6 +131,12 @@ pub fn agent(agent: &AgentRow, cluster: &Cluster, frame: &Frame, is_full: bool) 
     if let Some((region, zone)) = &agent.domain {
         out["domain"] = message(&crate::translate::domain(region, zone));
     }
+    if let Some(info) = crate::leave::drain_info(agent) {
+        out["drain_info"] = message(&info);
+    }
+    if let Some(start) = agent.drain.map(|drain| drain.since.as_seconds()) {
+        out["estimated_drain_start_time_seconds"] = Value::from(start);
+    }
     if is_full {
         out["used_resources_full"] = full(&used.held);
         out["offered_resources_full"] = full(offered);

@@ -57,18 +57,26 @@ pub fn agent(row: &AgentRow, cluster: &Cluster, frame: &Frame) -> get_agents::Ag
         allocated_resources: resources(&used.held, None),
         offered_resources: offered.map(|offered| resources(offered, None)).unwrap_or_default(),
         capabilities: capabilities.into_iter().map(|kind| Capability { r#type: Some(kind.into()) }).collect(),
+        unreachable: matches!(row.state, AgentState::Unreachable { .. }).then_some(true),
+        down: row.down.then_some(true),
+        drain_info: crate::leave::drain_info(row),
+        estimated_drain_start_time: crate::leave::drain_start(row),
         ..get_agents::Agent::default()
     }
 }
 
-/// Registered agents.
+/// Registered agents, and beside them those that are away.
 #[must_use]
 pub fn agents(cluster: &Cluster, frame: &Frame) -> response::GetAgents {
-    let mut rows: Vec<_> = cluster.agents.values().filter(|row| row.state == AgentState::Active).collect();
-    rows.sort_unstable_by_key(|row| (row.registered, row.id.clone()));
+    let listed = |is_listed: &dyn Fn(AgentState) -> bool| {
+        let mut rows: Vec<_> = cluster.agents.values().filter(|row| is_listed(row.state)).collect();
+        rows.sort_unstable_by_key(|row| (row.registered, row.id.clone()));
+        rows.into_iter().map(|row| agent(row, cluster, frame)).collect()
+    };
     response::GetAgents {
-        agents: rows.into_iter().map(|row| agent(row, cluster, frame)).collect(),
+        agents: listed(&|state| state == AgentState::Active),
         recovered_agents: Vec::new(),
+        unreachable_agents: listed(&|state| matches!(state, AgentState::Unreachable { .. })),
     }
 }
 

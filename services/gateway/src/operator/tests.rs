@@ -3,7 +3,7 @@ use futures::StreamExt;
 use http::Request;
 use http_body_util::BodyExt;
 use mesos_core::{
-    message::{Answer, AnswerBody},
+    message::{Answer, AnswerBody, OperatorCall},
     row::{AgentState, FrameworkState, Row},
 };
 use mesos_model::{TaskState, Time};
@@ -63,7 +63,13 @@ async fn checks_come_in_the_order_of_mesos() {
 #[tokio::test]
 async fn what_is_not_supported_says_so_by_name_and_everything_else_is_answered() {
     let rig = Rig::with_one_of_each();
-    rig.allocator(|_| Answer::ok(AnswerBody::Roles(Vec::new()))).await;
+    rig.allocator(|call| {
+        Answer::ok(match call {
+            OperatorCall::GetMaintenance => AnswerBody::Maintenance(Box::default()),
+            _ => AnswerBody::Roles(Vec::new()),
+        })
+    })
+    .await;
     for number in 1..=39 {
         let Ok(kind) = Type::try_from(number) else { continue };
         let call = Call { r#type: Some(number), ..Call::default() };
@@ -182,11 +188,8 @@ async fn grpc_answers_what_http_answers() {
     assert_eq!(reply.get_agents.unwrap().agents[0].agent_info.hostname, "10.0.0.7");
     let refused = services(&rig).call(call(Type::DrainAgent)).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
-    let refused = services(&rig).call(call(Type::GetMaintenanceStatus)).await.unwrap_err();
-    assert_eq!(
-        (refused.code(), refused.message().contains("GET_MAINTENANCE_STATUS")),
-        (tonic::Code::Unimplemented, true)
-    );
+    let refused = services(&rig).call(call(Type::GetOperations)).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("GET_OPERATIONS")), (tonic::Code::Unimplemented, true));
     let mut events = services(&rig).subscribe(call(Type::Subscribe)).await.unwrap().into_inner();
     let first = events.next().await.unwrap().unwrap();
     assert_eq!(first.subscribed.unwrap().get_state.unwrap().get_tasks.unwrap().tasks.len(), 1);

@@ -6,15 +6,6 @@ use mesos_proto::v1::master::call::Type;
 pub const UNSUPPORTED: &[(Type, &str)] = &[
     (Type::SetLoggingLevel, "changing the log level while running"),
     (Type::GetOperations, "operations of resource providers"),
-    (Type::GetMaintenanceStatus, "maintenance"),
-    (Type::GetMaintenanceSchedule, "maintenance"),
-    (Type::UpdateMaintenanceSchedule, "maintenance"),
-    (Type::StartMaintenance, "maintenance"),
-    (Type::StopMaintenance, "maintenance"),
-    (Type::DrainAgent, "draining agents"),
-    (Type::DeactivateAgent, "deactivating agents"),
-    (Type::ReactivateAgent, "deactivating agents"),
-    (Type::MarkAgentGone, "marking agents gone"),
 ];
 
 /// Why a call is not done, if it is one of those.

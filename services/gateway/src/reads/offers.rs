@@ -109,6 +109,7 @@ mod tests {
             attributes: vec![],
             domain: None,
             executors: vec![],
+            unavailability: None,
         }
     }
 

@@ -33,7 +33,7 @@ use crate::{
     translate::resources::printable,
 };
 
-type Caller = Option<Extension<Principal>>;
+pub(super) type Caller = Option<Extension<Principal>>;
 
 /// What a module is sent as.
 const WASM: &[u8] = b"application/wasm";
@@ -52,21 +52,21 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .with_state(reads)
 }
 
-fn context(caller: Caller) -> Context {
+pub(super) fn context(caller: Caller) -> Context {
     Context { principal: caller.and_then(|Extension(Principal(name))| name), ..Context::default() }
 }
 
-fn message<T: Message + Name>(message: &T) -> Response {
+pub(super) fn message<T: Message + Name>(message: &T) -> Response {
     reply::body(reply::JSON, json::encode(message).into())
 }
 
-fn done() -> Response {
+pub(super) fn done() -> Response {
     axum::Json(serde_json::json!({})).into_response()
 }
 
 /// A message out of a body. A name that is not known is refused: it may be one that was meant, and a quota
 /// without it would be another one.
-fn read<T: Message + Name + Default>(body: &Bytes) -> Result<T, RestError> {
+pub(super) fn read<T: Message + Name + Default>(body: &Bytes) -> Result<T, RestError> {
     let wrong = |why: String| RestError(Refusal::bad(format!("the body cannot be read: {why}")));
     let value: Value = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
     let Value::Object(fields) = &value else { return Err(wrong("expected a JSON object".to_owned())) };

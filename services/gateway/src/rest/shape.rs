@@ -85,10 +85,13 @@ pub fn agent(row: &AgentRow, cluster: &Cluster, frame: &Frame) -> Value {
     let used = cluster.used_on(&row.id);
     let none = Resources::new();
     let state = match row.state {
+        AgentState::Gone => "GONE",
+        AgentState::Unreachable { .. } if row.down => "DOWN",
+        AgentState::Unreachable { .. } => "UNREACHABLE",
+        AgentState::Active if row.draining().is_some() => "DRAINING",
+        AgentState::Active if row.drain.is_some() => "DRAINED",
         AgentState::Active if row.deactivated => "DEACTIVATED",
         AgentState::Active => "ACTIVE",
-        AgentState::Unreachable { .. } => "UNREACHABLE",
-        AgentState::Gone => "GONE",
     };
     let attribute = |value: &AttributeValue| match value {
         AttributeValue::Text(text) => text.clone(),
@@ -102,6 +105,7 @@ pub fn agent(row: &AgentRow, cluster: &Cluster, frame: &Frame) -> Value {
         "hostname": row.hostname,
         "port": row.port,
         "state": state,
+        "drain_start_time_ms": row.drain.map(|drain| drain.since.0),
         "registered_time_ms": row.registered.0,
         "attributes": attributes,
         "total": Amounts::from(&row.total),

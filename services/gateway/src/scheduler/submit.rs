@@ -183,6 +183,7 @@ fn offers_of(what: &AllocatorCall) -> Option<(&Caller, Vec<OfferId>)> {
         AllocatorCall::Accept { caller, offers, .. } | AllocatorCall::Decline { caller, offers, .. } => {
             Some((caller, offers.clone()))
         }
+        AllocatorCall::AnswerInverse { caller, offers, .. } => Some((caller, offers.clone())),
         AllocatorCall::Request { caller, .. } => Some((caller, Vec::new())),
         AllocatorCall::Operator(_) => None,
     }

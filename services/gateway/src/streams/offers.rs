@@ -16,7 +16,7 @@ const AHEAD: Duration = Duration::from_secs(2);
 
 /// The leader that made an offer.
 pub(super) fn leader_of(offer: &OfferId) -> &str {
-    offer.as_str().rsplit_once("-O").map_or(offer.as_str(), |(leader, _)| leader)
+    offer.as_str().rsplit_once('-').map_or(offer.as_str(), |(leader, _)| leader)
 }
 
 /// The leaders whose offers were seen.

@@ -29,6 +29,7 @@ struct State {
     /// What did not fit is lost, so nothing that comes after may be told.
     full: bool,
     offers: BTreeSet<OfferId>,
+    inverse: BTreeSet<OfferId>,
 }
 
 impl Queue {
@@ -72,6 +73,7 @@ impl Queue {
         let mut state = self.lock();
         for offer in offers {
             state.offers.remove(offer);
+            state.inverse.remove(offer);
         }
     }
 
@@ -82,12 +84,20 @@ impl Queue {
 
     /// Takes out the offers of a leader that are not answered.
     pub(super) fn take_offers_of(&self, leader: &str) -> Vec<OfferId> {
-        let mut state = self.lock();
-        let (void, rest): (Vec<OfferId>, Vec<OfferId>) =
-            std::mem::take(&mut state.offers).into_iter().partition(|offer| leader_of(offer) == leader);
-        state.offers = rest.into_iter().collect();
-        void
+        take_of(&mut self.lock().offers, leader)
     }
+
+    /// The same with inverse offers.
+    pub(super) fn take_inverse_offers_of(&self, leader: &str) -> Vec<OfferId> {
+        take_of(&mut self.lock().inverse, leader)
+    }
+}
+
+fn take_of(offers: &mut BTreeSet<OfferId>, leader: &str) -> Vec<OfferId> {
+    let (void, rest): (Vec<OfferId>, Vec<OfferId>) =
+        std::mem::take(offers).into_iter().partition(|offer| leader_of(offer) == leader);
+    *offers = rest.into_iter().collect();
+    void
 }
 
 impl State {
@@ -108,6 +118,15 @@ impl State {
             StreamEvent::Rescind(offer) => {
                 self.offers.remove(offer);
             }
+            StreamEvent::InverseOffers(offers) => {
+                self.inverse.extend(offers.iter().map(|offer| offer.id.clone()));
+                while self.inverse.len() > OFFERS_MAX {
+                    self.inverse.pop_first();
+                }
+            }
+            StreamEvent::RescindInverse(offer) => {
+                self.inverse.remove(offer);
+            }
             _ => {}
         }
     }
@@ -124,7 +143,8 @@ fn size(event: &StreamEvent) -> usize {
         StreamEvent::Message { data, .. } => SMALL + data.len(),
         StreamEvent::OperationError { message, .. } | StreamEvent::Error(message) => SMALL + message.len(),
         StreamEvent::OperationFinished { converted, .. } => SMALL + 128 * converted.iter().count(),
-        StreamEvent::Rescind(_) | StreamEvent::Failure { .. } => SMALL,
+        StreamEvent::InverseOffers(offers) => SMALL * offers.len(),
+        StreamEvent::Rescind(_) | StreamEvent::RescindInverse(_) | StreamEvent::Failure { .. } => SMALL,
     }
 }
 

@@ -83,11 +83,26 @@ pub fn translate(call: &scheduler::Call, raw: &Bytes, stream: Option<u128>) -> R
             })
         }
         Type::Request => Translated::Allocator(AllocatorCall::Request { caller, requests: requests(call)? }),
-        // Inverse offers are never sent, and operations have no status that could be acknowledged.
-        Type::AcceptInverseOffers
-        | Type::DeclineInverseOffers
-        | Type::AcknowledgeOperationStatus
-        | Type::ReconcileOperations => Translated::Nothing,
+        Type::AcceptInverseOffers => {
+            let accept = call.accept_inverse_offers.as_ref();
+            Translated::Allocator(AllocatorCall::AnswerInverse {
+                caller,
+                offers: offers(accept.map_or(&[], |accept| &accept.inverse_offer_ids)),
+                accepted: true,
+                refuse_ms: refuse_ms(accept.and_then(|accept| accept.filters.as_ref())),
+            })
+        }
+        Type::DeclineInverseOffers => {
+            let decline = call.decline_inverse_offers.as_ref();
+            Translated::Allocator(AllocatorCall::AnswerInverse {
+                caller,
+                offers: offers(decline.map_or(&[], |decline| &decline.inverse_offer_ids)),
+                accepted: false,
+                refuse_ms: refuse_ms(decline.and_then(|decline| decline.filters.as_ref())),
+            })
+        }
+        // Operations have no status that could be acknowledged.
+        Type::AcknowledgeOperationStatus | Type::ReconcileOperations => Translated::Nothing,
         Type::Teardown
         | Type::Revive
         | Type::Suppress
@@ -343,8 +358,23 @@ mod tests {
         assert_eq!(uuid, 1);
         assert!(matches!(call("REQUEST", r#","request":{}"#), Translated::Allocator(AllocatorCall::Request { .. })));
         assert_eq!(call("UNKNOWN", ""), Translated::Unknown);
-        for kind in ["ACCEPT_INVERSE_OFFERS", "DECLINE_INVERSE_OFFERS", "RECONCILE_OPERATIONS"] {
-            assert_eq!(call(kind, ""), Translated::Nothing);
+        assert_eq!(call("RECONCILE_OPERATIONS", ""), Translated::Nothing);
+    }
+
+    #[test]
+    fn inverse_offers_are_accepted_or_declined_with_a_filter() {
+        for (kind, field, expected) in [
+            ("ACCEPT_INVERSE_OFFERS", "accept_inverse_offers", true),
+            ("DECLINE_INVERSE_OFFERS", "decline_inverse_offers", false),
+        ] {
+            let found = call(
+                kind,
+                &format!(r#","{field}":{{"inverse_offer_ids":[{{"value":"i"}}],"filters":{{"refuse_seconds":2}}}}"#),
+            );
+            let Translated::Allocator(AllocatorCall::AnswerInverse { offers, accepted, refuse_ms, .. }) = found else {
+                panic!("{found:?}")
+            };
+            assert_eq!((offers, accepted, refuse_ms), (vec!["i".into()], expected, Some(2000)));
         }
     }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use mesos_core::{
-    message::{Offer, StreamEvent},
+    message::{InverseOffer, Offer, StreamEvent},
     row::Capabilities,
 };
 use mesos_model::{FrameworkId, TaskStatus};
@@ -76,6 +76,18 @@ pub fn stream_event(framework: &FrameworkId, capabilities: &Capabilities, event:
             rescind: Some(event::Rescind { offer_id: super::offer_id(offer) }),
             ..Event::default()
         },
+        StreamEvent::InverseOffers(offers) => Event {
+            r#type: Some(Type::InverseOffers.into()),
+            inverse_offers: Some(event::InverseOffers {
+                inverse_offers: offers.iter().map(|it| inverse_offer(framework, it)).collect(),
+            }),
+            ..Event::default()
+        },
+        StreamEvent::RescindInverse(offer) => Event {
+            r#type: Some(Type::RescindInverseOffer.into()),
+            rescind_inverse_offer: Some(event::RescindInverseOffer { inverse_offer_id: super::offer_id(offer) }),
+            ..Event::default()
+        },
         StreamEvent::OperationError { operation, agent, message } => Event {
             r#type: Some(Type::UpdateOperationStatus.into()),
             update_operation_status: Some(event::UpdateOperationStatus {
@@ -130,29 +142,44 @@ pub fn stream_event(framework: &FrameworkId, capabilities: &Capabilities, event:
 pub fn offer(framework: &FrameworkId, capabilities: &Capabilities, offer: &Offer) -> v1::Offer {
     let role = capabilities.multi_role.then_some(&offer.role);
     let form = Form { allocated_to: role, refined: capabilities.reservation_refinement };
-    let address = v1::Address {
-        hostname: Some(offer.hostname.clone()),
-        ip: (!offer.ip.is_empty()).then(|| offer.ip.clone()),
-        port: i32::try_from(offer.port).unwrap_or(0),
-    };
     v1::Offer {
         id: super::offer_id(&offer.id),
         framework_id: super::framework_id(framework),
         agent_id: super::agent_id(&offer.agent),
         hostname: offer.hostname.clone(),
-        url: Some(v1::Url {
-            scheme: "http".to_owned(),
-            address,
-            path: Some("/slave(1)".to_owned()),
-            query: Vec::new(),
-            fragment: None,
-        }),
+        url: Some(agent_url(&offer.hostname, &offer.ip, offer.port)),
         domain: offer.domain.as_ref().map(|(region, zone)| super::domain(region, zone)),
         resources: resources::to_proto(&offer.resources, form),
         attributes: super::attributes(&offer.attributes),
         executor_ids: offer.executors.iter().map(super::executor_id).collect(),
-        unavailability: None,
+        unavailability: offer.unavailability.as_ref().map(crate::leave::unavailability),
         allocation_info: role.map(|role| v1::resource::AllocationInfo { role: Some(role.as_str().to_owned()) }),
+    }
+}
+
+/// An inverse offer. Mesos has no resources in one for maintenance: all of the agent is meant.
+fn inverse_offer(framework: &FrameworkId, offer: &InverseOffer) -> v1::InverseOffer {
+    v1::InverseOffer {
+        id: super::offer_id(&offer.id),
+        url: Some(agent_url(&offer.hostname, &offer.ip, offer.port)),
+        framework_id: super::framework_id(framework),
+        agent_id: Some(super::agent_id(&offer.agent)),
+        unavailability: crate::leave::unavailability(&offer.unavailability),
+        resources: Vec::new(),
+    }
+}
+
+fn agent_url(hostname: &str, ip: &str, port: u32) -> v1::Url {
+    v1::Url {
+        scheme: "http".to_owned(),
+        address: v1::Address {
+            hostname: Some(hostname.to_owned()),
+            ip: (!ip.is_empty()).then(|| ip.to_owned()),
+            port: i32::try_from(port).unwrap_or(0),
+        },
+        path: Some("/slave(1)".to_owned()),
+        query: Vec::new(),
+        fragment: None,
     }
 }
 
@@ -243,10 +270,15 @@ fn facts(status: &TaskStatus) -> v1::TaskStatus {
 
 #[cfg(test)]
 mod tests {
+    use mesos_core::message::Unavailability;
     use mesos_model::{Reason, Resources, Source, TaskState, Time};
     use mesos_proto::json::{self, Defaults};
 
     use super::*;
+
+    fn away() -> Unavailability {
+        Unavailability { start_ns: 7, duration_ns: Some(9) }
+    }
 
     fn an_offer() -> Offer {
         Offer {
@@ -260,7 +292,29 @@ mod tests {
             attributes: mesos_model::attribute::parse("rack:r2;n:5;span:[1-2]").unwrap(),
             domain: Some(("eu".into(), "a".into())),
             executors: vec!["e".into()],
+            unavailability: Some(away()),
         }
+    }
+
+    fn an_inverse_offer() -> InverseOffer {
+        InverseOffer {
+            id: "l-I1".into(),
+            agent: "l-S1".into(),
+            hostname: "h".into(),
+            ip: String::new(),
+            port: 5051,
+            unavailability: away(),
+        }
+    }
+
+    #[test]
+    fn an_inverse_offer_says_which_agent_will_be_away_and_when() {
+        let event = StreamEvent::InverseOffers(vec![an_inverse_offer()]);
+        let event = as_json(&stream_event(&"f".into(), &Capabilities::default(), &event));
+        let offer = &event["inverse_offers"]["inverse_offers"][0];
+        assert_eq!(offer["id"]["value"], "l-I1");
+        assert_eq!((&offer["agent_id"]["value"], &offer["framework_id"]["value"]), (&"l-S1".into(), &"f".into()));
+        assert_eq!(offer["unavailability"]["start"]["nanoseconds"], 7);
     }
 
     fn as_json(bytes: &Bytes) -> serde_json::Value {
@@ -277,6 +331,7 @@ mod tests {
         assert_eq!(offer["url"]["path"], "/slave(1)");
         assert_eq!(offer["url"]["address"]["ip"], "10.0.0.1");
         assert_eq!(offer["url"]["address"]["port"], 5051);
+        assert_eq!(offer["unavailability"]["duration"]["nanoseconds"], 9);
         assert_eq!(offer["domain"]["fault_domain"]["region"]["name"], "eu");
         assert_eq!(offer["attributes"][0]["text"]["value"], "r2");
         assert_eq!(offer["executor_ids"][0]["value"], "e");
@@ -329,6 +384,8 @@ mod tests {
         let none = Capabilities::default();
         let cases = [
             (StreamEvent::Rescind("o".into()), "RESCIND"),
+            (StreamEvent::RescindInverse("o".into()), "RESCIND_INVERSE_OFFER"),
+            (StreamEvent::InverseOffers(vec![an_inverse_offer()]), "INVERSE_OFFERS"),
             (StreamEvent::Error("é\n".into()), "ERROR"),
             (StreamEvent::Failure { agent: "a".into(), executor: Some("e".into()), status: Some(9) }, "FAILURE"),
             (

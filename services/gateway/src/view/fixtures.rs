@@ -51,6 +51,8 @@ pub(crate) fn agent(id: &str) -> AgentRow {
         domain: None,
         state: AgentState::Active,
         deactivated: false,
+        drain: None,
+        down: false,
         handshake: Term { epoch: 1, leader: 1 },
         registered: Time(1_500),
         reregistered: Time(2_000),

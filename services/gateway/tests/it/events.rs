@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mesos_core::message::{Answer, Offer, RegistryCall, StreamEvent};
+use mesos_core::message::{Answer, InverseOffer, Offer, RegistryCall, StreamEvent, Unavailability};
 use mesos_gateway::{
     calls::Calls,
     streams::{Limits, Streams},
@@ -27,6 +27,7 @@ fn offer(id: &str) -> Offer {
         attributes: vec![],
         domain: None,
         executors: vec![],
+        unavailability: None,
     }
 }
 
@@ -202,4 +203,34 @@ async fn offers_that_were_not_answered_are_rescinded_when_the_allocator_has_a_ne
     tell(&bare.ports, &g, "f", stream, vec![StreamEvent::Error("end".into())]).await;
     assert_eq!(kind(&subscription.next().await.unwrap()), Type::Error);
     assert_eq!(subscription.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn inverse_offers_that_were_not_answered_are_rescinded_when_the_allocator_has_a_new_term() {
+    let inverse = |id: &str| InverseOffer {
+        id: id.into(),
+        agent: "a".into(),
+        hostname: "h".into(),
+        ip: String::new(),
+        port: 5051,
+        unavailability: Unavailability { start_ns: 7, duration_ns: None },
+    };
+    let bare = bare().await;
+    let mut subscription = bare.prepare().await.confirmed("f".into(), v1::MasterInfo::default());
+    let (g, stream) = ("g".into(), subscription.stream());
+    let asked = ["old-I1", "old-I2", "old-I3"].map(inverse).to_vec();
+    let events = vec![StreamEvent::InverseOffers(asked), StreamEvent::RescindInverse("old-I3".into())];
+    tell(&bare.ports, &g, "f", stream, events).await;
+    for _ in 0..4 {
+        subscription.next().await.unwrap();
+    }
+    bare.streams.answered(stream, &["old-I1".into()]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Whatever the new leader says first voids what the old one asked.
+    let news = vec![StreamEvent::InverseOffers(vec![inverse("new-I0")])];
+    tell(&bare.ports, &g, "f", stream, news).await;
+    let event = Event::decode(subscription.next().await.unwrap()).unwrap();
+    assert_eq!(event.rescind_inverse_offer.unwrap().inverse_offer_id.value, "old-I2");
+    let event = Event::decode(subscription.next().await.unwrap()).unwrap();
+    assert_eq!(event.inverse_offers.unwrap().inverse_offers[0].id.value, "new-I0");
 }

@@ -358,3 +358,17 @@ fn a_group_is_given_to_the_frameworks_own_executor_as_a_whole() {
     let lines = host.order(2, kill("t1"));
     assert_eq!(lines.iter().filter(|line| line.contains("TASK_KILLED")).count(), 2, "{lines:?}");
 }
+
+#[test]
+fn an_agent_that_is_drained_has_its_executors_ended_too() {
+    let mut host = Host::running();
+    host.launch_own(2, "m", &["t2"], true);
+    host.says(3, "t1", TaskState::Finished, 12);
+    let lines = host.order(3, Order::Drain { max_grace_ms: Some(1000) });
+    assert_eq!(lines[..2], ["to 1: kill t2", "to 1: shutdown"]);
+    assert!(!kills(&host.later(999)));
+    assert!(kills(&host.later(1)));
+    let lines = host.killed("l.executor");
+    assert!(lines.contains(&"t2 #1 TASK_KILLED REASON_EXECUTOR_TERMINATED".to_owned()), "{lines:?}");
+    assert!(host.agent.used().is_empty());
+}

@@ -55,8 +55,10 @@ fn f36_a_second_instance_of_an_id_is_refused() {
           put agent a shook 1
           a: welcome a
         > report a instance=2
+          trouble: agent host-a is refused: agent id a belongs to the agent at host-a; a copied work directory must be emptied before its agent starts
           a: refused
         > beat a instance=2
+          trouble: agent a is refused: agent id a belongs to the agent at host-a; a copied work directory must be emptied before its agent starts
           a: refused
         ",
     );

@@ -117,7 +117,7 @@ fn an_adopted_launch_of_an_unknown_framework_recovers_it() {
         row.adopted = Some(FrameworkFacts { failover_timeout_ms: 120 * SECOND, ..FrameworkFacts::default() });
     }
     desk.peer(adopted);
-    let deadline = Time(desk.now.0 + 120 * SECOND);
+    let deadline = Time(desk.now.0 + (60 + 120) * SECOND);
     assert_eq!(desk.framework_row("F").state, FrameworkState::Disconnected { deadline });
     assert_eq!(desk.task_row("t").state, TaskState::Staging);
 }
@@ -160,4 +160,52 @@ fn a_second_launch_of_a_task_id_has_its_turn_when_the_first_row_goes() {
     assert_eq!(desk.task_row("t").launch, LaunchId::from("L1"));
     desk.step(forgotten("t", "L1", "S1"));
     assert_eq!((desk.task_row("t").launch.as_str(), desk.task_row("t").state), ("L2", TaskState::Staging));
+}
+
+fn agent_that(state: AgentState, change: impl FnOnce(&mut crate::row::AgentRow)) -> RowChange {
+    let mut put = agent("S1", state, 1);
+    if let RowChange::Put(Row::Agent(row)) = &mut put {
+        change(row);
+    }
+    put
+}
+
+#[test]
+fn an_agent_whose_machine_goes_down_ends_its_tasks_as_mesos_says_it() {
+    for (aware, state) in [(true, "TASK_GONE"), (false, "TASK_LOST")] {
+        let mut desk = Desk::with_task();
+        if !aware {
+            let plain = FrameworkInfo { capabilities: Capabilities::default(), ..info() };
+            desk.call(over(subscribe_with(Some("F"), plain, 8), 1));
+        }
+        let stream = if aware { 7 } else { 8 };
+        let lines = desk.peer(agent_that(AgentState::Unreachable { since: Time(77) }, |row| row.down = true));
+        let text = format!("stream {stream}: t {state} REASON_AGENT_REMOVED (to be acknowledged)");
+        assert_eq!(lines, [format!("stream {stream}: failure of S1"), text]);
+        assert_eq!(desk.peer(launch_deleted("L1")), NOTHING);
+        let end = desk.task_row("t").pending[0].status.uuid.unwrap();
+        desk.call(acknowledge("t", "S1", end, stream));
+        assert_eq!(desk.registry.tasks().count(), 0, "its agent will not say that it has forgotten it");
+    }
+}
+
+#[test]
+fn a_task_that_ends_by_a_drain_is_gone_by_operator_if_its_agent_goes_for_good() {
+    for (mark_gone, aware, state) in
+        [(false, true, "TASK_KILLED"), (true, true, "TASK_GONE_BY_OPERATOR"), (true, false, "TASK_KILLED")]
+    {
+        let mut desk = Desk::with_task();
+        if !aware {
+            let plain = FrameworkInfo { capabilities: Capabilities::default(), ..info() };
+            desk.call(over(subscribe_with(Some("F"), plain, 8), 1));
+        }
+        let drain = crate::row::Drain { max_grace_ms: None, mark_gone, since: Time(5), drained: false };
+        desk.peer(agent_that(AgentState::Active, |row| row.drain = Some(drain)));
+        let mut end = update_of("L1", "S1", "t", 1, TaskState::Killed);
+        end.status.reason = Some(mesos_model::Reason::AGENT_DRAINING);
+        let lines = desk.step(said("S1", end));
+        let stream = if aware { 7 } else { 8 };
+        assert_eq!(lines[0], format!("stream {stream}: t {state} REASON_AGENT_DRAINING (to be acknowledged)"));
+        assert_eq!(desk.task_row("t").state, TaskState::Killed);
+    }
 }

@@ -21,6 +21,7 @@ fn what_is_said_of_an_unknown_task_depends_on_its_agent() {
     desk.peer(agent("S1", AgentState::Active, 1));
     desk.peer(agent("S2", AgentState::Unreachable { since: Time(9) }, 1));
     desk.peer(agent("S3", AgentState::Gone, 1));
+    desk.step(knows("S1", &[]));
     let ask = reconcile(&[("a", Some("S1")), ("b", Some("S2")), ("c", Some("S3")), ("d", Some("S4")), ("e", None)]);
     assert_eq!(desk.call(ask), ["reply 202", "catch up 1"]);
     let lines = desk.step(Event::CaughtUp { token: 1 });
@@ -39,9 +40,23 @@ fn nothing_is_said_of_an_unknown_task_before_the_agents_have_shaken_hands() {
     let mut desk = Desk::with_framework();
     desk.peer(agent("S1", AgentState::Active, 1));
     desk.peer(agent("S2", AgentState::Active, 2));
+    desk.step(knows("S2", &[]));
     desk.call(reconcile(&[("a", Some("S1")), ("b", None), ("c", Some("S2"))]));
     let lines = desk.step(Event::CaughtUp { token: 1 });
     assert_eq!(lines, ["stream 7: c TASK_GONE REASON_RECONCILIATION"]);
+}
+
+#[test]
+fn f6_nothing_is_said_of_a_task_that_its_agent_may_know_though_the_registry_has_lost_it() {
+    let mut desk = Desk::with_framework();
+    desk.peer(agent("S1", AgentState::Active, 1));
+    desk.call(reconcile(&[("a", Some("S1")), ("b", Some("S1"))]));
+    let lines = desk.step(Event::CaughtUp { token: 1 });
+    assert_eq!(lines, ["S1: tell term 1 again"], "it has not said yet what it knows");
+    desk.step(knows("S1", &["a"]));
+    desk.call(reconcile(&[("a", Some("S1")), ("b", Some("S1")), ("a", None)]));
+    let lines = desk.step(Event::CaughtUp { token: 2 });
+    assert_eq!(lines, ["stream 7: b TASK_GONE REASON_RECONCILIATION", "S1: tell term 1 again"]);
 }
 
 #[test]
@@ -58,6 +73,7 @@ fn a_task_whose_launch_is_on_its_way_is_not_unknown() {
 fn a_kill_of_an_unknown_task_is_a_question_about_it() {
     let mut desk = Desk::with_framework();
     desk.peer(agent("S1", AgentState::Active, 1));
+    desk.step(knows("S1", &[]));
     let (caller, agent) = (me(7), Some("S1".into()));
     let lines = desk.call(RegistryCall::Kill { caller, task: "t".into(), agent, grace_ms: None });
     assert_eq!(lines, ["reply 202", "catch up 1"]);

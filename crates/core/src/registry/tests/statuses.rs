@@ -155,8 +155,8 @@ fn f12_a_framework_is_recovered_from_what_agents_say() {
     assert_eq!(desk.step(update(1, TaskState::Running)), ["S1: received t:1"]);
     let row = desk.framework_row("F");
     assert!(row.recovered);
-    // Its own timeout is 5 s, but it gets one grace to come back.
-    assert_eq!(row.state, FrameworkState::Disconnected { deadline: Time(desk.now.0 + 60 * SECOND) });
+    // Its own timeout is 5 s, after the grace of a stream that was lost.
+    assert_eq!(row.state, FrameworkState::Disconnected { deadline: Time(desk.now.0 + 65 * SECOND) });
     let lines = desk.call(subscribe(Some("F"), 7));
     assert_eq!(lines, ["reply 200 subscribed F as 1", "stream 7: t TASK_RUNNING (to be acknowledged)"]);
     assert!(!desk.framework_row("F").recovered);
