@@ -369,6 +369,6 @@ fn an_agent_that_is_drained_has_its_executors_ended_too() {
     assert!(!kills(&host.later(999)));
     assert!(kills(&host.later(1)));
     let lines = host.killed("l.executor");
-    assert!(lines.contains(&"t2 #1 TASK_KILLED REASON_EXECUTOR_TERMINATED".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"t2 #1 TASK_KILLED REASON_AGENT_DRAINING".to_owned()), "{lines:?}");
     assert!(host.agent.used().is_empty());
 }
