@@ -65,6 +65,7 @@ planted! {
     "repeat-is-new" RepeatIsNew + seeds [28] "A repeat of a call is carried out again.";
     "launch-again" LaunchAgain + seeds [] "A launch that its agent has taken up and does not know any more is ordered again.";
     "nothing-adopted" NothingAdopted + seeds [12] "What an agent runs and no row knows is not taken into the books.";
+    "ghost-agents" GhostAgents [20] "A late copy of an agent's first report leaves a second agent behind.";
     "old-reports-believed" OldReportsBelieved + seeds [21] "A report is believed although it may be from an earlier term.";
     "kills-forgotten" KillsForgotten + seeds [] "A handshake does not order the kills again that the agent may have missed.";
     "unreachable-is-free" UnreachableIsFree + seeds [34] "What runs on an unreachable agent is taken for over.";

@@ -77,6 +77,10 @@ impl Agent {
         if !self.obeyable(term) {
             return self.disobey(out);
         }
+        if self.own.id.as_ref().is_some_and(|own| *own != agent) {
+            // A late copy of the first report was answered; the next report says who this is.
+            return;
+        }
         self.promise(term);
         if self.own.id.as_ref() != Some(&agent) {
             self.own.id = Some(agent.clone());

@@ -18,7 +18,7 @@ use super::{Allocator, Output, liveness::refuses, state::Framework};
 use crate::{
     machine::Effects,
     message::{AgentReport, Order, ReportedLaunch, ToAgent},
-    row::{AgentRow, AgentState, LaunchRow, LaunchTask},
+    row::{AgentRow, AgentState, LaunchRow, LaunchTask, RowKey},
 };
 
 /// How long a launch may wait for the registry to hear of its end before its agent is asked what it knows.
@@ -80,12 +80,29 @@ impl Allocator {
             Freshness::Good => {}
         }
         let id = known.unwrap_or_else(|| self.name_agent(term));
+        if let Some(ghost) = self.instances.get(&report.instance).filter(|other| **other != id).cloned() {
+            self.retire(&ghost, fx);
+        }
         self.metrics.handshakes += 1;
         self.admit(now, term, &id, &report, fx);
         self.hear(now, &id);
         let welcome = ToAgent::Welcome { instance: report.instance, agent: id.clone(), term };
         self.answer_report(&report, Some(&id), welcome, fx);
         self.settle_launches(now, term, &id, report, fx);
+    }
+
+    /// A late copy of an agent's first report, after a store lost the row with its id, makes it another one, which it
+    /// never takes: nothing that is ordered there is ever taken up.
+    fn retire(&mut self, ghost: &AgentId, fx: &mut Effects<Output>) {
+        if is_planted(Bug::GhostAgents) {
+            return;
+        }
+        self.rescind_all_of(ghost, fx);
+        for launch in self.agents.get(ghost).map(|state| state.launches.clone()).unwrap_or_default() {
+            self.delete_launch(&launch, fx);
+        }
+        fx.delete(RowKey::Agent(ghost.clone()));
+        self.remove_agent(ghost);
     }
 
     /// What an agent is told that shows the id of this row, if it is not admitted.

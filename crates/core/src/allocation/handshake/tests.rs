@@ -46,6 +46,27 @@ fn f12_an_agent_of_a_wiped_store_keeps_its_id_and_its_tasks() {
 }
 
 #[test]
+fn f20_a_late_copy_of_a_first_report_leaves_no_ghost_of_the_agent() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report ? instance=7
+          put agent S0 shook 1
+          instance 7: welcome S0
+          f: offers O0=S0@r[cpus:4; mem:4096]
+        > report a instance=7
+          delete agent S0
+          put agent a shook 1
+          f: rescind O0
+          a: welcome a
+          f: offers O1=a@r[cpus:4; mem:4096]
+        ",
+    );
+}
+
+#[test]
 fn f36_a_second_instance_of_an_id_is_refused() {
     plays(
         "
