@@ -113,6 +113,7 @@ fn options(number: usize, instance: u128, total: Resources) -> Options {
         new_instance: instance,
         body: info.encode_to_vec().into(),
         beat_ms: BEAT_MS,
+        executors: Default::default(),
     }
 }
 
@@ -232,7 +233,10 @@ impl Host {
                 }
                 Output::Destroy { .. }
                 | Output::Check { .. }
+                | Output::Resize { .. }
+                | Output::ExecutorAnswer { .. }
                 | Output::ToExecutor { .. }
+                | Output::CloseExecutor { .. }
                 | Output::Volumes { .. }
                 | Output::Ignored { .. } => {}
             }

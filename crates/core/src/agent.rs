@@ -7,12 +7,16 @@
 //! # Layout
 //! - `orders`: whom it obeys, and what it is ordered to do.
 //! - `tasks`: from a launch to its end.
+//! - `executors`: executors that frameworks bring, from their start to their end.
+//! - `calls`: what those executors say, and what they are told.
 //! - `health`: checks, their meaning, and tasks that run too long.
 //! - `leave`: its tasks end because it goes: drained, down for maintenance, gone.
 //! - `updates`: statuses on their way to the registry, until they are acknowledged.
 //! - `recovery`: what is found after a restart.
 //! - `resources`: what it has, and what operations make of that.
 
+mod calls;
+mod executors;
 mod health;
 mod leave;
 mod orders;
@@ -23,6 +27,7 @@ mod tasks;
 mod tests;
 mod updates;
 
+pub use calls::{ExecutorCall, ExecutorEvent, ExecutorUpdate};
 pub use resources::{fits_running, is_revocable, reconfigured};
 
 use std::{
@@ -37,7 +42,7 @@ use mesos_model::{
 
 use crate::{
     machine::{Effects, Machine},
-    message::{AgentToAllocator, AgentToRegistry, Order, ToAgent},
+    message::{AgentToAllocator, AgentToRegistry, Order, RequestId, ToAgent},
     row::{AgentSelfRow, AgentTask, ExecutorRow, Row, RowChange, RowKey, TaskStage},
 };
 
@@ -72,6 +77,26 @@ pub struct Options {
     pub body: Bytes,
     /// How often it says that it lives, in milliseconds.
     pub beat_ms: u64,
+    /// How long frameworks' own executors may take.
+    pub executors: ExecutorTimes,
+}
+
+/// How long frameworks' own executors may take, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutorTimes {
+    /// To subscribe after they were started (`--executor_registration_timeout` of Mesos).
+    pub registration_ms: u64,
+    /// To subscribe again after the agent was started (`--executor_reregistration_timeout`).
+    pub reregistration_ms: u64,
+    /// To subscribe again while the agent runs (`--recovery_timeout`).
+    pub recovery_ms: u64,
+}
+
+impl Default for ExecutorTimes {
+    /// Those of Mesos.
+    fn default() -> ExecutorTimes {
+        ExecutorTimes { registration_ms: 60_000, reregistration_ms: 2_000, recovery_ms: 900_000 }
+    }
 }
 
 /// What the machine must know of a task; the shell reads it out of the `TaskInfo`.
@@ -85,6 +110,19 @@ pub struct TaskFacts {
     pub max_completion_ms: Option<u64>,
     /// Why the task cannot be run here at all, as far as the shell can see.
     pub invalid: Option<String>,
+    /// What is to be known of the framework's own executor; only of an order.
+    pub executor: Option<ExecutorFacts>,
+}
+
+/// What the machine must know of a framework's own executor; the shell reads it out of the `ExecutorInfo`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExecutorFacts {
+    /// How long it may take to end when it is told to.
+    pub grace_ms: u64,
+    /// It asks for resources of its own.
+    pub has_resources: bool,
+    /// A fresh secret, for the case that it is to be started.
+    pub token: u128,
 }
 
 /// When a health check runs, and what its failures mean (`docs/health-checks.md` of Mesos).
@@ -161,14 +199,27 @@ pub enum Event {
         /// Healthy, or why not.
         outcome: Result<(), String>,
     },
-    /// An executor's message to its framework.
-    ExecutorMessage {
+    /// A framework's own executor calls; answered by `Output::ExecutorAnswer`.
+    ExecutorCall {
+        /// Names the call in its answer, and the stream that a SUBSCRIBE opens.
+        request: RequestId,
+        /// Whose it says it is.
+        framework: FrameworkId,
+        /// Which it says it is.
+        executor: ExecutorId,
+        /// The secret that it shows, if it shows one.
+        token: Option<u128>,
+        /// What.
+        call: ExecutorCall,
+    },
+    /// The stream that a SUBSCRIBE has opened is closed.
+    ExecutorClosed {
         /// Whose.
         framework: FrameworkId,
         /// Which.
         executor: ExecutorId,
-        /// What.
-        data: Bytes,
+        /// The SUBSCRIBE.
+        stream: RequestId,
     },
     /// What it has beyond its total, by a new estimate: revocable. The shell asks its estimator from time to
     /// time.
@@ -209,14 +260,32 @@ pub enum Output {
         /// Which.
         container: String,
     },
-    /// A framework's message to an executor.
-    ToExecutor {
-        /// Whose.
-        framework: FrameworkId,
+    /// What a container may use has changed: its executor has got another task, or one of them has ended.
+    Resize {
         /// Which.
-        executor: ExecutorId,
+        container: String,
+        /// What it may use now.
+        resources: Resources,
+    },
+    /// The answer to a call of a framework's own executor.
+    ExecutorAnswer {
+        /// Which call.
+        request: RequestId,
+        /// Taken, or an HTTP status with the reason.
+        answer: Result<(), (u16, String)>,
+    },
+    /// An event for a framework's own executor. It is lost if the stream is closed; what matters is said again
+    /// when the executor subscribes again.
+    ToExecutor {
+        /// The SUBSCRIBE that has opened its stream.
+        stream: RequestId,
         /// What.
-        data: Bytes,
+        event: ExecutorEvent,
+    },
+    /// The stream is over: the executor has subscribed anew, or has ended.
+    CloseExecutor {
+        /// The SUBSCRIBE that has opened it.
+        stream: RequestId,
     },
     /// Disks came and went. For those of them that are volumes the directories are to be made, where they are
     /// not there, before anything after this is carried out; or removed with all that is in them. After a
@@ -244,7 +313,23 @@ pub enum Output {
     },
 }
 
-/// What is needed to start a task's container.
+/// What a container is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// A task of its own; the body is its `TaskInfo`.
+    Task,
+    /// A task of a group, whose sandbox is part of the group's; the body is its `TaskInfo`.
+    GroupTask,
+    /// A framework's own executor; the body is its `ExecutorInfo`.
+    Executor {
+        /// What it is to show to be believed.
+        token: u128,
+        /// How long it may take to end when it is told to.
+        grace_ms: u64,
+    },
+}
+
+/// What is needed to start a container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContainerOrder {
     /// Its name: a plain file name, the same whenever it is asked for.
@@ -257,11 +342,13 @@ pub struct ContainerOrder {
     pub user: String,
     /// By which executor.
     pub executor: ExecutorId,
-    /// Which task.
+    /// Which task; empty for an executor.
     pub task: TaskId,
     /// What it may use, with its part of the executor's.
     pub resources: Resources,
-    /// The protobuf `TaskInfo`.
+    /// What it is for.
+    pub workload: Workload,
+    /// The protobuf `TaskInfo` or `ExecutorInfo`.
     pub body: Bytes,
     /// The trace it belongs to.
     pub trace: Option<mesos_model::Trace>,
@@ -273,6 +360,8 @@ pub struct Agent {
     own: AgentSelfRow,
     own_changed: bool,
     executors: BTreeMap<LaunchId, Executor>,
+    /// Frameworks' own executors that are not over, by the launch that started each.
+    hosts: BTreeMap<(FrameworkId, ExecutorId), LaunchId>,
     /// Whose container is which: launch and task.
     containers: BTreeMap<String, (LaunchId, TaskId)>,
     /// Which launches run a task: one, but for a task whose id was used again.
@@ -314,6 +403,7 @@ pub struct Agent {
 struct Executor {
     row: ExecutorRow,
     tasks: BTreeMap<TaskId, TaskExtra>,
+    process: executors::ProcessExtra,
 }
 
 /// What is known of a task beyond its row; lost with the process.
@@ -372,6 +462,7 @@ impl Agent {
             own: AgentSelfRow::default(),
             own_changed: false,
             executors: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             containers: BTreeMap::new(),
             names: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -436,7 +527,11 @@ impl Agent {
                 if !numbers.is_sorted() || numbers.last().is_some_and(|last| *last > task.number) {
                     return Err(format!("I9: updates of {} are out of order: {numbers:?}", task.task));
                 }
-                let known = self.containers.get(&task.container) == Some(&(row.launch.clone(), task.task.clone()));
+                let known = if row.kind.is_custom() {
+                    self.hosts.contains_key(&(row.framework.clone(), row.executor.clone()))
+                } else {
+                    self.containers.get(&task.container) == Some(&(row.launch.clone(), task.task.clone()))
+                };
                 if task.stage != TaskStage::Ended && !known {
                     return Err(format!("container {} of {} is not known", task.container, task.task));
                 }
@@ -514,14 +609,23 @@ impl Agent {
     }
 }
 
-/// What the tasks of an executor that have not ended hold, with the executor's own part.
+/// What the tasks of an executor that have not ended hold, with the executor's own part. A framework's own
+/// executor holds its part for as long as it lives.
 #[must_use]
 pub fn held(row: &ExecutorRow) -> Resources {
+    if row.kind.is_custom() {
+        let own = if row.live_process().is_some() { row.resources.clone() } else { Resources::new() };
+        return live_tasks(row).fold(own, |sum, task| sum.plus(&task.resources));
+    }
     let mut live = row.tasks.iter().filter(|task| task.stage != TaskStage::Ended).peekable();
     if live.peek().is_none() {
         return Resources::new();
     }
     live.fold(row.resources.clone(), |sum, task| sum.plus(&task.resources))
+}
+
+fn live_tasks(row: &ExecutorRow) -> impl Iterator<Item = &AgentTask> {
+    row.tasks.iter().filter(|task| task.stage != TaskStage::Ended)
 }
 
 impl Machine for Agent {
@@ -542,6 +646,7 @@ impl Machine for Agent {
                         .for_each(|task| self.drop_name(&executor.row.framework, &task.task, &launch));
                 }
                 self.containers.retain(|_, (of, _)| *of != launch);
+                self.hosts.retain(|_, host| *host != launch);
             }
             _ => {}
         }
@@ -561,6 +666,10 @@ impl Machine for Agent {
     fn step(&mut self, now: Time, event: Event, out: &mut Out) {
         match event {
             Event::Recovered { containers, facts } => self.recover(now, containers, facts, out),
+            Event::ExecutorCall { request, .. } if !self.recovered => {
+                let answer = Err((503, "Agent has not finished recovery".to_owned()));
+                out.emit(Output::ExecutorAnswer { request, answer });
+            }
             // What is sent before the agent knows what runs is sent again.
             _ if !self.recovered || self.left => {}
             Event::Message { message, facts } => self.message(now, message, facts, out),
@@ -568,10 +677,11 @@ impl Machine for Agent {
             Event::Failed { container, reason, message } => self.failed(now, &container, reason, message, out),
             Event::Exited { container, ended } => self.exited(now, &container, &ended, out),
             Event::Checked { container, outcome } => self.checked(now, &container, outcome, out),
-            Event::ExecutorMessage { framework, executor, data } => {
-                if let Some(agent) = self.own.id.clone() {
-                    out.emit(Output::Registry(AgentToRegistry::Message { agent, framework, executor, data }));
-                }
+            Event::ExecutorCall { request, framework, executor, token, call } => {
+                self.executor_call(now, request, (framework, executor), token, call, out);
+            }
+            Event::ExecutorClosed { framework, executor, stream } => {
+                self.executor_closed(now, &(framework, executor), stream);
             }
             Event::Estimated(estimate) => self.estimated(estimate),
             Event::BusBack => {
@@ -611,6 +721,7 @@ impl Machine for Agent {
                 self.check_due(now, &launch, &task, out);
                 self.end_due(now, &launch, &task, out);
             }
+            self.executors_due(now, out);
         }
     }
 
@@ -619,7 +730,7 @@ impl Machine for Agent {
             return None;
         }
         let timer = self.timers.first().map(|(at, ..)| *at);
-        Some(timer.map_or(self.beat_at, |timer| timer.min(self.beat_at)))
+        [Some(self.beat_at), timer, self.next_of_executors()].into_iter().flatten().min()
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {

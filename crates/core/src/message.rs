@@ -3,6 +3,7 @@
 //! A message may be lost, repeated or late. Whatever matters is a row of its sender, or is asked again.
 
 use bytes::Bytes;
+mod files;
 mod maintenance;
 mod operator;
 
@@ -17,6 +18,7 @@ use mesos_model::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::files::{FileEntry, FilesAnswer, FilesRequest};
 pub use self::{
     maintenance::{InverseAnswer, InverseOffer, MachineId, MaintenanceView, Unavailability, Window},
     operator::{Conversion, OperatorCall, PolicyView, Quota, RoleView},
@@ -24,7 +26,7 @@ pub use self::{
 
 use crate::{
     fnv::Fnv,
-    row::{FrameworkFacts, FrameworkInfo},
+    row::{FrameworkFacts, FrameworkInfo, LaunchKind},
 };
 
 /// A number that the shell gives to a call that waits for an answer.
@@ -197,6 +199,9 @@ pub struct ExecutorSpec {
     pub resources: Resources,
     /// The protobuf `ExecutorInfo`, as the framework wrote it.
     pub body: Bytes,
+    /// It is a program of the framework's own, and not the default executor.
+    #[serde(default)]
+    pub custom: bool,
 }
 
 /// One operation of an ACCEPT.
@@ -565,6 +570,9 @@ pub struct LaunchOrder {
     /// The trace it belongs to.
     #[serde(default)]
     pub trace: Option<Trace>,
+    /// Who runs the tasks.
+    #[serde(default)]
+    pub kind: LaunchKind,
 }
 
 /// To an agent.
@@ -638,6 +646,14 @@ pub enum ToAgent {
         /// What.
         data: Bytes,
     },
+    /// Registry: the framework wants an executor to end. It may be lost, as in Mesos; what was asked for its
+    /// tasks is in their rows.
+    ShutdownExecutor {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        executor: ExecutorId,
+    },
 }
 
 /// One launch in an agent's report.
@@ -658,6 +674,12 @@ pub struct ReportedLaunch {
     pub executor_resources: Resources,
     /// Tasks that still hold resources: those that have not ended.
     pub tasks: Vec<(TaskId, Resources)>,
+    /// Who runs its tasks.
+    #[serde(default)]
+    pub kind: LaunchKind,
+    /// The framework's own executor was started by this launch and lives, with tasks or without.
+    #[serde(default)]
+    pub alive: bool,
 }
 
 /// Everything that an agent says of itself in a handshake.
@@ -802,6 +824,18 @@ pub enum AgentToRegistry {
         /// What.
         data: Bytes,
     },
+    /// A framework's own executor is over. The framework is told once if it is there, as in Mesos: what became
+    /// of tasks is in their statuses.
+    ExecutorExited {
+        /// Who.
+        agent: AgentId,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// As `waitpid` gives it; -1 if nobody knows.
+        status: i32,
+    },
 }
 
 /// Folds launch ids into one number, whatever their order, so that two sides can compare what they hold.
@@ -897,74 +931,4 @@ pub struct JobView {
     /// When it ended.
     #[serde(default)]
     pub ended: Option<mesos_model::Time>,
-}
-
-// Files: asked of an agent itself, under `Subjects::agent_files`.
-
-/// What is asked of an agent about the sandbox of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FilesRequest {
-    /// The entries of a directory.
-    List {
-        /// Whose.
-        framework: FrameworkId,
-        /// Which task.
-        task: TaskId,
-        /// Below the task's sandbox; empty is the sandbox itself.
-        path: String,
-    },
-    /// A part of a file.
-    Read {
-        /// Whose.
-        framework: FrameworkId,
-        /// Which task.
-        task: TaskId,
-        /// Below the task's sandbox, for example `stdout`.
-        path: String,
-        /// The first byte wanted; past the end gives no data.
-        offset: u64,
-        /// How many bytes at most; an agent may give fewer.
-        length: u64,
-    },
-}
-
-/// One entry of a directory in a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    /// Below the task's sandbox.
-    pub path: String,
-    /// In bytes.
-    pub size: u64,
-    /// Last changed, in milliseconds since the Unix epoch.
-    #[serde(default)]
-    pub mtime_ms: u64,
-    /// Permission bits and kind, as `stat` gives them.
-    #[serde(default)]
-    pub mode: u32,
-    /// It is a directory.
-    #[serde(default)]
-    pub is_dir: bool,
-}
-
-/// What an agent answers to a [`FilesRequest`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FilesAnswer {
-    /// The entries, sorted by path.
-    Listing(Vec<FileEntry>),
-    /// A part of a file.
-    Data {
-        /// Where the part begins.
-        offset: u64,
-        /// The part.
-        data: Bytes,
-        /// The whole file's size now, in bytes.
-        size: u64,
-    },
-    /// It cannot be done: an HTTP status and why.
-    Error {
-        /// 400, 404 or 500.
-        status: u16,
-        /// Why.
-        text: String,
-    },
 }

@@ -290,6 +290,35 @@ pub struct LaunchTask {
     pub priority: i64,
 }
 
+/// Who runs the tasks of a launch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LaunchKind {
+    /// The agent; each task is its own.
+    #[default]
+    Command,
+    /// The agent, as Mesos's default executor does: a task group, of which none outlives one that failed.
+    Group,
+    /// An executor that the framework brought. It may live on without a task, and holds its own part for as
+    /// long as it lives.
+    Custom,
+    /// The same, for a task group that the executor is given as a whole.
+    CustomGroup,
+}
+
+impl LaunchKind {
+    /// Whether the framework brought its own executor.
+    #[must_use]
+    pub fn is_custom(self) -> bool {
+        matches!(self, LaunchKind::Custom | LaunchKind::CustomGroup)
+    }
+
+    /// Whether the tasks are launched all or none.
+    #[must_use]
+    pub fn is_group(self) -> bool {
+        matches!(self, LaunchKind::Group | LaunchKind::CustomGroup)
+    }
+}
+
 /// An accepted launch: one executor with its tasks on one agent. It is an intent until the agent has taken
 /// up the order `sent`, and an allocation as long as the row is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -321,6 +350,9 @@ pub struct LaunchRow {
     /// Present if it was learned from an agent and not from a call.
     #[serde(default)]
     pub adopted: Option<FrameworkFacts>,
+    /// Who runs its tasks.
+    #[serde(default)]
+    pub kind: LaunchKind,
 }
 
 impl LaunchRow {
@@ -328,6 +360,12 @@ impl LaunchRow {
     #[must_use]
     pub fn resources(&self) -> Resources {
         self.tasks.iter().fold(self.executor_resources.clone(), |sum, task| sum.plus(&task.resources))
+    }
+
+    /// Whether its executor holds something, whatever becomes of its tasks.
+    #[must_use]
+    pub fn outlives_its_tasks(&self) -> bool {
+        self.kind.is_custom() && !self.executor_resources.is_empty()
     }
 }
 
@@ -629,6 +667,9 @@ pub struct AgentSelfRow {
     /// What operations have made of that: reservations and volumes. This is the truth about them.
     #[serde(default)]
     pub total: Resources,
+    /// Port of its HTTP API at the last start: executors that run know no other.
+    #[serde(default)]
+    pub port: u32,
 }
 
 /// What stage a task is in, on its agent.
@@ -673,9 +714,53 @@ pub struct AgentTask {
     /// It is ended because its agent is drained.
     #[serde(default)]
     pub draining: bool,
-    /// Its container.
+    /// Its container; empty if the framework's own executor runs it.
     #[serde(default)]
     pub container: String,
+    /// UUIDs of the updates that the framework's own executor has sent, oldest first: what it sends again is
+    /// not told again.
+    #[serde(default)]
+    pub seen: Vec<u128>,
+}
+
+/// How far a framework's own executor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcessStage {
+    /// It is being started, or has not subscribed yet.
+    Starting,
+    /// It has subscribed, if perhaps not to this run of the agent.
+    Subscribed,
+    /// It was told to end.
+    Ending,
+    /// It is over.
+    Ended,
+}
+
+/// A framework's own executor on its agent. It is part of the launch that it was started for; launches that
+/// name the same executor later have none of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutorProcess {
+    /// Its container.
+    pub container: String,
+    /// How far it is.
+    pub stage: ProcessStage,
+    /// What it shows to be believed (`MESOS_EXECUTOR_AUTHENTICATION_TOKEN`).
+    #[serde(default)]
+    pub token: u128,
+    /// Why the agent ends it, if it has a reason of its own, and that in words.
+    #[serde(default)]
+    pub why: Option<(Reason, String)>,
+    /// How long it may take to end when it is told to, in milliseconds.
+    #[serde(default)]
+    pub grace_ms: u64,
+}
+
+impl ExecutorProcess {
+    /// Whether it is there, or will be.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.stage != ProcessStage::Ended
+    }
 }
 
 /// An executor on its agent, with its tasks.
@@ -704,6 +789,20 @@ pub struct ExecutorRow {
     /// The trace it belongs to.
     #[serde(default)]
     pub trace: Option<Trace>,
+    /// Who runs its tasks.
+    #[serde(default)]
+    pub kind: LaunchKind,
+    /// The framework's own executor, if this launch started it.
+    #[serde(default)]
+    pub process: Option<ExecutorProcess>,
+}
+
+impl ExecutorRow {
+    /// The framework's own executor, if this launch started it and it is not over.
+    #[must_use]
+    pub fn live_process(&self) -> Option<&ExecutorProcess> {
+        self.process.as_ref().filter(|process| process.is_alive())
+    }
 }
 
 /// A task that was submitted to the built-in launcher.

@@ -104,6 +104,9 @@ planted! {
     "unreachable-untold" UnreachableUntold + seeds [] "A new leader does not tell which tasks became unreachable meanwhile.";
     "unreachable-is-gone" UnreachableIsGone + seeds [34] "The tasks of an unreachable agent are over for good.";
     "events-before-subscribed" EventsBeforeSubscribed + seeds [61] "Gateways let events out before SUBSCRIBED.";
+    "executor-update-twice" ExecutorUpdateTwice [20] "An agent tells an executor's update again that the executor sends again.";
+    "executor-task-twice" ExecutorTaskTwice [31] "An executor that subscribes again gets tasks that it says it has.";
+    "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
     // Agents that leave, as the allocator and the agent have them.
     "gone-agent-is-admitted" GoneAgentIsAdmitted [35] "The allocator admits an agent again that was marked gone.";
     "gone-agent-keeps-tasks" GoneAgentKeepsTasks [35] "An agent that was marked gone goes without ending its tasks.";

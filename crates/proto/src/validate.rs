@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use prost_reflect::{EnumDescriptor, Kind, MessageDescriptor};
 
-use crate::v1::{master, scheduler};
+use crate::v1::{executor, master, scheduler};
 use crate::wire::{DEPTH_MAX, Fields, Value, WireError};
 
 /// Why a message cannot be taken as it is.
@@ -330,6 +330,56 @@ fn subscribe_call(call: &scheduler::Call, principal: Option<&str>) -> Result<(),
 
 fn uuid(bytes: &[u8]) -> Result<(), CallError> {
     if bytes.len() == 16 { Ok(()) } else { Err(CallError("Not a valid UUID".to_owned())) }
+}
+
+/// Checks an executor's call by itself (`src/slave/validation.cpp`, `executor::call::validate`).
+///
+/// # Errors
+/// What is wrong, in Mesos's words; they follow `Failed to validate Executor::Call: `.
+pub fn executor_call(call: &executor::Call) -> Result<(), CallError> {
+    use executor::call::Type;
+    let kind = call.r#type.and_then(|number| Type::try_from(number).ok()).unwrap_or(Type::Unknown);
+    if call.r#type.is_none() {
+        return Err(expecting("type"));
+    }
+    for (name, id) in [("framework_id", &call.framework_id.value), ("executor_id", &call.executor_id.value)] {
+        validate_id(id).map_err(|error| CallError(format!("'{name}' is invalid: {error}")))?;
+    }
+    match kind {
+        Type::Unknown | Type::Heartbeat => Ok(()),
+        Type::Subscribe => {
+            let subscribe = call.subscribe.as_ref().ok_or_else(|| expecting("subscribe"))?;
+            subscribe.unacknowledged_updates.iter().try_for_each(|update| executor_status(call, &update.status))
+        }
+        Type::Update => executor_status(call, &call.update.as_ref().ok_or_else(|| expecting("update"))?.status),
+        Type::Message => call.message.as_ref().map(|_| ()).ok_or_else(|| expecting("message")),
+    }
+}
+
+fn executor_status(call: &executor::Call, status: &crate::v1::TaskStatus) -> Result<(), CallError> {
+    use crate::v1::{TaskState, task_status::Source};
+    uuid(status.uuid.as_ref().ok_or_else(|| expecting("uuid"))?)?;
+    validate_id(&status.task_id.value).map_err(|error| CallError(format!("'task_id' is invalid: {error}")))?;
+    let executor = &call.executor_id.value;
+    if let Some(other) = status.executor_id.as_ref().filter(|id| id.value != *executor) {
+        return Err(CallError(format!(
+            "ExecutorID in Call: {executor} does not match ExecutorID in TaskStatus: {}",
+            other.value.escape_debug()
+        )));
+    }
+    // An executor that says nothing of the source means itself.
+    if status.source.is_some_and(|source| source != i32::from(Source::Executor)) {
+        return Err(CallError(format!(
+            "Received Call from executor {executor} with a source other than SOURCE_EXECUTOR"
+        )));
+    }
+    match TaskState::try_from(status.state) {
+        Ok(TaskState::TaskStaging) => {
+            Err(CallError(format!("Received TASK_STAGING from executor {executor} which is not allowed")))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err(CallError(format!("there is no task state {}", status.state))),
+    }
 }
 
 /// The parts that the type of an operator's call asks for; the words that follow

@@ -185,6 +185,7 @@ mod tests {
             promised: Term::default(),
             base: Default::default(),
             total: Resources::of(&[("cpus", 1)]),
+            port: 5051,
         };
         let body = BodyRow { launch: "l".into(), tasks: vec![Bytes::from_static(b"\0\xff")], executor: None };
         let job = JobRow {

@@ -8,6 +8,7 @@
 //! - [`config`]: the option ladder.
 //! - [`process`]: a process in one role: signals, an orderly end, exit status.
 //! - [`health`]: `/health`, `/ready` and `/metrics` where there is no gateway.
+//! - [`http`]: what HTTP servers have in common.
 //! - [`clock`]: a clock that never jumps.
 //! - [`telemetry`]: log lines, metrics, traces.
 
@@ -16,6 +17,7 @@ pub mod codec;
 pub mod config;
 pub mod follow;
 pub mod health;
+pub mod http;
 pub mod process;
 pub mod shell;
 pub mod solo;

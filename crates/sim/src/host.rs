@@ -167,7 +167,8 @@ impl Net {
         match tick {
             Tick::Start if container.phase != Phase::Preparing && !twice => {}
             Tick::Start if fails => {
-                let watched = container.watched;
+                let (watched, launch) = (container.watched, container.launch.clone());
+                self.seen.exited(&launch);
                 self.hosts.get_mut(&host).map(|state| state.containers.remove(&name));
                 if watched {
                     let message = "it would not start".to_owned();

@@ -273,6 +273,7 @@ impl World {
             new_instance,
             body: bytes::Bytes::new(),
             beat_ms: 5000,
+            executors: agent::ExecutorTimes::default(),
         };
         self.net.agent_ids.remove(&node);
         self.net.instances.insert(node, new_instance);

@@ -9,6 +9,7 @@ mod bad_input;
 mod clients;
 mod cluster;
 mod docker;
+mod executors;
 mod harness;
 mod holdings;
 mod leave;

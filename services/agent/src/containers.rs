@@ -29,6 +29,8 @@ struct Known {
     check: Option<(Check, Duration)>,
     /// What it may use.
     resources: Resources,
+    /// The most memory that a resize has given it, in bytes.
+    memory: Option<u64>,
     /// Cancelled when it is to be killed before it runs.
     preparing: Option<CancellationToken>,
 }
@@ -93,7 +95,8 @@ impl Containers {
             for container in recovered {
                 let (body, resources) = held.get(&container.container_id).cloned().unwrap_or_default();
                 let check = task::check_of(&body, self.shared.options.ip);
-                let known = Known { containerizer: containerizer.clone(), check, resources, preparing: None };
+                let known =
+                    Known { containerizer: containerizer.clone(), check, resources, memory: None, preparing: None };
                 self.known().insert(container.container_id.clone(), known);
                 found.push((container.container_id, container.running.is_some()));
             }
@@ -110,6 +113,7 @@ impl Containers {
             containerizer: first,
             check: None,
             resources: order.resources.clone(),
+            memory: None,
             preparing: Some(cancel.clone()),
         };
         self.known().insert(order.container.clone(), known);
@@ -150,6 +154,11 @@ impl Containers {
             let owner = owner(plan.user.as_deref(), shared.root).map_err(failed)?;
             sandbox::make(&sandbox, owner.as_ref())
                 .map_err(|error| failed(format!("cannot make the sandbox {}: {error}", sandbox.display())))?;
+            for path in &plan.shared {
+                let group = sandbox::of_group(&sandbox).unwrap_or(&sandbox);
+                sandbox::share(group, path, owner.as_ref())
+                    .map_err(|error| failed(format!("cannot share {} in the group: {error}", path.display())))?;
+            }
             for volume in &plan.volumes {
                 volumes::hand_over(volume, owner.as_ref()).map_err(failed)?;
                 if !plan.docker {
@@ -265,6 +274,25 @@ impl Containers {
             }
         }
         measured
+    }
+
+    /// Gives a container other limits. Memory that it may have had is not taken away: it may be in use.
+    pub(crate) fn resize(&self, container: String, resources: Resources) {
+        let mut all = self.known();
+        let Some(known) = all.get_mut(&container) else { return };
+        let containerizer = known.containerizer.clone();
+        let mut limits = task::executor_limits(&self.shared.options, &resources);
+        let before = task::executor_limits(&self.shared.options, &known.resources).memory_bytes;
+        known.memory = known.memory.max(before).max(limits.memory_bytes);
+        limits.memory_bytes = known.memory;
+        known.resources = resources;
+        drop(all);
+        tokio::spawn(async move {
+            match containerizer.update(&container, limits).await {
+                Ok(()) | Err(ContainerError::Unknown(_)) => {}
+                Err(error) => tracing::warn!(container, %error, "the limits of a container could not be changed"),
+            }
+        });
     }
 
     pub(crate) fn check(&self, container: String) {

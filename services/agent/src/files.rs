@@ -77,32 +77,54 @@ impl Files {
 
     fn look(&self, request: &FilesRequest) -> FilesAnswer {
         let answer = match request {
-            FilesRequest::List { framework, task, path } => {
-                self.sandbox(framework, task).and_then(|dir| list(&dir, path))
+            FilesRequest::List { framework, task, path, executor } => {
+                self.sandbox(framework, task, executor).and_then(|dir| list(&dir, path))
             }
-            FilesRequest::Read { framework, task, path, offset, length } => {
-                self.sandbox(framework, task).and_then(|dir| read(&dir, path, *offset, *length))
+            FilesRequest::Read { framework, task, path, offset, length, executor } => {
+                self.sandbox(framework, task, executor).and_then(|dir| read(&dir, path, *offset, *length))
             }
         };
         answer.unwrap_or_else(|error| error)
     }
 
-    /// The latest sandbox of a task; of a command task the executor is called as the task.
+    /// The latest sandbox of a task: that of its executor, which of a command task is called as the task, or
+    /// its own within that of its group.
     fn sandbox(
         &self,
         framework: &mesos_model::FrameworkId,
         task: &mesos_model::TaskId,
+        executor: &mesos_model::ExecutorId,
     ) -> Result<OwnedFd, FilesAnswer> {
-        let unsafe_id = [framework.as_str(), task.as_str()].iter().any(|id| mesos_model::id::validate(id).is_err());
-        if unsafe_id {
+        let executor = if executor.as_str().is_empty() { task.as_str().into() } else { executor.clone() };
+        let ids = [framework.as_str(), task.as_str(), executor.as_str()];
+        if ids.iter().any(|id| mesos_model::id::validate(id).is_err()) {
             return Err(refused(400, "not a valid id".to_owned()));
         }
-        let runs = sandbox::runs(&self.work_dir, &self.agent, framework, &task.as_str().into());
+        let runs = sandbox::runs(&self.work_dir, &self.agent, framework, &executor);
         let latest = std::fs::read_link(runs.join("latest")).ok();
         let latest = latest.as_deref().and_then(Path::file_name).map(|name| runs.join(name));
+        if executor.as_str() != task.as_str()
+            && let Some(own) =
+                latest.iter().cloned().chain(earlier(&runs)).find_map(|run| in_group(&run, task.as_str()))
+        {
+            return Ok(own);
+        }
         let dir = latest.and_then(|dir| File::open(dir).ok());
         dir.map(OwnedFd::from).ok_or_else(|| refused(404, format!("task {task} has no sandbox on this agent")))
     }
+}
+
+/// All runs of an executor, as far as they are not too many.
+fn earlier(runs: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
+    entries.take(ENTRIES_MAX).map(|entry| entry.path()).filter(|path| !path.is_symlink())
+}
+
+/// The sandbox of a task in that of its group. An executor may put anything there: no link is followed.
+fn in_group(run: &Path, task: &str) -> Option<OwnedFd> {
+    let run = OwnedFd::from(File::open(run).ok()?);
+    let own = open_beneath(&run, &format!("tasks/{task}")).ok()?;
+    own.metadata().is_ok_and(|metadata| metadata.is_dir()).then(|| own.into())
 }
 
 fn refused(status: u16, text: String) -> FilesAnswer {

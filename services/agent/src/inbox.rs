@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use mesos_core::{
-    agent::Event,
+    agent::{Event, TaskFacts},
     message::{Order, ToAgent},
 };
 use mesos_model::envelope;
@@ -12,10 +12,11 @@ use mesos_ports::bus::{Bus, BusEvent};
 use mesos_runtime::shell::kind;
 use tokio::sync::mpsc;
 
-use crate::task;
+use crate::{executors::info, task};
 
 /// Reads a subject until the receiver of events is gone.
-pub(crate) fn listen(bus: Arc<dyn Bus>, subject: String, events: mpsc::UnboundedSender<Event>) {
+/// `grace` is that of executors that name none.
+pub(crate) fn listen(bus: Arc<dyn Bus>, subject: String, grace: Duration, events: mpsc::UnboundedSender<Event>) {
     tokio::spawn(async move {
         while !events.is_closed() {
             match bus.subscribe(&subject).await {
@@ -23,7 +24,7 @@ pub(crate) fn listen(bus: Arc<dyn Bus>, subject: String, events: mpsc::Unbounded
                     while let Some(message) = messages.next().await {
                         match envelope::open::<Vec<ToAgent>>(kind::AGENT, &message.payload) {
                             Ok(batch) => {
-                                if batch.into_iter().any(|message| events.send(event(message)).is_err()) {
+                                if batch.into_iter().any(|message| events.send(event(message, grace)).is_err()) {
                                     return;
                                 }
                             }
@@ -38,12 +39,21 @@ pub(crate) fn listen(bus: Arc<dyn Bus>, subject: String, events: mpsc::Unbounded
     });
 }
 
-fn event(message: ToAgent) -> Event {
+fn event(message: ToAgent, grace: Duration) -> Event {
     let mut facts = Vec::new();
     if let ToAgent::Orders { orders, .. } = &message {
         for order in orders {
             if let Order::Launch(launch) = order {
-                facts.extend(launch.tasks.iter().map(|(_, _, body)| task::facts(body)));
+                let executor = launch.kind.is_custom().then(|| {
+                    let body = launch.executor_body.as_deref().unwrap_or_default();
+                    info::facts(body, grace)
+                });
+                facts.extend(
+                    launch
+                        .tasks
+                        .iter()
+                        .map(|(_, _, body)| TaskFacts { executor: executor.clone(), ..task::facts(body, launch.kind) }),
+                );
             }
         }
     }

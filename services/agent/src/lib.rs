@@ -10,6 +10,7 @@
 //! - `outbox`: messages to them.
 //! - `containers`: carries out what the machine wants done with containers.
 //! - [`estimator`]: what tasks hold and do not use.
+//! - `executors`: the door through which frameworks' own executors come.
 //! - `task`: what a `TaskInfo` means for a host.
 //! - `sandbox`: where tasks' files are.
 //! - `volumes`: directories of persistent volumes.
@@ -17,6 +18,7 @@
 
 mod containers;
 pub mod estimator;
+mod executors;
 mod files;
 mod inbox;
 pub mod options;

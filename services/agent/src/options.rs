@@ -15,8 +15,10 @@ pub struct AgentOptions {
     pub hostname: String,
     /// The address that tasks on the host's network have.
     pub ip: std::net::IpAddr,
-    /// Port of its HTTP API.
+    /// Port of its HTTP API; 0 takes a free one.
     pub port: u32,
+    /// Whether another port will do, if this one is taken.
+    pub any_port: bool,
     /// What it offers.
     pub resources: Resources,
     /// What it says about itself.
@@ -41,6 +43,34 @@ pub struct AgentOptions {
     pub estimator: Estimator,
     /// How often the estimator looks at the tasks (`--oversubscribed-resources-interval`).
     pub oversubscribed_interval: Duration,
+    /// How long frameworks' own executors may take.
+    pub executors: ExecutorOptions,
+    /// Whether executors must show the token that they were given; one that is shown is always checked.
+    pub authenticate_http_executors: bool,
+}
+
+/// How long frameworks' own executors may take, with Mesos's names and defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct ExecutorOptions {
+    /// To subscribe after they were started.
+    pub registration_timeout: Duration,
+    /// To subscribe again after the agent was started.
+    pub reregistration_timeout: Duration,
+    /// To go on without the agent, and to subscribe again when a stream broke while the agent runs.
+    pub recovery_timeout: Duration,
+    /// To end when they are told to, unless they say so themselves.
+    pub shutdown_grace_period: Duration,
+}
+
+impl Default for ExecutorOptions {
+    fn default() -> ExecutorOptions {
+        ExecutorOptions {
+            registration_timeout: Duration::from_secs(60),
+            reregistration_timeout: Duration::from_secs(2),
+            recovery_timeout: Duration::from_secs(15 * 60),
+            shutdown_grace_period: Duration::from_secs(5),
+        }
+    }
 }
 
 impl AgentOptions {
@@ -52,6 +82,7 @@ impl AgentOptions {
             hostname: host_name(),
             ip: std::net::IpAddr::from([127, 0, 0, 1]),
             port: 5051,
+            any_port: true,
             resources,
             attributes: Vec::new(),
             domain: None,
@@ -64,6 +95,8 @@ impl AgentOptions {
             beat: Duration::from_secs(5),
             estimator: Estimator::None,
             oversubscribed_interval: Duration::from_secs(15),
+            executors: ExecutorOptions::default(),
+            authenticate_http_executors: false,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use mesos_container::{DockerContainerizer, DockerOptions, MockContainerizer, ProcessContainerizer, ProcessOptions};
 use mesos_core::{
-    agent::{Agent, Event, Options, Output, fits_running, held, reconfigured},
+    agent::{Agent, Event, ExecutorTimes, Options, Output, fits_running, held, reconfigured},
     driver::Config,
     row::{AgentSelfRow, ExecutorRow, Row, RowChange, service},
 };
@@ -29,6 +29,7 @@ use crate::{
     AgentOptions,
     containers::Containers,
     estimator::{self, Estimator},
+    executors::{Executors, server},
     files, inbox,
     outbox::{self, Batch},
     task, volumes,
@@ -126,7 +127,12 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     checkpoint.own.instance = ports.identity.instance;
     checkpoint.check_resources(&options.resources).map_err(AgentError::Option)?;
     volumes::empty_trash(&options.work_dir);
+    let listener = server::bind(&options, checkpoint.own.port).await?;
+    let address = listener.local_addr().map_err(|error| AgentError::Option(error.to_string()))?;
+    // Offers name the port, and executors are told of it.
+    let options = AgentOptions { port: u32::from(address.port()), ..options };
     let (events, received) = mpsc::unbounded_channel();
+    let executors = Executors::new(options.clone(), address.port(), events.clone());
     let containers =
         Containers::new(options.clone(), ports.containerizers.clone(), events.clone()).map_err(AgentError::Option)?;
     let recovered = checkpoint.recover(&containers).await;
@@ -134,8 +140,10 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
         let interval = options.oversubscribed_interval;
         estimator::watch_usage(containers.clone(), interval, events.clone(), cancel.clone());
     }
+    tokio::spawn(server::serve(listener, executors.clone(), cancel.clone()));
     let host = Host {
         containers,
+        executors,
         outbox: outbox::outbox(ports.bus.clone(), &ports.subjects),
         events: events.clone(),
         agent: Mutex::new(None),
@@ -151,8 +159,9 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     }
     inbox::watch_bus(&*host.ports.bus, events.clone());
     let subjects = &host.ports.subjects;
-    inbox::listen(host.ports.bus.clone(), subjects.agents(), events.clone());
-    inbox::listen(host.ports.bus.clone(), subjects.agent(&uuid_text(checkpoint.own.instance)), events);
+    let grace = options.executors.shutdown_grace_period;
+    inbox::listen(host.ports.bus.clone(), subjects.agents(), grace, events.clone());
+    inbox::listen(host.ports.bus.clone(), subjects.agent(&uuid_text(checkpoint.own.instance)), grace, events);
     let machine = machine_options(&options, checkpoint.own.instance);
     let config = Config {
         service: service::AGENT,
@@ -215,13 +224,19 @@ impl Checkpoint {
 
     async fn recover(&self, containers: &Containers) -> Event {
         let tasks = || self.executors.iter().flat_map(|executor| &executor.tasks);
-        let held: HashMap<String, (Bytes, Resources)> =
-            tasks().map(|task| (task.container.clone(), (task.body.clone(), task.resources.clone()))).collect();
+        // An executor is not checked from outside, and a resize tells what it may use.
+        let processes = self.executors.iter().filter_map(|executor| executor.live_process());
+        let processes = processes.map(|process| (process.container.clone(), (Bytes::new(), Resources::new())));
+        let held: HashMap<String, (Bytes, Resources)> = tasks()
+            .map(|task| (task.container.clone(), (task.body.clone(), task.resources.clone())))
+            .chain(processes)
+            .collect();
         let found = match &self.own.id {
             Some(agent) => containers.recover(agent, &held).await,
             None => Vec::new(),
         };
-        let facts = |executor: &ExecutorRow| executor.tasks.iter().map(|task| task::facts(&task.body)).collect();
+        let facts =
+            |executor: &ExecutorRow| executor.tasks.iter().map(|task| task::facts(&task.body, executor.kind)).collect();
         let facts: Vec<(LaunchId, Vec<_>)> = self.executors.iter().map(|e| (e.launch.clone(), facts(e))).collect();
         Event::Recovered { containers: found, facts }
     }
@@ -246,6 +261,11 @@ fn machine_options(options: &AgentOptions, instance: u128) -> Options {
         new_instance: instance,
         body: info.encode_to_vec().into(),
         beat_ms: options.beat.as_millis() as u64,
+        executors: ExecutorTimes {
+            registration_ms: options.executors.registration_timeout.as_millis() as u64,
+            reregistration_ms: options.executors.reregistration_timeout.as_millis() as u64,
+            recovery_ms: options.executors.recovery_timeout.as_millis() as u64,
+        },
     }
 }
 
@@ -256,6 +276,7 @@ fn boot_id() -> String {
 
 struct Host {
     containers: Containers,
+    executors: Executors,
     outbox: mpsc::UnboundedSender<Batch>,
     events: mpsc::UnboundedSender<Event>,
     agent: Mutex<Option<AgentId>>,
@@ -273,6 +294,7 @@ impl Host {
                 let recovered = self.recovered.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let recovered = recovered.unwrap_or(Event::Recovered { containers: Vec::new(), facts: Vec::new() });
                 let _ = self.events.send(recovered);
+                self.executors.open();
             }
             // It was asked to stop.
             Happening::Following(_) if self.cancel.is_cancelled() => {}
@@ -303,9 +325,10 @@ impl Host {
                 }
                 Output::Destroy { container } => self.containers.destroy(container),
                 Output::Check { container } => self.containers.check(container),
-                Output::ToExecutor { framework, executor, .. } => {
-                    tracing::debug!(%framework, %executor, "a message for an executor that takes none is dropped");
-                }
+                Output::Resize { container, resources } => self.containers.resize(container, resources),
+                Output::ExecutorAnswer { request, answer } => self.executors.answer(request, answer),
+                Output::ToExecutor { stream, event } => self.executors.tell(stream, &event),
+                Output::CloseExecutor { stream } => self.executors.close(stream),
                 // Not in the background: a launch that needs a volume may be next.
                 Output::Volumes { made, removed } => volumes::carry_out(&self.options.work_dir, &made, &removed),
                 Output::Ignored { message } => tracing::warn!(message, "an order has no effect"),
@@ -330,9 +353,11 @@ impl Host {
         tracing::info!(%agent, hostname = self.options.hostname, "this agent's id");
         *known = Some(agent.clone());
         drop(known);
+        self.executors.set_agent(agent.clone());
         (self.ports.admitted)(&agent);
         let subjects = &self.ports.subjects;
-        inbox::listen(self.ports.bus.clone(), subjects.agent(agent.as_str()), self.events.clone());
+        let grace = self.options.executors.shutdown_grace_period;
+        inbox::listen(self.ports.bus.clone(), subjects.agent(agent.as_str()), grace, self.events.clone());
         files::serve(
             self.ports.bus.clone(),
             subjects.agent_files(agent.as_str()),

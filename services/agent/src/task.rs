@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use mesos_container::{checks::Check, fetcher::Uri};
-use mesos_core::agent::{ContainerOrder, HealthPlan, TaskFacts};
+use mesos_core::{
+    agent::{ContainerOrder, HealthPlan, TaskFacts, Workload},
+    row::LaunchKind,
+};
 use mesos_model::{AgentId, Resources};
 use mesos_ports::containerizer::{Command, ContainerSpec, DockerSpec, Limits, PortMapping, Volume};
 use mesos_proto::v1;
@@ -11,6 +14,8 @@ use prost::Message;
 
 use crate::{
     AgentOptions,
+    executors::info,
+    sandbox,
     volumes::{self, TaskVolume},
 };
 
@@ -24,7 +29,7 @@ const GRACE_DOCKER: Duration = Duration::from_secs(5);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the machine must know of a task.
-pub(crate) fn facts(body: &[u8]) -> TaskFacts {
+pub(crate) fn facts(body: &[u8], kind: LaunchKind) -> TaskFacts {
     let info = match v1::TaskInfo::decode(body) {
         Ok(info) => info,
         Err(error) => {
@@ -40,11 +45,12 @@ pub(crate) fn facts(body: &[u8]) -> TaskFacts {
         grace_ms: grace.map_or(default_grace.as_millis() as u64, |grace| nanoseconds_to_ms(grace.nanoseconds)),
         health: info.health_check.as_ref().map(health_plan),
         max_completion_ms: info.max_completion_time.as_ref().map(|time| nanoseconds_to_ms(time.nanoseconds)),
-        invalid: why_not(&info),
+        invalid: if kind.is_custom() { None } else { why_not(&info) },
+        executor: None,
     }
 }
 
-fn nanoseconds_to_ms(nanoseconds: i64) -> u64 {
+pub(crate) fn nanoseconds_to_ms(nanoseconds: i64) -> u64 {
     u64::try_from(nanoseconds).unwrap_or(0) / 1_000_000
 }
 
@@ -66,7 +72,8 @@ fn why_not(info: &v1::TaskInfo) -> Option<String> {
     if let Some(executor) = &info.executor {
         return match executor.r#type() {
             v1::executor_info::Type::Default => None,
-            _ => Some("custom executors need the executor API, which this agent does not serve".to_owned()),
+            // It would have come as a launch for an executor.
+            _ => Some("the master is of a version that does not know the executors of frameworks".to_owned()),
         };
     }
     let docker = info.container.as_ref().and_then(|container| container.docker.as_ref());
@@ -97,6 +104,8 @@ pub(crate) struct Plan {
     pub(crate) uris: Vec<Uri>,
     /// Persistent volumes; those of a task with an image are mounts of `spec` as well.
     pub(crate) volumes: Vec<TaskVolume>,
+    /// Directories of the group's sandbox that the task shares with the others.
+    pub(crate) shared: Vec<PathBuf>,
     pub(crate) user: Option<String>,
     pub(crate) check: Option<(Check, Duration)>,
 }
@@ -112,13 +121,18 @@ pub(crate) fn plan(
     order: &ContainerOrder,
     root: bool,
 ) -> Result<Plan, String> {
-    let info =
-        v1::TaskInfo::decode(&order.body[..]).map_err(|error| format!("the TaskInfo cannot be read: {error}"))?;
+    let info = match order.workload {
+        Workload::Executor { .. } => info::as_task(&order.body)?,
+        Workload::Task | Workload::GroupTask => {
+            v1::TaskInfo::decode(&order.body[..]).map_err(|error| format!("the TaskInfo cannot be read: {error}"))?
+        }
+    };
     let docker = wants_docker(&info);
     let given = info.command.clone().unwrap_or_default();
     let user = user(options, &given, order, root, docker);
-    let (docker_spec, mut mounts) = container(&info)?;
-    let volumes = volumes::of_task(&options.work_dir, &info.resources)?;
+    let mut volumes = volumes::of_task(&options.work_dir, &info.resources)?;
+    let (shared, given_volumes) = shared_paths(&info, &sandbox, order.workload)?;
+    let (docker_spec, mut mounts) = container(&info, &given_volumes)?;
     if docker {
         mounts.extend(volumes.iter().map(|volume| Volume {
             host_path: volume.dir.clone(),
@@ -126,7 +140,7 @@ pub(crate) fn plan(
             read_only: volume.read_only,
         }));
     }
-    let environment = environment(&given, agent, &sandbox, order, docker)?;
+    let environment = environment(options, &given, agent, &sandbox, order, docker)?;
     let command = Command {
         value: given.value.clone(),
         shell: info.command.is_some() && given.shell() && given.value.is_some(),
@@ -146,7 +160,9 @@ pub(crate) fn plan(
         docker: docker_spec,
         volumes: mounts,
     };
-    Ok(Plan { spec, docker, uris: uris(&given), volumes, user, check })
+    volumes.extend(shared.iter().map(|(_, volume)| volume.clone()));
+    let shared = shared.into_iter().map(|(path, _)| path).collect();
+    Ok(Plan { spec, docker, uris: uris(&given), volumes, shared, user, check })
 }
 
 /// The user that the task's process runs as: its own, else its framework's, as far as the agent may.
@@ -165,6 +181,7 @@ fn user(
 }
 
 fn environment(
+    options: &AgentOptions,
     command: &v1::CommandInfo,
     agent: &AgentId,
     sandbox: &std::path::Path,
@@ -175,7 +192,6 @@ fn environment(
     let mut variables: BTreeMap<String, String> = [
         ("MESOS_SANDBOX", inside.clone()),
         ("MESOS_DIRECTORY", inside),
-        ("MESOS_TASK_ID", order.task.to_string()),
         ("MESOS_EXECUTOR_ID", order.executor.to_string()),
         ("MESOS_FRAMEWORK_ID", order.framework.to_string()),
         ("MESOS_AGENT_ID", agent.to_string()),
@@ -185,6 +201,11 @@ fn environment(
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
+    let more = match order.workload {
+        Workload::Executor { token, grace_ms } => info::environment(options, order, token, grace_ms),
+        Workload::Task | Workload::GroupTask => vec![("MESOS_TASK_ID", order.task.to_string())],
+    };
+    variables.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     if !docker {
         variables.insert("PATH".to_owned(), std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned()));
     }
@@ -220,6 +241,11 @@ fn uris(command: &v1::CommandInfo) -> Vec<Uri> {
         .collect()
 }
 
+/// What an executor may use: for itself and its tasks. How much they get of it, it sees to itself.
+pub(crate) fn executor_limits(options: &AgentOptions, resources: &Resources) -> Limits {
+    limits(options, &v1::TaskInfo::default(), resources)
+}
+
 fn limits(options: &AgentOptions, info: &v1::TaskInfo, resources: &Resources) -> Limits {
     let cpus = u64::try_from(resources.scalar("cpus")).unwrap_or(0);
     let memory = u64::try_from(resources.scalar("mem")).unwrap_or(0).saturating_mul(1 << 20) / 1000;
@@ -243,9 +269,37 @@ fn limits(options: &AgentOptions, info: &v1::TaskInfo, resources: &Resources) ->
 
 const MOUNT: &str = "/mnt/mesos/sandbox";
 
-fn container(info: &v1::TaskInfo) -> Result<(Option<DockerSpec>, Vec<Volume>), String> {
+/// The paths in the sandbox of its group that a task shares with the others (`SANDBOX_PATH` volumes of type
+/// `PARENT`), each with what it is in the task's own sandbox; and the rest of its volumes.
+#[allow(clippy::type_complexity, reason = "a pair of lists")]
+fn shared_paths<'a>(
+    info: &'a v1::TaskInfo,
+    sandbox: &std::path::Path,
+    workload: Workload,
+) -> Result<(Vec<(PathBuf, TaskVolume)>, Vec<&'a v1::Volume>), String> {
+    use v1::volume::source::sandbox_path::Type;
+    let (mut shared, mut rest) = (Vec::new(), Vec::new());
+    for volume in info.container.iter().flat_map(|container| &container.volumes) {
+        let path = volume.source.as_ref().and_then(|source| source.sandbox_path.as_ref());
+        let Some(path) = path.filter(|path| path.r#type() == Type::Parent) else {
+            rest.push(volume);
+            continue;
+        };
+        let group = sandbox::of_group(sandbox).filter(|_| workload == Workload::GroupTask);
+        let group = group.ok_or("only a task of a group can have a volume in the sandbox of its parent")?;
+        let dir = PathBuf::from(&path.path);
+        if !dir.components().all(|part| matches!(part, std::path::Component::Normal(_))) || dir.file_name().is_none() {
+            return Err(format!("volume {}: '{}' is no path below a sandbox", volume.container_path, path.path));
+        }
+        let container_path = PathBuf::from(&volume.container_path);
+        shared.push((dir.clone(), TaskVolume { dir: group.join(dir), container_path, read_only: false, shared: true }));
+    }
+    Ok((shared, rest))
+}
+
+fn container(info: &v1::TaskInfo, volumes: &[&v1::Volume]) -> Result<(Option<DockerSpec>, Vec<Volume>), String> {
     let Some(container) = &info.container else { return Ok((None, Vec::new())) };
-    let volumes = container.volumes.iter().map(volume).collect::<Result<Vec<_>, _>>()?;
+    let volumes = volumes.iter().map(|given| volume(given)).collect::<Result<Vec<_>, _>>()?;
     let Some(image) = image(info) else {
         if volumes.is_empty() {
             return Ok((None, volumes));
@@ -354,9 +408,14 @@ mod tests {
             executor: "t".into(),
             task: "t".into(),
             resources: Resources::of(&[("cpus", 500), ("mem", 128_000)]),
+            workload: Workload::Task,
             body: info.encode_to_vec().into(),
             trace: None,
         }
+    }
+
+    fn order_of(body: bytes::Bytes) -> ContainerOrder {
+        ContainerOrder { body, ..order(&v1::TaskInfo::default()) }
     }
 
     fn planned(info: &v1::TaskInfo) -> Result<Plan, String> {
@@ -412,7 +471,7 @@ mod tests {
         let docker = plan.spec.docker.unwrap();
         assert_eq!((docker.network.as_str(), docker.port_mappings[0].host_port), ("bridge", 31000));
         assert_eq!(plan.spec.command.user, None);
-        assert_eq!(facts(&info.encode_to_vec()).grace_ms, 5000);
+        assert_eq!(facts(&info.encode_to_vec(), LaunchKind::Command).grace_ms, 5000);
     }
 
     #[test]
@@ -440,19 +499,66 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_is_said_before_it_is_tried() {
-        assert!(facts(b"\xff\xff").invalid.is_some());
-        assert!(facts(&v1::TaskInfo::default().encode_to_vec()).invalid.is_some());
+        assert!(facts(b"\xff\xff", LaunchKind::Command).invalid.is_some());
+        assert!(facts(&v1::TaskInfo::default().encode_to_vec(), LaunchKind::Command).invalid.is_some());
         let mut custom = shell("true");
         custom.executor = Some(v1::ExecutorInfo { r#type: Some(2), ..Default::default() });
-        assert!(facts(&custom.encode_to_vec()).invalid.is_some());
-        assert_eq!(facts(&shell("true").encode_to_vec()).invalid, None);
+        assert!(facts(&custom.encode_to_vec(), LaunchKind::Command).invalid.is_some());
+        assert_eq!(facts(&custom.encode_to_vec(), LaunchKind::Custom).invalid, None);
+        assert_eq!(facts(&shell("true").encode_to_vec(), LaunchKind::Command).invalid, None);
     }
 
     #[test]
     fn health_checks_have_the_defaults_of_mesos() {
         let mut info = shell("true");
         info.health_check = Some(v1::HealthCheck::default());
-        let plan = facts(&info.encode_to_vec()).health.unwrap();
+        let plan = facts(&info.encode_to_vec(), LaunchKind::Command).health.unwrap();
         assert_eq!((plan.delay_ms, plan.interval_ms, plan.grace_ms, plan.failures_max), (15_000, 10_000, 10_000, 3));
+    }
+
+    #[test]
+    fn an_executor_finds_its_agent_and_its_secret_in_its_environment() {
+        let executor = v1::ExecutorInfo { command: shell("./executor").command, ..Default::default() };
+        let order = ContainerOrder {
+            workload: Workload::Executor { token: 7, grace_ms: 5000 },
+            ..order_of(executor.encode_to_vec().into())
+        };
+        let options = AgentOptions::new("/w", Resources::new());
+        let plan = plan(&options, &"a".into(), "/w/s".into(), &order, true).unwrap();
+        let environment = plan.spec.command.environment;
+        assert_eq!(environment["MESOS_AGENT_ENDPOINT"], "127.0.0.1:5051");
+        assert_eq!(environment["MESOS_SLAVE_PID"], "slave(1)@127.0.0.1:5051");
+        assert_eq!(environment["MESOS_RECOVERY_TIMEOUT"], "15mins");
+        assert_eq!(environment["MESOS_EXECUTOR_AUTHENTICATION_TOKEN"], "00000000-0000-0000-0000-000000000007");
+        assert!(!environment.contains_key("MESOS_TASK_ID"));
+    }
+
+    #[test]
+    fn tasks_of_a_group_share_what_is_in_the_sandbox_of_their_parent() {
+        let volume = |kind: i32, path: &str| v1::Volume {
+            container_path: "mine".into(),
+            mode: 1,
+            source: Some(v1::volume::Source {
+                r#type: Some(v1::volume::source::Type::SandboxPath.into()),
+                sandbox_path: Some(v1::volume::source::SandboxPath { r#type: Some(kind), path: path.into() }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let planned = |volume: v1::Volume, workload: Workload| {
+            let container = v1::ContainerInfo { r#type: 2, volumes: vec![volume], ..Default::default() };
+            let info = v1::TaskInfo { container: Some(container), ..shell("true") };
+            let order = ContainerOrder { workload, ..order(&info) };
+            let options = AgentOptions::new("/w", Resources::new());
+            plan(&options, &"a".into(), "/w/runs/l/tasks/t".into(), &order, true)
+        };
+        let plan = planned(volume(2, "data/x"), Workload::GroupTask).unwrap();
+        assert_eq!(plan.shared, [PathBuf::from("data/x")]);
+        assert_eq!(plan.volumes[0].dir, PathBuf::from("/w/runs/l/data/x"));
+        for path in ["../x", "/etc", "", "a/../../b"] {
+            assert!(planned(volume(2, path), Workload::GroupTask).is_err(), "{path}");
+        }
+        assert!(planned(volume(2, "data"), Workload::Task).is_err());
+        assert!(planned(volume(1, "data"), Workload::GroupTask).is_err(), "its own is there anyway");
     }
 }

@@ -2,10 +2,11 @@
 
 use axum::{
     body::Body,
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use mesos_core::message::Answer;
+use mesos_runtime::http::text;
 use tonic::{Code, Status};
 
 /// A refusal: an HTTP status and its text.
@@ -31,10 +32,7 @@ impl Refusal {
     /// 405, as Mesos words it.
     #[must_use]
     pub fn method(allowed: &'static str, received: &axum::http::Method) -> Response {
-        let text = format!("Expecting one of {{ '{allowed}' }}, but received '{received}'");
-        let mut response = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text).into_response();
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-        response
+        mesos_runtime::http::Refusal::method(allowed, received)
     }
 }
 
@@ -44,17 +42,16 @@ impl IntoResponse for Refusal {
     }
 }
 
+impl From<mesos_runtime::http::Refusal> for Refusal {
+    fn from(refusal: mesos_runtime::http::Refusal) -> Refusal {
+        Refusal { status: refusal.status, text: refusal.text }
+    }
+}
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Status {
         status(refusal.status.as_u16(), &refusal.text)
     }
-}
-
-fn text(status: StatusCode, text: String) -> Response {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }
 
 /// A machine's answer as an HTTP answer. A success has no body.

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use mesos_core::message::{FileEntry, FilesAnswer, FilesRequest};
-use mesos_model::{AgentId, FrameworkId, TaskId, envelope, subject::Subjects};
+use mesos_model::{AgentId, ExecutorId, FrameworkId, TaskId, envelope, subject::Subjects};
 use mesos_ports::bus::{Bus, BusError};
 use mesos_runtime::shell::{Ports, kind};
 
-use crate::reads::reply::Refusal;
+use crate::{reads::reply::Refusal, view::View};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -29,13 +29,24 @@ pub struct Part {
 pub struct SandboxFiles {
     bus: Arc<dyn Bus>,
     subjects: Subjects,
+    view: Arc<View>,
 }
 
 impl SandboxFiles {
     /// Files of the agents of a cluster.
     #[must_use]
-    pub fn new(ports: &Ports) -> SandboxFiles {
-        SandboxFiles { bus: ports.bus.clone(), subjects: ports.subjects.clone() }
+    pub fn new(ports: &Ports, view: Arc<View>) -> SandboxFiles {
+        SandboxFiles { bus: ports.bus.clone(), subjects: ports.subjects.clone(), view }
+    }
+
+    /// The executor of a task, whose sandbox it may have; unknown ones are taken for those of command tasks.
+    fn executor(&self, framework: &FrameworkId, task: &TaskId) -> ExecutorId {
+        let key = (framework.clone(), task.clone());
+        let known = self.view.with(|cluster| {
+            let view = cluster.tasks.get(&key).or_else(|| cluster.completed_tasks.get(&key))?;
+            Some(view.row.executor.clone())
+        });
+        known.unwrap_or_else(|| ExecutorId::new(task.as_str()))
     }
 
     /// The entries of a directory of a sandbox.
@@ -49,7 +60,9 @@ impl SandboxFiles {
         task: &TaskId,
         path: &str,
     ) -> Result<Vec<FileEntry>, Refusal> {
-        let request = FilesRequest::List { framework: framework.clone(), task: task.clone(), path: path.to_owned() };
+        let executor = self.executor(framework, task);
+        let (framework, task) = (framework.clone(), task.clone());
+        let request = FilesRequest::List { framework, task, path: path.to_owned(), executor };
         match self.ask(agent, &request).await? {
             FilesAnswer::Listing(entries) => Ok(entries),
             FilesAnswer::Data { .. } | FilesAnswer::Error { .. } => Err(confused(agent)),
@@ -69,6 +82,7 @@ impl SandboxFiles {
         offset: u64,
         length: u64,
     ) -> Result<Part, Refusal> {
+        let executor = self.executor(framework, task);
         let mut read = BytesMut::new();
         loop {
             let done = read.len() as u64;
@@ -78,6 +92,7 @@ impl SandboxFiles {
                 path: path.to_owned(),
                 offset: offset.saturating_add(done),
                 length: length - done,
+                executor: executor.clone(),
             };
             let FilesAnswer::Data { data, size, .. } = self.ask(agent, &request).await? else {
                 return Err(confused(agent));

@@ -179,9 +179,9 @@ impl Reads {
     ) -> Arc<Reads> {
         let reads = Arc::new(Reads {
             answers: Answers::new(view.clone()),
+            files: SandboxFiles::new(ports, view.clone()),
             view,
             facts: Arc::new(facts),
-            files: SandboxFiles::new(ports),
             metrics,
             calls,
             events: Events::default(),

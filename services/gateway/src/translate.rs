@@ -11,9 +11,7 @@
 //! - [`conversion`]: operations that reserve resources and make volumes of them.
 //! - [`event`]: what a framework is told on its stream.
 //! - [`call`]: a scheduler's call as the call of a machine.
-//! - [`bytes`]: small work on undecoded protobuf.
 
-pub mod bytes;
 pub mod call;
 pub mod constraints;
 pub mod conversion;

@@ -98,7 +98,8 @@ impl Agent {
             extra.too_long_at = None;
             self.end_early(now, launch, task, Ending::TooLong, out);
         } else if extra.kill_again.is_some_and(|at| at <= now) {
-            self.kill(now, launch, task, out);
+            extra.kill_again = None;
+            self.kill_again(now, launch, task, out);
         }
     }
 }

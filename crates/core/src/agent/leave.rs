@@ -9,7 +9,7 @@ use super::{Agent, Out, Output, TaskStage};
 use crate::row::AgentSelfRow;
 
 impl Agent {
-    /// Ends every task, with the smaller of its own grace and the longest that is allowed. Ordered again with a
+    /// Ends every task and every executor, with the smaller of its own grace and the longest that is allowed. Ordered again with a
     /// shorter one, that one counts.
     pub(super) fn drain(&mut self, now: Time, max_grace_ms: Option<u64>, out: &mut Out) {
         for (launch, task) in self.each_task() {
@@ -25,6 +25,10 @@ impl Agent {
             if before.is_none_or(|before| grace < before) {
                 self.order_kill(now, &launch, &task, Some(grace), out);
             }
+        }
+        for host in self.hosts.values().cloned().collect::<Vec<_>>() {
+            let own = self.process(&host).map_or(0, |(process, _)| process.grace_ms);
+            self.end_executor(now, &host, None, Some(max_grace_ms.map_or(own, |max| max.min(own))), out);
         }
     }
 
@@ -61,6 +65,9 @@ impl Agent {
             if self.task(&launch, &task).is_some_and(|(row, _)| row.kill.is_none()) {
                 self.order_kill(now, &launch, &task, grace_ms, out);
             }
+        }
+        for host in self.hosts.values().cloned().collect::<Vec<_>>() {
+            self.end_executor(now, &host, None, grace_ms, out);
         }
     }
 

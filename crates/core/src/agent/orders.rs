@@ -9,7 +9,7 @@ use mesos_model::{
     planted::{Bug, is_planted},
 };
 
-use super::{Agent, Out, Output, REPORT_WAIT_MS, REPORT_WAIT_MS_MAX, TaskFacts, held};
+use super::{Agent, ExecutorEvent, Out, Output, REPORT_WAIT_MS, REPORT_WAIT_MS_MAX, TaskFacts, held};
 use crate::{
     message::{AgentReport, AgentToAllocator, AgentToRegistry, LaunchOrder, Order, ReportedLaunch, ToAgent, digest},
     row::{ExecutorRow, KillOrder, TaskStage},
@@ -34,7 +34,12 @@ impl Agent {
                 self.tell_everything(now, out);
             }
             ToAgent::Message { framework, executor, data } => {
-                out.emit(Output::ToExecutor { framework, executor, data })
+                self.tell_executor(&(framework, executor), ExecutorEvent::Message(data), out);
+            }
+            ToAgent::ShutdownExecutor { framework, executor } => {
+                if let Some(host) = self.hosts.get(&(framework, executor)).cloned() {
+                    self.end_executor(now, &host, None, None, out);
+                }
             }
         }
     }
@@ -158,9 +163,14 @@ impl Agent {
             let ended = executor.row.tasks.iter().any(|row| row.task == task && row.stage == TaskStage::Ended);
             if is_planted(Bug::ShutdownForgets) || ended {
                 self.forget(&launch, &task, out);
-            } else {
+            } else if !executor.row.kind.is_custom() {
                 self.order_kill(now, &launch, &task, None, out);
             }
+        }
+        // An executor ends its tasks itself, and they are over with it.
+        let own = self.hosts.iter().filter(|((of, _), _)| of == framework);
+        for host in own.map(|(_, host)| host.clone()).collect::<Vec<_>>() {
+            self.end_executor(now, &host, None, None, out);
         }
     }
 
@@ -283,5 +293,7 @@ fn reported(row: &ExecutorRow) -> ReportedLaunch {
         role: row.role.clone(),
         executor_resources: row.resources.clone(),
         tasks: live.map(|task| (task.task.clone(), task.resources.clone())).collect(),
+        kind: row.kind,
+        alive: row.live_process().is_some(),
     }
 }

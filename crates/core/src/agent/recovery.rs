@@ -24,6 +24,7 @@ impl Agent {
             self.own.instance = self.options.new_instance;
         }
         self.own.boot = self.options.boot.clone();
+        self.own.port = self.options.port;
         self.own_changed = true;
         self.take_options(rebooted, out);
         self.recovered = true;
@@ -32,9 +33,15 @@ impl Agent {
         for (launch, task) in self.each_task() {
             self.recover_task(now, &launch, &task, &found, rebooted, out);
         }
-        for container in found.keys().filter(|container| !self.containers.contains_key(*container)) {
+        let unknown = |container: &&String| {
+            !self.containers.contains_key(*container) && self.host_of_container(container).is_none()
+        };
+        for container in found.keys().filter(unknown) {
             // Its end was acknowledged, but the agent stopped before it was removed.
             out.emit(Output::Destroy { container: container.clone() });
+        }
+        for host in self.hosts.values().cloned().collect::<Vec<_>>() {
+            self.recover_executor(now, &host, &found, rebooted, out);
         }
         self.send_again(now);
         self.beat_at = now;
@@ -62,7 +69,7 @@ impl Agent {
     ) {
         let Some((row, _)) = self.task(launch, task) else { return };
         let (stage, container) = (row.stage, row.container.clone());
-        if stage == TaskStage::Ended {
+        if stage == TaskStage::Ended || container.is_empty() {
             return;
         }
         if found.contains_key(&container) {
@@ -74,7 +81,8 @@ impl Agent {
         }
         if rebooted && !is_planted(Bug::RebootUnnoticed) {
             let message = "the host was booted while the task ran".to_owned();
-            return self.end(now, launch, task, TaskState::Failed, Some(Reason::AGENT_RESTARTED), message, out);
+            self.end(now, launch, task, TaskState::Failed, Some(Reason::AGENT_RESTARTED), message, out);
+            return;
         }
         match stage {
             // The checkpoint is written before a container is touched, and there is none: it never ran.
@@ -90,6 +98,7 @@ impl Agent {
                 let state = if self.is_killed(launch, task) { TaskState::Killed } else { TaskState::Failed };
                 let message = "the container was not found after a restart of the agent".to_owned();
                 self.end(now, launch, task, state, Some(Reason::EXECUTOR_TERMINATED), message, out);
+                self.end_rest_of_group(now, launch, out);
             }
             TaskStage::Ended => {}
         }

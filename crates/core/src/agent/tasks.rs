@@ -4,24 +4,28 @@
 //! launch ─► Starting ─Started─► Running ─Exited─► Ended ─acknowledged─► forgotten
 //!              └────Failed, or Exited──────────────┘
 //! ```
-//! Words and states of an end are those of Mesos's command executor (`src/launcher/executor.cpp`).
+//! Words and states of an end are those of Mesos's command executor (`src/launcher/executor.cpp`). Tasks of a
+//! group are launched all or none, and none outlives one that did not finish, as with Mesos's default executor
+//! (`src/launcher/default_executor.cpp`). Tasks of a framework's own executor are handed to it: `executors`.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use mesos_model::{
-    FrameworkId, LaunchId, Reason, Source, TaskId, TaskState, TaskStatus, Time,
+    FrameworkId, LaunchId, Reason, Resources, Source, TaskId, TaskState, TaskStatus, Time,
     planted::{Bug, is_planted},
 };
 
-use super::{Agent, ContainerOrder, Ended, Ending, Executor, Out, Output, TaskExtra, TaskFacts, held};
+use super::{
+    Agent, ContainerOrder, Ended, Ending, Executor, Out, Output, TaskExtra, TaskFacts, Workload, held, live_tasks,
+};
 use crate::{
     message::LaunchOrder,
-    row::{AgentTask, ExecutorRow, TaskStage},
+    row::{AgentTask, ExecutorRow, LaunchKind, TaskStage},
 };
 
 /// How long after its grace a container that has not ended is asked again.
-const KILL_AGAIN_MS: u64 = 10_000;
+pub(super) const KILL_AGAIN_MS: u64 = 10_000;
 
 impl Agent {
     /// Takes an executor into the books, and starts its tasks if it fits.
@@ -34,13 +38,17 @@ impl Agent {
         out: &mut Out,
     ) {
         let launch = order.launch.clone();
+        let custom = order.kind.is_custom();
+        let brought = facts.first().and_then(|facts| facts.executor.clone());
         let mut extras = std::collections::BTreeMap::new();
         let mut tasks = Vec::new();
         let mut facts = facts.into_iter();
         for (index, (task, resources, body)) in order.tasks.into_iter().enumerate() {
             let facts = facts.next().unwrap_or_default();
-            let container = container_name(&launch, index);
-            self.containers.insert(container.clone(), (launch.clone(), task.clone()));
+            let container = if custom { String::new() } else { container_name(&launch, index) };
+            if !custom {
+                self.containers.insert(container.clone(), (launch.clone(), task.clone()));
+            }
             extras.insert(task.clone(), TaskExtra { facts, ..TaskExtra::default() });
             let status = TaskStatus::new(task.clone(), TaskState::Staging, Source::Agent, now);
             tasks.push(AgentTask {
@@ -55,6 +63,7 @@ impl Agent {
                 preempted: None,
                 draining: false,
                 container,
+                seen: Vec::new(),
             });
         }
         let row = ExecutorRow {
@@ -68,27 +77,71 @@ impl Agent {
             tasks,
             time: now,
             trace: order.trace,
+            kind: order.kind,
+            process: None,
         };
         let ids: Vec<TaskId> = row.tasks.iter().map(|task| task.task.clone()).collect();
         self.used.add(&held(&row));
-        self.executors.insert(launch.clone(), Executor { row, tasks: extras });
+        let process = super::executors::ProcessExtra::default();
+        self.executors.insert(launch.clone(), Executor { row, tasks: extras, process });
         self.changed.insert(launch.clone());
-        for task in ids {
-            self.name(&launch, &task);
-            self.begin(now, &launch, &task, fits, out);
+        for task in &ids {
+            self.name(&launch, task);
+        }
+        if self.refuse_invalid(now, &launch, out) {
+            return;
+        }
+        if !fits {
+            let message = "the agent has less free than the task needs";
+            self.end_all(now, &launch, TaskState::Dropped, Reason::RESOURCES_UNKNOWN, message, out);
+        } else if custom {
+            self.begin_custom(now, &launch, brought.unwrap_or_default(), out);
+        } else {
+            for task in &ids {
+                self.start_container(&launch, task, out);
+            }
         }
     }
 
-    fn begin(&mut self, now: Time, launch: &LaunchId, task: &TaskId, fits: bool, out: &mut Out) {
-        let Some((_, extra)) = self.task(launch, task) else { return };
-        if let Some(invalid) = extra.facts.invalid.clone() {
-            return self.end(now, launch, task, TaskState::Error, Some(Reason::TASK_INVALID), invalid, out);
+    /// Ends tasks that cannot be run here; of a group all, if one cannot. True if none is left.
+    fn refuse_invalid(&mut self, now: Time, launch: &LaunchId, out: &mut Out) -> bool {
+        let Some(executor) = self.executors.get(launch) else { return true };
+        let invalid = |task: &AgentTask| {
+            let why = executor.tasks.get(&task.task)?.facts.invalid.clone()?;
+            Some((task.task.clone(), why))
+        };
+        let invalid: Vec<(TaskId, String)> = executor.row.tasks.iter().filter_map(invalid).collect();
+        let group = executor.row.kind.is_group();
+        if let Some((task, why)) = invalid.first().filter(|_| group) {
+            let message = format!("Task '{task}' is invalid: {why}");
+            self.end_all(now, launch, TaskState::Error, Reason::TASK_GROUP_INVALID, &message, out);
+            return true;
         }
-        if !fits {
-            let message = "the agent has less free than the task needs".to_owned();
-            return self.end(now, launch, task, TaskState::Dropped, Some(Reason::RESOURCES_UNKNOWN), message, out);
+        for (task, why) in invalid {
+            self.end(now, launch, &task, TaskState::Error, Some(Reason::TASK_INVALID), why, out);
         }
-        self.start_container(launch, task, out);
+        self.executors.get(launch).is_none_or(|executor| live_tasks(&executor.row).next().is_none())
+    }
+
+    /// Ends all tasks of a launch that have not ended.
+    pub(super) fn end_all(
+        &mut self,
+        now: Time,
+        launch: &LaunchId,
+        state: TaskState,
+        reason: Reason,
+        message: &str,
+        out: &mut Out,
+    ) {
+        for task in self.live_tasks_of(launch) {
+            self.end(now, launch, &task, state, Some(reason), message.to_owned(), out);
+        }
+    }
+
+    /// The tasks of a launch that have not ended.
+    pub(super) fn live_tasks_of(&self, launch: &LaunchId) -> Vec<TaskId> {
+        let executor = self.executors.get(launch);
+        executor.into_iter().flat_map(|executor| live_tasks(&executor.row)).map(|task| task.task.clone()).collect()
     }
 
     pub(super) fn start_container(&self, launch: &LaunchId, task: &TaskId, out: &mut Out) {
@@ -105,13 +158,16 @@ impl Agent {
             executor: executor.row.executor.clone(),
             task: task.clone(),
             resources,
+            workload: if executor.row.kind.is_group() { Workload::GroupTask } else { Workload::Task },
             body: row.body.clone(),
             trace: executor.row.trace,
         })));
     }
 
     pub(super) fn started(&mut self, now: Time, container: &str, body: Bytes, out: &mut Out) {
-        let Some((launch, task)) = self.of_container(container) else { return };
+        let Some((launch, task)) = self.of_container(container) else {
+            return self.executor_started(container, body, out);
+        };
         let Some((row, _)) = self.task(&launch, &task) else { return };
         match row.stage {
             TaskStage::Preparing | TaskStage::Starting => {}
@@ -127,14 +183,19 @@ impl Agent {
     }
 
     pub(super) fn failed(&mut self, now: Time, container: &str, reason: Reason, message: String, out: &mut Out) {
-        let Some((launch, task)) = self.of_container(container) else { return };
+        let Some((launch, task)) = self.of_container(container) else {
+            return self.executor_failed(now, container, reason, message, out);
+        };
         let Some((row, _)) = self.task(&launch, &task) else { return };
         let state = if row.kill.is_some() { TaskState::Killed } else { TaskState::Failed };
         self.end(now, &launch, &task, state, Some(reason), message, out);
+        self.end_rest_of_group(now, &launch, out);
     }
 
     pub(super) fn exited(&mut self, now: Time, container: &str, ended: &Ended, out: &mut Out) {
-        let Some((launch, task)) = self.of_container(container) else { return };
+        let Some((launch, task)) = self.of_container(container) else {
+            return self.executor_exited(now, container, ended, out);
+        };
         let Some((row, extra)) = self.task(&launch, &task) else { return };
         let killed = row.kill.is_some() || extra.ending == Some(Ending::Unhealthy);
         let too_long = extra.ending == Some(Ending::TooLong) && row.kill.is_none();
@@ -157,6 +218,9 @@ impl Agent {
         status.exit_code = ended.code;
         status.healthy = unhealthy.then_some(false);
         self.end_with(now, &launch, &task, status, out);
+        if state != TaskState::Finished {
+            self.end_rest_of_group(now, &launch, out);
+        }
     }
 
     /// Ends a task for a reason of the agent's own.
@@ -177,8 +241,15 @@ impl Agent {
         self.end_with(now, launch, task, status, out);
     }
 
-    fn end_with(&mut self, now: Time, launch: &LaunchId, task: &TaskId, mut status: TaskStatus, out: &mut Out) {
-        let before = self.executors.get(launch).map(|executor| held(&executor.row)).unwrap_or_default();
+    pub(super) fn end_with(
+        &mut self,
+        now: Time,
+        launch: &LaunchId,
+        task: &TaskId,
+        mut status: TaskStatus,
+        out: &mut Out,
+    ) {
+        let before = self.held_by(launch);
         let Some((row, extra)) = self.task(launch, task) else { return };
         if row.stage == TaskStage::Ended {
             return;
@@ -198,11 +269,9 @@ impl Agent {
         extra.health = None;
         extra.kill_again = None;
         extra.too_long_at = None;
-        self.used.take_what_is_there(&before);
-        if let Some(executor) = self.executors.get(launch) {
-            self.used.add(&held(&executor.row));
-        }
+        self.change_used(launch, &before);
         self.set_status(now, launch, task, status, out);
+        self.resize_executor(launch, out);
         let shut_down =
             self.executors.get(launch).is_some_and(|executor| self.shut_down.contains(&executor.row.framework));
         if shut_down {
@@ -212,8 +281,34 @@ impl Agent {
         }
     }
 
+    /// A task has ended without having finished: no other one of its group outlives it.
+    pub(super) fn end_rest_of_group(&mut self, now: Time, launch: &LaunchId, out: &mut Out) {
+        if self.executors.get(launch).is_none_or(|executor| executor.row.kind != LaunchKind::Group) {
+            return;
+        }
+        for task in self.live_tasks_of(launch) {
+            if self.task(launch, &task).is_some_and(|(row, _)| row.kill.is_none()) {
+                self.order_kill(now, launch, &task, None, out);
+            }
+        }
+    }
+
+    /// What a launch holds.
+    pub(super) fn held_by(&self, launch: &LaunchId) -> Resources {
+        self.executors.get(launch).map(|executor| held(&executor.row)).unwrap_or_default()
+    }
+
+    /// A launch that held `before` may hold something else now.
+    pub(super) fn change_used(&mut self, launch: &LaunchId, before: &Resources) {
+        self.used.take_what_is_there(before);
+        self.used.add(&self.held_by(launch));
+    }
+
     /// Has a container ended, and says so once.
     pub(super) fn kill(&mut self, now: Time, launch: &LaunchId, task: &TaskId, out: &mut Out) {
+        if self.executors.get(launch).is_some_and(|executor| executor.row.kind.is_custom()) {
+            return self.kill_by_executor(now, launch, task, out);
+        }
         let Some((row, extra)) = self.task(launch, task) else { return };
         let grace_ms = row.kill.and_then(|kill| kill.grace_ms).unwrap_or(extra.facts.grace_ms);
         extra.kill_again = Some(now.after(Duration::from_millis(grace_ms.saturating_add(KILL_AGAIN_MS))));
@@ -236,15 +331,22 @@ impl Agent {
         let Some(executor) = self.executors.get_mut(launch) else { return };
         if let Some(at) = executor.row.tasks.iter().position(|row| row.task == *task) {
             let row = executor.row.tasks.remove(at);
-            self.containers.remove(&row.container);
-            out.emit(Output::Destroy { container: row.container });
+            if self.containers.remove(&row.container).is_some() {
+                out.emit(Output::Destroy { container: row.container });
+            }
         }
         if let Some(at) = executor.tasks.remove(task).and_then(|extra| extra.timer) {
             self.timers.remove(&(at, launch.clone(), task.clone()));
         }
-        let (framework, empty) = (executor.row.framework.clone(), executor.row.tasks.is_empty());
+        let framework = executor.row.framework.clone();
         self.drop_name(&framework, task, launch);
-        if empty {
+        self.drop_if_over(launch);
+    }
+
+    /// Removes a launch of which nothing is left.
+    pub(super) fn drop_if_over(&mut self, launch: &LaunchId) {
+        let over = |executor: &Executor| executor.row.tasks.is_empty() && executor.row.live_process().is_none();
+        if self.executors.get(launch).is_some_and(over) {
             self.executors.remove(launch);
         }
         self.changed.insert(launch.clone());
@@ -274,8 +376,11 @@ impl Agent {
     }
 
     pub(super) fn restore_executor(&mut self, row: ExecutorRow) {
-        for task in &row.tasks {
+        for task in row.tasks.iter().filter(|task| !task.container.is_empty()) {
             self.containers.insert(task.container.clone(), (row.launch.clone(), task.task.clone()));
+        }
+        if row.live_process().is_some() {
+            self.hosts.insert((row.framework.clone(), row.executor.clone()), row.launch.clone());
         }
         let tasks = row.tasks.iter().map(|task| (task.task.clone(), TaskExtra::default())).collect();
         self.used.add(&held(&row));
@@ -283,7 +388,8 @@ impl Agent {
             let name = (row.framework.clone(), task.task.clone());
             self.names.entry(name).or_default().insert(row.launch.clone());
         }
-        if let Some(before) = self.executors.insert(row.launch.clone(), Executor { row, tasks }) {
+        let process = super::executors::ProcessExtra::default();
+        if let Some(before) = self.executors.insert(row.launch.clone(), Executor { row, tasks, process }) {
             self.used.take_what_is_there(&held(&before.row));
         }
     }
@@ -294,7 +400,7 @@ fn container_name(launch: &LaunchId, index: usize) -> String {
     format!("{launch}.{index}")
 }
 
-fn words(ended: &Ended) -> String {
+pub(super) fn words(ended: &Ended) -> String {
     let how = match (ended.code, ended.signal) {
         (Some(code), _) => format!("Command exited with status {code}"),
         (None, Some(signal)) => format!("Command terminated with signal {}", signal_name(signal)),

@@ -1,11 +1,13 @@
 //! Scenarios: what happens, and what the agent has done about it, one line per output.
 
+mod executors;
+mod groups;
 mod leave;
 
 use super::*;
 use crate::{
     message::{AgentReport, Conversion, LaunchOrder},
-    row::FrameworkFacts,
+    row::{FrameworkFacts, LaunchKind},
 };
 
 const MINUTE: u64 = 60_000;
@@ -28,6 +30,7 @@ fn options() -> Options {
         new_instance: 7,
         body: Bytes::new(),
         beat_ms: 5000,
+        executors: ExecutorTimes::default(),
     }
 }
 
@@ -154,7 +157,20 @@ fn launch(launch: &str, task: &str, cpus: i64) -> Order {
         executor_body: None,
         tasks: vec![(task.into(), Resources::of(&[("cpus", cpus)]), Bytes::new())],
         trace: None,
+        kind: LaunchKind::Command,
     }))
+}
+
+/// A launch of tasks with an executor `e` of theirs.
+fn group(id: &str, tasks: &[&str], kind: LaunchKind) -> Order {
+    let Order::Launch(mut order) = launch(id, "t", 1000) else { unreachable!() };
+    let task = |task: &&str| ((*task).into(), Resources::of(&[("cpus", 1000)]), Bytes::from((*task).to_owned()));
+    order.tasks = tasks.iter().map(task).collect();
+    order.executor = "e".into();
+    order.executor_resources = Resources::of(&[("cpus", 100)]);
+    order.executor_body = Some(Bytes::from_static(b"executor"));
+    order.kind = kind;
+    Order::Launch(order)
 }
 
 fn kill(task: &str) -> Order {
@@ -175,16 +191,38 @@ fn line(output: &Output) -> String {
         Output::Registry(AgentToRegistry::Forgotten { task, .. }) => format!("forgot {task}"),
         Output::Registry(AgentToRegistry::Knows { tasks, .. }) => format!("knows {} tasks", tasks.len()),
         Output::Registry(AgentToRegistry::Message { .. }) => "message".into(),
+        Output::Registry(AgentToRegistry::ExecutorExited { executor, status, .. }) => {
+            format!("executor {executor} exited {status}")
+        }
         Output::Launch(order) => format!("start {}", order.container),
         Output::Wait { container } => format!("wait {container}"),
         Output::Kill { container, grace_ms } => format!("kill {container} {grace_ms}"),
         Output::Destroy { container } => format!("destroy {container}"),
         Output::Check { container } => format!("check {container}"),
-        Output::ToExecutor { .. } => "to executor".into(),
+        Output::ToExecutor { stream, event } => format!("to {}: {}", stream.0, event_line(event)),
+        Output::ExecutorAnswer { request, answer: Ok(()) } => format!("{} taken", request.0),
+        Output::ExecutorAnswer { request, answer: Err((status, text)) } => format!("{} {status} {text}", request.0),
+        Output::CloseExecutor { stream } => format!("close {}", stream.0),
+        Output::Resize { container, resources } => format!("resize {container} {resources}"),
         Output::Volumes { made, removed } => format!("volumes +{made} -{removed}"),
         Output::Ignored { message } => format!("ignored: {message}"),
         Output::Admitted { agent } => format!("admitted {agent}"),
         Output::Refused { reason } => format!("refused: {reason}"),
+    }
+}
+
+fn event_line(event: &ExecutorEvent) -> String {
+    match event {
+        ExecutorEvent::Subscribed { container, .. } => format!("subscribed {container}"),
+        ExecutorEvent::Launch(body) => format!("launch {}", String::from_utf8_lossy(body)),
+        ExecutorEvent::LaunchGroup(bodies) => {
+            let bodies: Vec<_> = bodies.iter().map(|body| String::from_utf8_lossy(body).into_owned()).collect();
+            format!("launch group {}", bodies.join("+"))
+        }
+        ExecutorEvent::Kill { task, .. } => format!("kill {task}"),
+        ExecutorEvent::Acknowledged { task, uuid } => format!("acknowledged {task} {uuid}"),
+        ExecutorEvent::Message(data) => format!("message {}", String::from_utf8_lossy(data)),
+        ExecutorEvent::Shutdown => "shutdown".into(),
     }
 }
 

@@ -43,7 +43,8 @@ impl Agent {
             return;
         }
         row.number += 1;
-        status.uuid = Some(uuid(instance, launch, task, row.number));
+        // What an executor says has the executor's.
+        status.uuid.get_or_insert_with(|| uuid(instance, launch, task, row.number));
         row.status = status.clone();
         row.pending.push(PendingUpdate { number: row.number, status });
         self.changed.insert(launch.clone());

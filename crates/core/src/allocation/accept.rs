@@ -9,13 +9,13 @@ use mesos_model::{
 
 use super::{
     Allocator, Output,
-    state::Framework,
+    state::{Framework, holds_something},
     validate::{self, Needs},
 };
 use crate::{
     machine::Effects,
     message::{Conversion, ExecutorSpec, LaunchOrder, Operation, OperationKind, Order, StreamEvent, TaskSpec},
-    row::{BodyRow, LaunchRow, LaunchTask, Row},
+    row::{BodyRow, LaunchKind, LaunchRow, LaunchTask, Row},
 };
 
 /// Whose call it is.
@@ -40,6 +40,7 @@ struct Launching {
     executor: ExecutorId,
     executor_resources: Resources,
     executor_body: Option<bytes::Bytes>,
+    kind: LaunchKind,
     tasks: Vec<TaskSpec>,
 }
 
@@ -194,6 +195,7 @@ impl Allocator {
                             executor: executor.executor,
                             executor_resources: needs.executor,
                             executor_body: Some(executor.body),
+                            kind: if executor.custom { LaunchKind::CustomGroup } else { LaunchKind::Group },
                             tasks,
                         };
                         self.launch(now, context, claim, group, fx);
@@ -244,10 +246,10 @@ impl Allocator {
     }
 
     /// The own part of an executor that is there already. Launches whose tasks have all ended on the agent hold
-    /// nothing, and neither does their executor.
+    /// nothing, and neither does their executor unless it is the framework's own.
     fn running(&self, agent: &AgentId, framework: &FrameworkId, executor: &ExecutorId) -> Option<Resources> {
         self.launches_of_executor(agent, framework, executor)
-            .filter(|row| row.tasks.iter().any(|task| !task.resources.is_empty()))
+            .filter(|row| holds_something(row))
             .map(|row| row.executor_resources.clone())
             .reduce(|sum, part| sum.plus(&part))
     }
@@ -273,7 +275,10 @@ impl Allocator {
             Some(spec) => (spec.executor.clone(), Some(spec.body.clone())),
             None => (ExecutorId::new(task.task.as_str()), None),
         };
-        let single = Launching { executor, executor_resources: needs.executor, executor_body, tasks: vec![task] };
+        let custom = task.executor.as_ref().is_some_and(|spec| spec.custom);
+        let kind = if custom { LaunchKind::Custom } else { LaunchKind::Command };
+        let executor_resources = needs.executor;
+        let single = Launching { executor, executor_resources, executor_body, kind, tasks: vec![task] };
         self.launch(now, context, claim, single, fx);
     }
 
@@ -317,6 +322,7 @@ impl Allocator {
             time: now,
             trace: context.trace,
             adopted: None,
+            kind: launching.kind,
         };
         let holds = row.resources();
         // A shared volume is there for the next task as well.
@@ -346,6 +352,7 @@ impl Allocator {
             executor_body: body.executor.clone(),
             tasks: tasks.map(|(task, body)| (task.task.clone(), task.resources.clone(), body.clone())).collect(),
             trace: row.trace,
+            kind: row.kind,
         }))
     }
 

@@ -38,7 +38,7 @@ impl Allocator {
             self.engine.free(agent.slot),
         );
         let holding = agent.launches.iter().filter_map(|launch| self.launches.get(launch));
-        let holding = holding.filter(|row| row.tasks.iter().any(|task| !task.resources.is_empty()));
+        let holding = holding.filter(|row| super::state::holds_something(row));
         ensure(self.digest_of(id) == crate::message::digest(holding.map(|row| &row.launch)), || {
             "the digest of its launches is wrong".to_owned()
         })?;
@@ -66,7 +66,7 @@ impl Allocator {
             let framework = self.frameworks.get(&row.framework);
             let at_framework = framework.is_some_and(|framework| framework.launches.contains(id));
             ensure(at_agent && at_framework, || format!("launch {id} is not indexed"))?;
-            ensure(!row.tasks.is_empty(), || format!("launch {id} has no task"))?;
+            ensure(!row.tasks.is_empty() || row.outlives_its_tasks(), || format!("launch {id} has no task"))?;
         }
         let indexed: BTreeSet<&LaunchId> = self.agents.values().flat_map(|agent| &agent.launches).collect();
         ensure(indexed.len() == self.launches.len(), || "an index names launches that are not there".to_owned())?;

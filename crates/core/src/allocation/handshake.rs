@@ -289,7 +289,7 @@ impl Allocator {
         let Some(row) = self.launches.get(launch) else { return };
         let running: BTreeSet<&TaskId> = reported.tasks.iter().map(|(task, _)| task).collect();
         let removed = self.frameworks.get(&row.framework).is_some_and(Framework::is_removed);
-        if removed && running.is_empty() {
+        if removed && running.is_empty() && !reported.alive {
             // Nobody will acknowledge the end of its tasks, so nothing is to be waited for.
             self.delete_launch(launch, fx);
             return;
@@ -301,10 +301,14 @@ impl Allocator {
             }
         }
         let mut left_over = Resources::new();
-        if running.is_empty() {
+        if running.is_empty() && !reported.alive {
             left_over = std::mem::take(&mut held.executor_resources);
         }
         if held == *row {
+            return;
+        }
+        if held.tasks.is_empty() && held.executor_resources.is_empty() {
+            self.delete_launch(launch, fx);
             return;
         }
         let (agent, framework, executor) = (held.agent.clone(), held.framework.clone(), held.executor.clone());
@@ -314,7 +318,7 @@ impl Allocator {
             .launches_of_executor(&agent, &framework, &executor)
             .find(|row| row.launch != *launch && row.executor_resources.is_empty())
             .cloned();
-        if let Some(mut heir) = heir.filter(|_| !left_over.is_empty()) {
+        if let Some(mut heir) = heir.filter(|heir| !left_over.is_empty() && !heir.kind.is_custom()) {
             heir.executor_resources = left_over;
             self.write_launch(heir, fx);
         }
@@ -324,7 +328,8 @@ impl Allocator {
     fn order_again(&mut self, term: Term, launch: &LaunchId, fx: &mut Effects<Output>) {
         let Some(row) = self.launches.get(launch) else { return };
         let removed = self.frameworks.get(&row.framework).is_some_and(Framework::is_removed);
-        let body = self.bodies.get(launch).filter(|body| !removed && body.tasks.len() == row.tasks.len());
+        let body = self.bodies.get(launch);
+        let body = body.filter(|body| !removed && !row.tasks.is_empty() && body.tasks.len() == row.tasks.len());
         let Some(body) = body else {
             // Nobody wants it any more, or nobody knows any more what it was: it will never run.
             self.delete_launch(launch, fx);
@@ -351,7 +356,7 @@ impl Allocator {
                 priority: 0,
             })
             .collect();
-        if tasks.is_empty() {
+        if tasks.is_empty() && !reported.alive {
             return;
         }
         self.metrics.launches_adopted += 1;
@@ -371,6 +376,7 @@ impl Allocator {
             time: now,
             trace: None,
             adopted: Some(reported.facts),
+            kind: reported.kind,
         };
         self.write_launch(row, fx);
     }

@@ -259,6 +259,8 @@ impl Life {
                         role: order.role,
                         executor_resources: order.executor_resources,
                         tasks: order.tasks.into_iter().map(|(task, holds, _)| (task, holds)).collect(),
+                        kind: order.kind,
+                        alive: false,
                     };
                     host.holds.insert(order.launch, launch);
                 }

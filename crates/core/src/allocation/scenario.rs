@@ -16,8 +16,8 @@ use crate::{
         StreamEvent, TaskSpec, ToAgent, Unavailability, Window, digest,
     },
     row::{
-        AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchRow,
-        Row, RowChange, RowKey, Subscription, TaskRow,
+        AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchKind,
+        LaunchRow, Row, RowChange, RowKey, Subscription, TaskRow,
     },
 };
 
@@ -379,7 +379,8 @@ fn report(agent: &str, named: &BTreeMap<&str, &str>) -> AgentReport {
 fn reported(text: &str) -> ReportedLaunch {
     let mut parts = text.split('/');
     let (launch, framework) = (parts.next().unwrap(), parts.next().unwrap());
-    let tasks = parts.next().unwrap().split('+').filter(|task| !task.is_empty()).map(|task| {
+    let (tasks, alive) = (parts.next().unwrap(), parts.next());
+    let tasks = tasks.split('+').filter(|task| !task.is_empty()).map(|task| {
         let (task, holds) = task.split_once(':').unwrap();
         (TaskId::from(task), resources(holds))
     });
@@ -389,17 +390,22 @@ fn reported(text: &str) -> ReportedLaunch {
         facts: FrameworkFacts { name: framework.into(), ..FrameworkFacts::default() },
         executor: "e".into(),
         role: "r".into(),
-        executor_resources: Resources::new(),
+        executor_resources: alive.map(resources).unwrap_or_default(),
         tasks: tasks.collect(),
+        kind: if alive.is_some() { LaunchKind::Custom } else { LaunchKind::Command },
+        alive: alive.is_some(),
     }
 }
 
-/// `run=t1:cpus:1,t2:cpus:2` launches, `group=…` launches a group, `executor=e:cpus:1` names the executor,
+/// `run=t1:cpus:1,t2:cpus:2` launches, `group=…` launches a group, `executor=e:cpus:1` names the executor (`own=…`
+/// one that the framework brings),
 /// `other=RESERVE` is another operation, `id=x` gives all of them an id.
 fn operations(agent: &str, named: &BTreeMap<&str, &str>) -> Vec<Operation> {
-    let executor = named.get("executor").map(|text| {
+    let custom = named.contains_key("own");
+    let executor = named.get("executor").or_else(|| named.get("own")).map(|text| {
         let (id, holds) = text.split_once(':').unwrap();
-        ExecutorSpec { executor: id.into(), resources: resources(holds), body: Bytes::from_static(b"executor") }
+        let body = Bytes::from_static(b"executor");
+        ExecutorSpec { executor: id.into(), resources: resources(holds), body, custom }
     });
     let tasks = |text: Option<&&str>, executor: Option<ExecutorSpec>| -> Vec<TaskSpec> {
         list(text.copied())

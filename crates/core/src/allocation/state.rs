@@ -288,11 +288,12 @@ impl Allocator {
         self.pass_executor_on(&row, fx);
     }
 
-    /// A task is over: what it held is free, and if it was the last one of its launch, the launch is over.
+    /// A task is over: what it held is free, and if it was the last one of its launch, the launch is over. The
+    /// framework's own executor holds its part until its agent says that it is gone.
     pub(super) fn release_task(&mut self, launch: &LaunchId, task: &TaskId, fx: &mut Effects<Output>) {
         let Some(row) = self.launches.get(launch) else { return };
         let Some(at) = row.tasks.iter().position(|candidate| candidate.task == *task) else { return };
-        if row.tasks.len() == 1 {
+        if row.tasks.len() == 1 && !row.outlives_its_tasks() {
             self.delete_launch(launch, fx);
             return;
         }
@@ -309,9 +310,9 @@ impl Allocator {
     }
 
     /// The executor of a launch that is over may have been joined by later launches: its own part is now
-    /// held by one of them.
+    /// held by one of them. A framework's own executor is over with the launch that started it.
     fn pass_executor_on(&mut self, over: &LaunchRow, fx: &mut Effects<Output>) {
-        if over.executor_resources.is_empty() {
+        if over.executor_resources.is_empty() || over.kind.is_custom() {
             return;
         }
         let heir = self.launches_of_executor(&over.agent, &over.framework, &over.executor).next();
@@ -369,8 +370,8 @@ impl Allocator {
 }
 
 /// Whether an agent still counts a launch among those that hold something.
-fn holds_something(row: &LaunchRow) -> bool {
-    row.tasks.iter().any(|task| !task.resources.is_empty())
+pub(super) fn holds_something(row: &LaunchRow) -> bool {
+    row.outlives_its_tasks() || row.tasks.iter().any(|task| !task.resources.is_empty())
 }
 
 impl Agent {

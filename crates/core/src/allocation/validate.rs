@@ -117,7 +117,8 @@ mod tests {
     }
 
     fn own(id: &str, cpus: i64) -> ExecutorSpec {
-        ExecutorSpec { executor: id.into(), resources: Resources::of(&[("cpus", cpus)]), body: bytes::Bytes::new() }
+        let resources = Resources::of(&[("cpus", cpus)]);
+        ExecutorSpec { executor: id.into(), resources, body: bytes::Bytes::new(), custom: false }
     }
 
     fn check(task_spec: &TaskSpec, held: Option<i64>) -> Result<i64, String> {

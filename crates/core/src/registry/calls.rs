@@ -275,5 +275,7 @@ impl Registry {
         for task in keys {
             self.order_kill(&(id.clone(), task), None, out);
         }
+        let message = ToAgent::ShutdownExecutor { framework: id.clone(), executor: executor.clone() };
+        out.emit(Output::Agent { agent: agent.clone(), message });
     }
 }

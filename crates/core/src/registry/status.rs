@@ -51,6 +51,10 @@ impl Registry {
             AgentToRegistry::Message { agent, framework, executor, data } => {
                 self.tell(&framework, StreamEvent::Message { agent, executor, data }, out);
             }
+            AgentToRegistry::ExecutorExited { agent, framework, executor, status } => {
+                let event = StreamEvent::Failure { agent, executor: Some(executor), status: Some(status) };
+                self.tell(&framework, event, out);
+            }
         }
     }
 

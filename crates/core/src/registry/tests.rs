@@ -15,7 +15,7 @@ use mesos_model::{Reason, Resources, Source, TaskStatus};
 use super::*;
 use crate::{
     message::{AnswerBody, Caller, Update},
-    row::{AgentRow, AgentState, Capabilities, FrameworkFacts, FrameworkInfo, LaunchRow, LaunchTask},
+    row::{AgentRow, AgentState, Capabilities, FrameworkFacts, FrameworkInfo, LaunchKind, LaunchRow, LaunchTask},
 };
 
 pub(super) const SECOND: u64 = 1000;
@@ -295,6 +295,7 @@ pub(super) fn launch(id: &str, framework: &str, agent: &str, tasks: &[&str], num
         time: Time(5),
         trace: None,
         adopted: None,
+        kind: LaunchKind::Command,
     }))
 }
 

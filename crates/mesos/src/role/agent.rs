@@ -12,7 +12,7 @@ use std::{
 use clap::Args;
 use mesos_agent::{
     AgentOptions, AgentPorts, Identity,
-    options::{complete, detect, host_name},
+    options::{ExecutorOptions, complete, detect, host_name},
 };
 use mesos_bus::{LinkBus, LinkOptions};
 use mesos_model::{
@@ -40,6 +40,10 @@ const FILES: &[&str] = &["mesos-slave", "mesos-agent", "slave", "agent"];
 
 /// The port of a master where an address names none.
 const MASTER_PORT: u16 = 5050;
+/// The port of an agent where its options name none.
+const AGENT_PORT: u16 = 5051;
+/// The longest time that executors may have to come back (`MAX_EXECUTOR_REREGISTRATION_TIMEOUT` of Mesos).
+const REREGISTRATION_MAX: Duration = Duration::from_secs(15);
 
 /// Options of an agent.
 #[derive(Args, Clone, Debug)]
@@ -75,9 +79,9 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     ip: IpAddr,
 
-    /// Port of the agent's HTTP API
-    #[arg(long, value_name = "PORT", default_value_t = 5051)]
-    port: u16,
+    /// Port of the agent's HTTP API, 0 for any [default: 5051, or any if that is taken]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
 
     /// What is told about this host to frameworks, for example rack:a;os:linux
     #[arg(long, value_name = "ATTRIBUTES", value_parser = parse_attributes)]
@@ -135,6 +139,26 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
     pub(crate) oversubscribed_resources_interval: Duration,
 
+    /// How long a framework's own executor may take to subscribe after it was started
+    #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = parse_duration)]
+    executor_registration_timeout: Duration,
+
+    /// How long it may take to subscribe again after the agent was started, at most 15s
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_reregistration)]
+    executor_reregistration_timeout: Duration,
+
+    /// How long it may take to end when it is told to, unless it says so itself
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    executor_shutdown_grace_period: Duration,
+
+    /// How long it goes on without the agent
+    #[arg(long, value_name = "DURATION", default_value = "15min", value_parser = parse_duration)]
+    recovery_timeout: Duration,
+
+    /// Whether it must show the token that it was given; one that is shown is always checked
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    authenticate_http_executors: bool,
+
     /// The Docker daemon
     #[arg(long, alias = "docker-socket", value_name = "URL", default_value = "unix:///var/run/docker.sock", value_parser = parse_docker)]
     docker_host: String,
@@ -168,6 +192,14 @@ fn parse_domain(text: &str) -> Result<(String, String), String> {
         Some((region, zone)) if !region.is_empty() && !zone.is_empty() => Ok((region.to_owned(), zone.to_owned())),
         _ => Err("expected REGION/ZONE, for example eu-west-1/a".to_owned()),
     }
+}
+
+fn parse_reregistration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if duration > REREGISTRATION_MAX {
+        return Err("tasks are not known to the master until it is over; at most 15s".to_owned());
+    }
+    Ok(duration)
 }
 
 fn parse_cpus(text: &str) -> Result<i64, String> {
@@ -244,6 +276,13 @@ impl HostArgs {
             cgroups_root: self.cgroups_root.clone(),
             estimator: self.resource_estimator.clone(),
             oversubscribed_interval: self.oversubscribed_resources_interval,
+            executors: ExecutorOptions {
+                registration_timeout: self.executor_registration_timeout,
+                reregistration_timeout: self.executor_reregistration_timeout,
+                recovery_timeout: self.recovery_timeout,
+                shutdown_grace_period: self.executor_shutdown_grace_period,
+            },
+            authenticate_http_executors: self.authenticate_http_executors,
             ..AgentOptions::new(dir, resources)
         }
     }
@@ -282,7 +321,8 @@ async fn run(display: &str, options: AgentArgs, dir: PathBuf, cancel: Cancellati
     let agent = AgentOptions {
         hostname: options.hostname.clone().unwrap_or_else(host_name),
         ip: options.ip,
-        port: u32::from(options.port),
+        port: u32::from(options.port.unwrap_or(AGENT_PORT)),
+        any_port: options.port.is_none(),
         attributes: options.attributes.clone().map(|attributes| attributes.0).unwrap_or_default(),
         domain: options.domain.clone(),
         beat: options.beat,
@@ -369,6 +409,12 @@ mod tests {
             assert!(parse_master(text).is_err(), "{text}");
         }
         assert!(parse_master("zk://a:2181/mesos").unwrap_err().contains("--nats-url"));
+    }
+
+    #[test]
+    fn executors_have_at_most_15_seconds_to_come_back() {
+        assert_eq!(parse_reregistration("2s"), Ok(Duration::from_secs(2)));
+        assert!(parse_reregistration("16s").is_err());
     }
 
     #[test]

@@ -478,6 +478,7 @@ impl Framework {
                     executor,
                     resources: Resources::of(&[("cpus", 100), ("mem", 32_000)]),
                     body: bytes::Bytes::new(),
+                    custom: false,
                 };
                 OperationKind::LaunchGroup { executor: spec, tasks }
             }

@@ -10,6 +10,7 @@ use mesos_core::{
 };
 use mesos_model::{FrameworkId, TaskStatus};
 use mesos_proto::{
+    compose::{put_bytes, put_varint, without},
     prost::Message as _,
     v1::{
         self,
@@ -17,10 +18,7 @@ use mesos_proto::{
     },
 };
 
-use super::{
-    bytes::{put_bytes, put_varint, without},
-    resources::{self, Form},
-};
+use super::resources::{self, Form};
 
 /// The seconds between two HEARTBEATs; Mesos has no option for it either.
 pub const HEARTBEAT_SECONDS: u64 = 15;

@@ -7,15 +7,13 @@ use bytes::Bytes;
 use mesos_core::message::{Conversion, ExecutorSpec, Operation, OperationKind, TaskSpec};
 use mesos_model::{FrameworkId, Resources};
 use mesos_proto::{
+    compose::{put_bytes, put_varint, with},
     v1::{self, offer::operation::Type},
     validate::validate_id,
     wire::{self, OperationSlices, WireError},
 };
 
-use super::{
-    bytes::{put_bytes, put_varint, with},
-    conversion, resources,
-};
+use super::{conversion, resources};
 
 /// Field numbers of `mesos.v1` that are added to what a client wrote.
 mod number {
@@ -344,7 +342,10 @@ fn executor(framework: &FrameworkId, info: &v1::ExecutorInfo, raw: Bytes) -> (Ex
         out.extend_from_slice(&framework_id_field(framework));
         body = out.into();
     }
-    let spec = ExecutorSpec { executor: info.executor_id.value.as_str().into(), resources: found, body };
+    use v1::executor_info::Type;
+    // Without a type it is a custom one, as before there were types.
+    let custom = info.r#type.and_then(|number| Type::try_from(number).ok()) != Some(Type::Default);
+    let spec = ExecutorSpec { executor: info.executor_id.value.as_str().into(), resources: found, body, custom };
     (spec, executor_error(framework, info).or(resource_error))
 }
 

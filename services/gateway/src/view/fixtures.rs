@@ -8,8 +8,8 @@ use mesos_bus::memory::MemoryBus;
 use mesos_core::{
     message::{AllocatorCall, Answer, Call, OperatorCall, RoleView, ToAllocator},
     row::{
-        AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchRow,
-        LaunchTask, Row, RowChange, TaskRow, service,
+        AgentRow, AgentState, BodyRow, Capabilities, FrameworkInfo, FrameworkRow, FrameworkState, LaunchKind,
+        LaunchRow, LaunchTask, Row, RowChange, TaskRow, service,
     },
 };
 use mesos_model::{
@@ -123,6 +123,7 @@ pub(crate) fn launch(id: &str, framework: &str, agent: &str, task: &str) -> Laun
         time: Time(3_000),
         trace: None,
         adopted: None,
+        kind: LaunchKind::Command,
     }
 }
 

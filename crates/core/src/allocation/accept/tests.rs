@@ -288,3 +288,70 @@ fn an_executor_whose_tasks_have_ended_on_the_agent_is_paid_for_again() {
         ",
     );
 }
+
+#[test]
+fn a_frameworks_own_executor_holds_its_part_until_its_agent_says_that_it_is_gone() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a
+          put agent a shook 1
+          a: welcome a
+          f: offers O0=a@r[cpus:4; mem:4096]
+        > accept f O0 own=e:cpus:0.5 run=t1:cpus:1 refuse=0
+          put launch L0 f@r on a e[cpus:0.5] t1[cpus:1] sent 1.1
+          reply 202
+          f: offers O1=a@r[cpus:2.5; mem:4096]
+          a: orders from 1: launch L0 (t1)
+        > task f t1 FINISHED launch=L0
+          put launch L0 f@r on a e[cpus:0.5]  sent 1.1
+          f: offers O2=a@r[cpus:1]
+        > allocated a
+          cpus:0.5
+        > accept f O1 own=e:cpus:0.5 run=t2:cpus:1 refuse=0
+          put launch L1 f@r on a e t2[cpus:1] sent 1.2
+          reply 202
+          f: offers O3=a@r[cpus:1.5; mem:4096]
+          a: orders from 2: launch L1 (t2)
+        > report a term=1 number=2 holds=L0/f//cpus:0.5,L1/f/t2:cpus:1
+          a: welcome a
+        > beat a number=2 holds=L0,L1
+          a: heard
+        > report a term=1 number=2 answers=1 holds=L1/f/
+          delete launch L0
+          put launch L1 f@r on a e t2[] sent 1.2
+          a: welcome a
+          f: offers O4=a@r[cpus:1.5]
+        > allocated a
+          nothing
+        ",
+    );
+}
+
+#[test]
+fn an_executor_without_a_task_that_no_row_knows_is_adopted() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a term=0 number=9 answers=1 holds=9:L4/f//cpus:0.5
+          put agent a shook 1
+          put launch 00000000-0000-0000-0000-000000000009-L4 f@r on a e[cpus:0.5]  sent 0.0 adopted
+          a: welcome a
+          f: offers O0=a@r[cpus:3.5; mem:4096]
+        > framework f state=removed
+          a: orders from 1: shut down f
+        > report a term=1 number=1 answers=1 holds=9:L4/f//cpus:0.5
+          a: welcome a
+          a: orders from 2: shut down f
+        > allocated a
+          cpus:0.5
+        > report a term=1 number=2 answers=1
+          delete launch 00000000-0000-0000-0000-000000000009-L4
+          a: welcome a
+        ",
+    );
+}

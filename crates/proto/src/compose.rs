@@ -1,7 +1,7 @@
 //! Small work on undecoded protobuf: adding a field and leaving some out, without knowing the rest.
 
+use crate::wire::{Fields, Value, WireError};
 use bytes::Bytes;
-use mesos_proto::wire::{Fields, Value, WireError};
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
