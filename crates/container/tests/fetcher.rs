@@ -144,7 +144,7 @@ async fn every_kind_of_archive_is_extracted() {
 }
 
 #[tokio::test]
-async fn archives_that_climb_out_are_refused() {
+async fn f76_archives_that_climb_out_are_refused() {
     use tar::EntryType as Is;
     for (kind, path, link) in [
         (Is::Regular, "../evil", ""),
@@ -180,7 +180,7 @@ async fn archives_that_climb_out_are_refused() {
 }
 
 #[tokio::test]
-async fn sizes_are_capped() {
+async fn f76_sizes_are_capped() {
     let bomb = {
         let mut tar = tar::Builder::new(Vec::new());
         entry(&mut tar, tar::EntryType::Regular, "zeros", "", &vec![0; 3 << 20], 0o644);
@@ -228,6 +228,22 @@ async fn servers_that_fail_stall_or_loop_are_told_with_the_uri() {
     }
     fetch(uri(format!("http://{server}/moved")), dir.path()).await.expect("followed");
     assert_eq!(fs::read(dir.path().join("moved")).expect("there"), b"found");
+}
+
+#[tokio::test]
+async fn f72_addresses_of_the_link_and_of_metadata_are_not_asked_also_after_a_redirect() {
+    let server = serve(|_| head("302 Found", "Location: http://[fe80::1]/latest/\r\n"));
+    let dir = sandbox();
+    for value in [
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::ffff:169.254.169.254]/latest",
+        "http://100.100.100.200/latest",
+        "http://2852039166/latest",
+        &format!("http://{server}/moved"),
+    ] {
+        let error = fetch(uri(value), dir.path()).await.expect_err(value);
+        assert!(error.contains("is not allowed"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -416,6 +416,15 @@ impl Machine for Allocator {
         }
     }
 
+    fn rows(&self) -> Option<Vec<Row>> {
+        let agents = self.agents().cloned().map(Row::Agent);
+        let launches = self.launches().cloned().map(Row::Launch);
+        let operations = self.operations.values().flat_map(BTreeMap::values).cloned().map(Row::Operation);
+        let modules = self.modules.values().cloned().map(Row::Module);
+        let policy = self.policy.iter().cloned().map(Row::Policy);
+        Some(agents.chain(launches).chain(operations).chain(modules).chain(policy).collect())
+    }
+
     fn peer(&mut self, now: Time, change: RowChange, fx: &mut Effects<Output>) {
         match change {
             RowChange::Put(Row::Framework(row)) => self.put_framework(now, row, fx),
@@ -434,7 +443,7 @@ impl Machine for Allocator {
         self.begin_silence(now);
         self.release_ended_tasks(fx);
         self.look_at_all_drains();
-        fx.emit(Output::AllAgents(ToAgent::Handshake { term }));
+        fx.emit(self.handshake_of_all(term));
     }
 
     fn follow(&mut self) {

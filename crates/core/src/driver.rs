@@ -11,6 +11,10 @@
 //!
 //! One commit is in flight; what arrives meanwhile is the next batch. A batch never waits for more.
 
+mod audit;
+
+pub use audit::Audit;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -122,6 +126,8 @@ pub enum Input<E> {
     PeerGap,
     /// The answer to [`Output::Acquire`].
     Acquired(Result<Granted, Failure>),
+    /// The answer to [`Output::Audit`].
+    Audited(Result<Audit, Failure>),
     /// The answer to [`Output::Commit`].
     Committed {
         /// The batch that was tried; an answer about another one, of a term that is over, says nothing.
@@ -199,6 +205,15 @@ pub enum Output<O> {
         /// How far the peer was applied.
         peer_cursor: u64,
     },
+    /// Load all own rows, and then the number of the last commit, for an audit.
+    Audit,
+    /// An audit found that the machine does not hold what the store does; it is built anew.
+    Diverged {
+        /// Some key of what differs.
+        key: RowKey,
+        /// How many rows differ.
+        rows: usize,
+    },
     /// Tell followers what was committed.
     Announce(Changes),
     /// The machine's outputs, in order; what they rest on is committed.
@@ -267,6 +282,8 @@ pub struct Driver<M: Machine> {
     clock_set_at: Time,
     machine_now: Time,
     stopping: bool,
+    auditing: Option<audit::Auditing>,
+    audit_at: Option<Time>,
 }
 
 /// How long an unanswered store is left alone before it is asked again.
@@ -297,6 +314,8 @@ impl<M: Machine> Driver<M> {
             clock_set_at: Time(0),
             machine_now: Time(0),
             stopping: false,
+            auditing: None,
+            audit_at: None,
         }
     }
 
@@ -320,6 +339,16 @@ impl<M: Machine> Driver<M> {
         self.lease.seq
     }
 
+    /// Events that wait for a commit to be done.
+    pub fn waiting(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Events that wait for commits of the peer.
+    pub fn waiting_for_peer(&self) -> usize {
+        self.after_peer.values().map(Vec::len).sum()
+    }
+
     /// Number of the last commit of the peer that was applied.
     pub fn peer_applied(&self) -> u64 {
         self.peer.seq
@@ -339,6 +368,7 @@ impl<M: Machine> Driver<M> {
                 at(Some(self.renew_at));
                 at(self.machine.deadline().map(|time| self.to_local(time)));
             }
+            None if self.phase == Phase::Standby => at(self.audit_at),
             None => {}
         }
         deadline
@@ -357,6 +387,7 @@ impl<M: Machine> Driver<M> {
             Input::Loaded(loaded) => self.loaded(now, loaded, out),
             Input::PeerLoaded(loaded) => self.peer_loaded(now, loaded, out),
             Input::Entry(entry) => self.entry(entry, out),
+            Input::Audited(audit) => self.audited(audit, out),
             Input::PeerEntry(entry) => self.peer_entry(entry, out),
             Input::Gap => self.gap(out),
             Input::PeerGap => self.load_peer(out),
@@ -394,6 +425,9 @@ impl<M: Machine> Driver<M> {
                 self.load_peer(out);
             }
         }
+        if self.phase == Phase::Standby && self.audit_at.is_some_and(|at| at <= now) {
+            self.audit(now, out);
+        }
         let due = self.in_flight.as_ref().is_some_and(|commit| commit.retry_at.is_some_and(|at| at <= now));
         if due {
             self.send_commit(out);
@@ -419,6 +453,7 @@ impl<M: Machine> Driver<M> {
         self.lease.seq = snapshot.seq;
         self.applied = snapshot.term;
         self.phase = Phase::Standby;
+        self.audit_at = Some(now.after(audit::EVERY));
         out.push(Output::Follow { after: snapshot.seq });
         self.ask(out);
     }
@@ -435,10 +470,14 @@ impl<M: Machine> Driver<M> {
             return self.gap(out);
         }
         for change in entry.changes.iter() {
+            if let Some(auditing) = &mut self.auditing {
+                auditing.touched.insert(change.key());
+            }
             self.machine.restore(change.clone());
         }
         self.lease.seq = entry.seq;
         self.applied = entry.term;
+        self.compare(out);
     }
 
     fn gap(&mut self, out: &mut Vec<Output<M::Output>>) {
@@ -460,6 +499,7 @@ impl<M: Machine> Driver<M> {
         self.inbox.clear();
         self.after_peer.clear();
         self.in_flight = None;
+        self.auditing = None;
         self.retry_at = None;
         self.phase = Phase::Loading;
         out.push(Output::Load);
@@ -707,6 +747,9 @@ impl<M: Machine> Driver<M> {
     fn send_commit(&mut self, out: &mut Vec<Output<M::Output>>) {
         let (lease, peer_cursor) = (self.lease, self.peer.seq);
         if let Some(in_flight) = &mut self.in_flight {
+            if is_planted(Bug::RepeatAsNew) && in_flight.retry_at.is_some() {
+                in_flight.batch = mix(in_flight.batch, lease.seq);
+            }
             in_flight.retry_at = None;
             let changes = in_flight.changes.clone();
             out.push(Output::Commit { lease, batch: in_flight.batch, changes, peer_cursor });
@@ -726,6 +769,7 @@ impl<M: Machine> Driver<M> {
                     out.push(Output::Do(in_flight.outputs));
                 }
             }
+            Err(failure) if is_planted(Bug::SilenceEndsTerm) => self.step_down(now, format!("{failure:?}"), out),
             Err(Failure::Unavailable(_) | Failure::Held { .. }) => {
                 self.in_flight = Some(InFlight { retry_at: Some(now.after(RETRY)), ..in_flight });
             }

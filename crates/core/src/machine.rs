@@ -56,6 +56,12 @@ pub trait Machine {
     /// A row of this service, as loaded from the store or followed by a standby. No effects.
     fn restore(&mut self, change: RowChange);
 
+    /// All own rows that it decides on, as it holds them, in any order; `None` if it is not to be audited. A
+    /// standby compares them with the store's from time to time.
+    fn rows(&self) -> Option<Vec<Row>> {
+        None
+    }
+
     /// A row of the peer service: loaded at the start of a term or followed since. Rows are states, not
     /// events: applying one twice, or an old one before the newer, must end in the same state. A follower
     /// that does not lead gives no effects (`lead` comes later).

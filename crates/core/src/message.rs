@@ -591,6 +591,10 @@ pub enum ToAgent {
     Handshake {
         /// The term that asks.
         term: Term,
+        /// Over how long all agents spread their answers, in milliseconds; an agent that is asked alone
+        /// answers at once.
+        #[serde(default)]
+        spread_ms: u64,
     },
     /// Allocator: orders `first`, `first + 1`, …
     Orders {

@@ -14,7 +14,7 @@ use crate::{
     allocation::{Allocator, Event, Options, Output},
     fnv::Fnv,
     machine::{Effects, Machine},
-    row::{RowChange, RowKey},
+    row::{Row, RowChange, RowKey},
 };
 
 /// A call of [`Machine`] with its arguments, apart from the time.
@@ -190,6 +190,10 @@ impl Machine for Recorded {
 
     fn restore(&mut self, change: RowChange) {
         self.quiet(Input::Restore(change));
+    }
+
+    fn rows(&self) -> Option<Vec<Row>> {
+        self.machine().rows()
     }
 
     fn peer(&mut self, now: Time, change: RowChange, effects: &mut Effects<Output>) {

@@ -440,6 +440,11 @@ impl Machine for Registry {
         }
     }
 
+    fn rows(&self) -> Option<Vec<Row>> {
+        let frameworks = self.frameworks().cloned().map(Row::Framework);
+        Some(frameworks.chain(self.tasks().cloned().map(Row::Task)).collect())
+    }
+
     fn peer(&mut self, now: Time, change: RowChange, effects: &mut Out) {
         self.apply_peer(now, change, effects);
     }

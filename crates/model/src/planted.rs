@@ -118,6 +118,41 @@ planted! {
     "inverse-offers-not-rescinded" InverseOffersNotRescinded [] "Inverse offers that are over are not rescinded.";
     "down-machine-is-admitted" DownMachineIsAdmitted [] "Agents on a machine that is down are admitted.";
     "overlapping-machines" OverlappingMachines [] "A machine may be twice in a maintenance schedule.";
+
+    // The adapters of store and bus.
+    "store-refusals-unseen" StoreRefusalsUnseen [7, 8, 10] "A store that refuses writes is taken for one that is silent.";
+    "roll-back-unseen" RollBackUnseen [6, 9] "The Redis adapter takes a commit on a lost history for done.";
+    "bus-queue-unbounded" BusQueueUnbounded [23] "What waits for a slow subscriber grows without end.";
+    "large-message-whole" LargeMessageWhole [26] "A message is sent whole whatever its size.";
+
+    // The loop around a machine, and the shell around that.
+    "inbox-unbounded" InboxUnbounded [11] "A leader takes in what it is told although its store does not answer.";
+    "silence-ends-term" SilenceEndsTerm [11] "A leader steps down when the store does not answer once.";
+    "repeat-as-new" RepeatAsNew [28] "A commit or a call is repeated under a new id.";
+    "standby-unaudited" StandbyUnaudited [14] "A standby's rows are not compared with the store's.";
+    "poison-row-ends-load" PoisonRowEndsLoad [16] "Rows after one that cannot be read are left out.";
+    "poison-message-ends-reading" PoisonMessageEndsReading [30] "Nothing is read after a message that cannot be.";
+    "dead-subscription-kept" DeadSubscriptionKept [24] "A subscription that hears nothing is never renewed.";
+    "series-by-key" SeriesByKey [67] "Each foreign record gets a series of its own.";
+
+    // Bad input.
+    "old-version-refused" OldVersionRefused [13] "Records of the version before are not read.";
+    "ids-as-they-are" IdsAsTheyAre [29] "Ids stand in subjects as they are.";
+    "amounts-unchecked" AmountsUnchecked [66] "Any amount of a resource is taken.";
+    "malformed-call-passed" MalformedCallPassed [63] "A call's required fields are not looked at.";
+    "body-unbounded" BodyUnbounded [64] "A request's body may have any size.";
+    "patient-with-slow-clients" PatientWithSlowClients [65] "A client may take all the time for its request.";
+    "fetch-from-anywhere" FetchFromAnywhere [72] "The fetcher asks any address.";
+    "archive-climbs-out" ArchiveClimbsOut [76] "Archives may write outside of the sandbox.";
+    "sandbox-links-followed" SandboxLinksFollowed [71] "Paths in a sandbox may lead through links.";
+
+    // Frameworks, and the gateway that serves them.
+    "any-stream-will-do" AnyStreamWillDo [54] "A call's stream id is not compared.";
+    "owner-unchecked" OwnerUnchecked [70] "A framework's principal is not compared.";
+    "slow-client-kept" SlowClientKept [60] "What waits for a client that does not read has no bound.";
+    "subscription-keeps-gateway" SubscriptionKeepsGateway [61] "Events go where the framework subscribed first.";
+    "handshakes-at-once" HandshakesAtOnce [62] "All agents answer a new term at the same time.";
+    "repeats-at-once" RepeatsAtOnce [68] "A call that finds no leader is repeated without a pause.";
 }
 
 /// Whether this bug is planted in this process.

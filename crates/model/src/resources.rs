@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Role;
+use crate::{
+    Role,
+    planted::{Bug, is_planted},
+};
 
 /// One thousandth is the smallest amount of a scalar; this is the largest. Sums of as many agents as fit
 /// into memory stay within `i64`.
@@ -195,7 +198,8 @@ fn has_duplicates(items: &[String]) -> bool {
 /// # Errors
 /// For NaN, infinity, negative or huge amounts.
 pub fn milli_from_f64(name: &str, amount: f64) -> Result<i64, ResourceError> {
-    if !amount.is_finite() || amount > (MILLI_MAX / 1000) as f64 {
+    let countable = amount.is_finite() && amount <= (MILLI_MAX / 1000) as f64;
+    if !countable && !is_planted(Bug::AmountsUnchecked) {
         return Err(ResourceError::Amount(name.to_owned()));
     }
     if amount < 0.0 {

@@ -1,6 +1,8 @@
 //! Names on the bus. Ids that are not plain tokens are written in hex, so that no id can add a token or
 //! a wildcard to a subject.
 
+use crate::planted::{Bug, is_planted};
+
 /// The subjects of one cluster: `mesos.<cluster>.…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subjects {
@@ -55,20 +57,15 @@ impl Subjects {
     pub fn gateways(&self) -> String {
         format!("{}.gateways", self.prefix)
     }
-
-    /// A subject that a listener sends itself beats on, to know that it still hears.
-    #[must_use]
-    pub fn beat(&self, who: &str) -> String {
-        format!("{}.beat.{}", self.prefix, token(who))
-    }
 }
 
 /// An id as one token of a subject: as it is if it is plain, else `x` and its bytes in hex.
 #[must_use]
 pub fn token(id: &str) -> String {
-    let plain = !id.is_empty()
-        && !id.starts_with('x')
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let plain = is_planted(Bug::IdsAsTheyAre)
+        || !id.is_empty()
+            && !id.starts_with('x')
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if plain {
         return id.to_owned();
     }

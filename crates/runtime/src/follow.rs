@@ -3,14 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use mesos_model::{Term, subject::Subjects};
+use mesos_model::{
+    Term,
+    planted::{Bug, is_planted},
+    subject::Subjects,
+};
 use mesos_ports::{
     bus::Bus,
     store::{Entry, Store, StoreError},
 };
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
-use crate::codec;
+use crate::{codec, quarantine::Quarantine};
 
 /// What a follower gets.
 #[derive(Debug)]
@@ -33,10 +37,11 @@ pub fn follow(
     subjects: &Subjects,
     service: &'static str,
     after: u64,
+    quarantine: Quarantine,
 ) -> mpsc::Receiver<Followed> {
     let (sender, receiver) = mpsc::channel(1024);
     let subject = subjects.changes(service);
-    let follower = Follower { store, service, last: after, term: None, sender };
+    let follower = Follower { store, service, last: after, term: None, sender, quarantine };
     tokio::spawn(follower.run(bus, subject));
     receiver
 }
@@ -47,6 +52,7 @@ struct Follower {
     last: u64,
     term: Option<Term>,
     sender: mpsc::Sender<Followed>,
+    quarantine: Quarantine,
 }
 
 /// The follower has ended.
@@ -84,11 +90,22 @@ impl Follower {
                                 silence.reset();
                             }
                         }
-                        Err(error) => tracing::warn!(%subject, %error, "an announcement cannot be read"),
+                        // Its number is missing then, so that it is read from the store.
+                        Err(error) => self.quarantine.message(&subject, &error),
                     },
                     None => return self.emit(Followed::Gap).await,
                 },
-                _ = silence.tick() => self.read().await?,
+                _ = silence.tick() => {
+                    let known = self.last;
+                    self.read().await?;
+                    // Entries without a word on the bus: it may have forgotten this subscription.
+                    if self.last > known
+                        && !is_planted(Bug::DeadSubscriptionKept)
+                        && let Ok(again) = bus.subscribe(&subject).await
+                    {
+                        announced = again;
+                    }
+                }
                 () = self.sender.closed() => return Err(Ended),
             }
         }

@@ -13,6 +13,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+/// After how many seconds a client may try again what could not be done now: a new leader is there by then.
+const RETRY_AFTER: &str = "1";
+
 /// A refusal: an HTTP status and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -55,5 +58,8 @@ pub fn text(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
     response
 }

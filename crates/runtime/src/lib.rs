@@ -4,7 +4,9 @@
 //! - [`shell`]: runs a service's machine with a bus and a store.
 //! - [`solo`]: runs a machine with a store only.
 //! - [`follow`]: follows a change stream.
+//! - [`listen`]: reads a subject, and notices when it hears nothing any more.
 //! - [`codec`]: rows and messages as bytes.
+//! - [`quarantine`]: what of them cannot be read.
 //! - [`config`]: the option ladder.
 //! - [`process`]: a process in one role: signals, an orderly end, exit status.
 //! - [`health`]: `/health`, `/ready` and `/metrics` where there is no gateway.
@@ -18,7 +20,9 @@ pub mod config;
 pub mod follow;
 pub mod health;
 pub mod http;
+pub mod listen;
 pub mod process;
+pub mod quarantine;
 pub mod shell;
 pub mod solo;
 mod store_side;

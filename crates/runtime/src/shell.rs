@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures::StreamExt;
 use mesos_core::{
     driver::{Changes, Config, Driver, Failure, Input, Lease, Output, Snapshot},
@@ -17,7 +16,11 @@ use mesos_core::{
     message::{Answer, RequestId, ToAgent, ToStream},
     row::RowChange,
 };
-use mesos_model::{GatewayId, Term, envelope, subject::Subjects};
+use mesos_model::{
+    GatewayId, Term, envelope,
+    planted::{Bug, is_planted},
+    subject::Subjects,
+};
 use mesos_ports::{
     bus::{Bus, BusEvent, Message},
     store::{Change, Store},
@@ -31,6 +34,8 @@ use crate::{
     clock::Clock,
     codec,
     follow::{Followed, follow},
+    listen::{BEAT, Heard, Listener},
+    quarantine::Quarantine,
     store_side::StoreSide,
     telemetry::{ServiceMetrics, StepSpan},
 };
@@ -120,8 +125,9 @@ impl Default for ShellOptions {
 
 const BATCH_MAX: usize = 512;
 const INBOX_MAX: usize = 4096;
-/// How often a leader sends itself a beat, and after how many missed ones it takes itself for deaf.
-const BEAT: Duration = Duration::from_secs(1);
+/// Events that may wait for the store, or for the peer, until no more are taken in.
+const WAITING_MAX: usize = 16_384;
+/// After how many beats that did not come back a leader takes itself for deaf.
 const BEATS_MISSED_MAX: u32 = 3;
 /// How long the end may wait for store and bus.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
@@ -190,7 +196,7 @@ pub async fn serve<S: Service>(
             biased;
             () = cancel.cancelled(), if !shell.is_stopping() => { shell.handle(Input::Stop); continue }
             Some(work) = results.recv() => work,
-            Some(work) = inbox.recv() => work,
+            Some(work) = inbox.recv(), if shell.has_room() => work,
             () = crate::clock::sleep_until(deadline) => Work::Input(Input::Tick),
         };
         shell.work(work, &mut inbox);
@@ -247,6 +253,12 @@ type EventOf<S> = <<S as Service>::Machine as Machine>::Event;
 type OutputOf<S> = <<S as Service>::Machine as Machine>::Output;
 
 impl<S: Service> Shell<S> {
+    /// Whether more may be taken in. If the store is silent for long, what it is told waits on the bus, within
+    /// the bounds there, and not in this process's memory without any.
+    fn has_room(&self) -> bool {
+        self.driver.waiting() < WAITING_MAX || is_planted(Bug::InboxUnbounded)
+    }
+
     fn is_stopping(&self) -> bool {
         self.driver.is_stopping()
     }
@@ -280,7 +292,7 @@ impl<S: Service> Shell<S> {
                 }
                 Work::Pulse => self.pulse(&mut events),
             }
-            if events.len() < BATCH_MAX {
+            if events.len() < BATCH_MAX && self.has_room() {
                 next = inbox.try_recv().ok();
             }
         }
@@ -298,16 +310,20 @@ impl<S: Service> Shell<S> {
         if self.beats_missed == BEATS_MISSED_MAX + 1 {
             tracing::warn!(
                 service = S::NAME,
-                "the own beat does not come back over the bus: silence proves nothing now"
+                "nothing is heard over the bus, not even the own beat: silence proves nothing now"
             );
             events.extend(S::deaf(true));
         }
         self.trim_peer();
+        let waiting = self.driver.waiting() + self.driver.waiting_for_peer();
+        self.metrics.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         S::observe(self.driver.machine(), &self.metrics);
     }
 
     fn arrived(&mut self, message: Message, inbound: Vec<S::Inbound>, events: &mut Vec<EventOf<S>>) {
-        if self.driver.leading().is_none() {
+        // A call that cannot be answered before the peer is back has no better place than its client.
+        let held_up = message.reply.is_some() && self.driver.waiting_for_peer() >= WAITING_MAX;
+        if self.driver.leading().is_none() || held_up {
             return self.refuse(message.reply, inbound.len());
         }
         let id = self.next;
@@ -363,6 +379,12 @@ impl<S: Service> Shell<S> {
             Output::Commit { lease, batch, changes, peer_cursor } => self.commit(lease, batch, changes, peer_cursor),
             Output::Announce(entry) => self.announce(&entry),
             Output::Do(outputs) => self.route(outputs),
+            Output::Audit => self.audit(),
+            Output::Diverged { key, rows } => {
+                self.metrics.audits_failed.inc();
+                let key = key.text();
+                tracing::error!(service = S::NAME, key, rows, "held other rows than the store; loading them");
+            }
             Output::Release(lease) => self.release(lease),
             Output::Stopped => self.stopped = true,
         }
@@ -371,7 +393,12 @@ impl<S: Service> Shell<S> {
     // The store.
 
     fn side(&self) -> StoreSide {
-        StoreSide { store: self.ports.store.clone(), service: S::NAME, lease: self.options.lease }
+        StoreSide {
+            store: self.ports.store.clone(),
+            service: S::NAME,
+            lease: self.options.lease,
+            quarantine: self.metrics.quarantine.clone(),
+        }
     }
 
     fn load(&self, service: &'static str, done: fn(Result<Snapshot, Failure>) -> Input<EventOf<S>>) {
@@ -388,12 +415,14 @@ impl<S: Service> Shell<S> {
         entry: fn(Changes) -> Input<EventOf<S>>,
         gap: fn() -> Input<EventOf<S>>,
     ) {
-        let mut stream = follow(self.ports.store.clone(), self.ports.bus.clone(), &self.ports.subjects, service, after);
+        let quarantine = self.metrics.quarantine.clone();
+        let Ports { store, bus, subjects } = self.ports.clone();
+        let mut stream = follow(store, bus, &subjects, service, after, quarantine.clone());
         let inputs = self.inputs.clone();
         let task = tokio::spawn(async move {
             while let Some(followed) = stream.recv().await {
                 let input = match followed {
-                    Followed::Entry(followed) => entry(codec::decode_entry(&followed)),
+                    Followed::Entry(followed) => entry(quarantine.entry(&followed)),
                     Followed::Gap => gap(),
                 };
                 if inputs.send(Work::Input(input)).is_err() {
@@ -425,6 +454,13 @@ impl<S: Service> Shell<S> {
         });
     }
 
+    fn audit(&self) {
+        let (side, inputs) = (self.side(), self.inputs.clone());
+        tokio::spawn(async move {
+            let _ = inputs.send(Work::Input(Input::Audited(side.audit().await)));
+        });
+    }
+
     fn release(&mut self, lease: Lease) {
         let side = self.side();
         self.releasing = Some(tokio::spawn(async move { side.release(lease).await }));
@@ -452,12 +488,12 @@ impl<S: Service> Shell<S> {
         self.metrics.leading.set(1);
         self.metrics.epoch.set(i64::try_from(term.epoch).unwrap_or(i64::MAX));
         self.beats_missed = 0;
-        let bus = self.ports.bus.clone();
-        let calls =
-            tokio::spawn(read_inbox::<S>(bus.clone(), self.ports.subjects.service(S::NAME), self.calls.clone()));
-        let beat = self.ports.subjects.beat(&format!("{}-{}", S::NAME, term.leader_text()));
-        let beats = tokio::spawn(beat_to_oneself::<S>(bus, beat, self.inputs.clone()));
-        self.leading = Some(vec![calls.abort_handle(), beats.abort_handle()]);
+        let (bus, subject) = (self.ports.bus.clone(), self.ports.subjects.service(S::NAME));
+        let listener = Listener::new(bus, subject, self.metrics.subscriptions_renewed.clone());
+        let quarantine = self.metrics.quarantine.clone();
+        let calls = tokio::spawn(read_inbox::<S>(listener, quarantine, self.calls.clone(), self.inputs.clone()));
+        let pulse = tokio::spawn(pulse::<S>(self.inputs.clone()));
+        self.leading = Some(vec![calls.abort_handle(), pulse.abort_handle()]);
     }
 
     fn stop_leading(&mut self, why: &str) {
@@ -579,44 +615,32 @@ fn not_leading(service: &str) -> Answer {
     Answer::refused(503, format!("the {service} is changing its leader; try again"))
 }
 
-async fn read_inbox<S: Service>(bus: Arc<dyn Bus>, subject: String, calls: mpsc::Sender<Work<S>>) {
+async fn read_inbox<S: Service>(
+    mut listener: Listener,
+    quarantine: Quarantine,
+    calls: mpsc::Sender<Work<S>>,
+    inputs: mpsc::UnboundedSender<Work<S>>,
+) {
     loop {
-        match bus.subscribe(&subject).await {
-            Ok(mut messages) => {
-                while let Some(message) = messages.next().await {
-                    match envelope::open::<Vec<S::Inbound>>(S::INBOX, &message.payload) {
-                        Ok(batch) => {
-                            if calls.send(Work::Message { message, batch }).await.is_err() {
-                                return;
-                            }
-                        }
-                        Err(error) => tracing::warn!(%subject, %error, "a message cannot be read and is dropped"),
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%subject, %error, "cannot subscribe; trying again"),
+        let sent = match listener.next().await {
+            Heard::Message(message) => match quarantine.open(S::INBOX, &message) {
+                Some(batch) => calls.send(Work::Message { message, batch }).await.is_ok(),
+                None => !is_planted(Bug::PoisonMessageEndsReading),
+            },
+            Heard::Alive => inputs.send(Work::Beat).is_ok(),
+            Heard::Opened | Heard::Lost => true,
+        };
+        if !sent {
+            return;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-async fn beat_to_oneself<S: Service>(bus: Arc<dyn Bus>, subject: String, inputs: mpsc::UnboundedSender<Work<S>>) {
-    let mut heard = loop {
-        match bus.subscribe(&subject).await {
-            Ok(subscription) => break subscription,
-            Err(_) => tokio::time::sleep(BEAT).await,
-        }
-    };
+async fn pulse<S: Service>(inputs: mpsc::UnboundedSender<Work<S>>) {
     let mut pulse = tokio::time::interval(BEAT);
     loop {
-        let sent = tokio::select! {
-            _ = pulse.tick() => {
-                let _ = bus.publish(&subject, Vec::new(), Bytes::new()).await;
-                inputs.send(Work::Pulse)
-            }
-            Some(_) = heard.next() => inputs.send(Work::Beat),
-        };
-        if sent.is_err() {
+        pulse.tick().await;
+        if inputs.send(Work::Pulse).is_err() {
             return;
         }
     }

@@ -14,7 +14,7 @@ use mesos_ports::store::Store;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, codec, store_side::StoreSide, telemetry::StepSpan};
+use crate::{clock::Clock, codec, quarantine::Quarantine, store_side::StoreSide, telemetry::StepSpan};
 
 /// What a driver tells its host.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub async fn run<M>(
     M: Machine<Event: Send + 'static, Output: Send> + Send,
 {
     let (inputs, mut results) = mpsc::unbounded_channel();
-    let side = StoreSide { store, service: config.service, lease: config.lease };
+    let side = StoreSide { store, service: config.service, lease: config.lease, quarantine: Quarantine::default() };
     let driver = Driver::new(config, make);
     let mut solo = Solo {
         driver,
@@ -121,6 +121,15 @@ where
             }
             Output::LoadPeer | Output::FollowPeer { .. } => {}
             Output::Follow { after } => self.follow(after),
+            Output::Audit => {
+                tokio::spawn(async move {
+                    let _ = inputs.send(Input::Audited(side.audit().await));
+                });
+            }
+            Output::Diverged { key, rows } => {
+                let key = key.text();
+                tracing::error!(service = self.service, key, rows, "held other rows than the store; loading them");
+            }
             Output::Acquire { leader, previous, epoch_min } => {
                 tokio::spawn(async move {
                     let _ = inputs.send(Input::Acquired(side.acquire(leader, previous, epoch_min).await));

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use mesos_core::{
-    driver::{Done, Failure, Granted, Lease, Snapshot},
+    driver::{Audit, Done, Failure, Granted, Lease, Snapshot},
     row::RowChange,
 };
 use mesos_model::Time;
 use mesos_ports::store::{Change, Commit, Fence, Store, StoreError};
 use uuid::Uuid;
 
-use crate::codec;
+use crate::{codec, quarantine::Quarantine};
 
 /// The store of one service's driver.
 #[derive(Clone)]
@@ -18,6 +18,7 @@ pub(crate) struct StoreSide {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) service: &'static str,
     pub(crate) lease: Duration,
+    pub(crate) quarantine: Quarantine,
 }
 
 impl StoreSide {
@@ -26,8 +27,15 @@ impl StoreSide {
         let loaded = self.store.load(service).await.map_err(failure).inspect_err(|failure| {
             tracing::warn!(service, ?failure, "cannot load rows; trying again");
         })?;
-        let rows = codec::decode_rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
+        let rows = self.quarantine.rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
         Ok(Snapshot { rows, seq: loaded.seq, term: loaded.term })
+    }
+
+    /// All own rows, and up to which commit they may hold anything.
+    pub(crate) async fn audit(&self) -> Result<Audit, Failure> {
+        let snapshot = self.load(self.service).await?;
+        let head = self.store.head(self.service).await.map_err(failure)?;
+        Ok(Audit { head: head.map_or(0, |head| head.seq), snapshot })
     }
 
     pub(crate) async fn acquire(

@@ -30,6 +30,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use crate::quarantine::Quarantine;
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -242,10 +244,18 @@ pub struct ServiceMetrics {
     pub epoch: Gauge,
     /// Calls and messages.
     pub events: Counter,
+    /// Calls and messages that wait for the store or for the peer.
+    pub waiting: Gauge,
     /// Rows written and deleted.
     pub rows: Counter,
     /// From a batch's steps to the store's answer.
     pub commit_seconds: Histogram,
+    /// Times that a standby was found to hold something else than the store.
+    pub audits_failed: Counter,
+    /// Subscriptions that heard nothing any more and were made anew.
+    pub subscriptions_renewed: Counter,
+    /// What could not be read.
+    pub quarantine: Quarantine,
     /// Gauges of the machine's own, by name.
     gauges: Arc<Mutex<std::collections::BTreeMap<&'static str, Gauge>>>,
     metrics: Metrics,
@@ -258,20 +268,33 @@ impl ServiceMetrics {
     pub fn new(metrics: &Metrics, service: &'static str) -> ServiceMetrics {
         let (leading, epoch, events, rows) =
             (Gauge::default(), Gauge::default(), Counter::default(), Counter::default());
+        let waiting = Gauge::default();
+        let (audits_failed, subscriptions_renewed) = (Counter::default(), Counter::default());
         let commit_seconds = Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0]);
         metrics.register(service, |registry| {
             registry.register("leading", "1 while this process leads the service", leading.clone());
             registry.register("epoch", "the last term of this process", epoch.clone());
             registry.register("events", "calls and messages handled", events.clone());
+            registry.register("waiting", "calls and messages that wait for store or peer", waiting.clone());
             registry.register("rows", "rows written and deleted", rows.clone());
             registry.register("commit_seconds", "time of a commit", commit_seconds.clone());
+            registry.register("audits_failed", "audits that found other rows than the store's", audits_failed.clone());
+            registry.register(
+                "subscriptions_renewed",
+                "subscriptions that heard nothing any more",
+                subscriptions_renewed.clone(),
+            );
         });
         ServiceMetrics {
             leading,
             epoch,
             events,
+            waiting,
             rows,
             commit_seconds,
+            audits_failed,
+            subscriptions_renewed,
+            quarantine: Quarantine::new(metrics, service),
             gauges: Arc::default(),
             metrics: metrics.clone(),
             service,

@@ -16,7 +16,10 @@ use std::{
 use bytes::Bytes;
 use futures::StreamExt;
 use mesos_core::message::{FileEntry, FilesAnswer, FilesRequest};
-use mesos_model::{AgentId, envelope};
+use mesos_model::{
+    AgentId, envelope,
+    planted::{Bug, is_planted},
+};
 use mesos_ports::bus::{Bus, Message};
 use mesos_runtime::shell::kind;
 use nix::{
@@ -134,10 +137,14 @@ fn refused(status: u16, text: String) -> FilesAnswer {
 fn open_beneath(dir: &OwnedFd, path: &str) -> Result<File, FilesAnswer> {
     let path = path.trim_start_matches('/');
     let path = if path.is_empty() { "." } else { path };
+    let within = match is_planted(Bug::SandboxLinksFollowed) {
+        true => ResolveFlag::empty(),
+        false => ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS,
+    };
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .mode(Mode::empty())
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        .resolve(within);
     match openat2(dir.as_fd(), path, how) {
         Ok(fd) => Ok(File::from(fd)),
         Err(nix::Error::ENOENT) => Err(refused(404, format!("no file {path} in the sandbox"))),

@@ -7,36 +7,64 @@ use mesos_core::{
     agent::{Event, TaskFacts},
     message::{Order, ToAgent},
 };
-use mesos_model::envelope;
-use mesos_ports::bus::{Bus, BusEvent};
-use mesos_runtime::shell::kind;
+use mesos_model::planted::{Bug, is_planted};
+use mesos_ports::bus::{Bus, BusEvent, Subscription};
+use mesos_runtime::{quarantine::Quarantine, shell::kind};
 use tokio::sync::mpsc;
 
 use crate::{executors::info, task};
 
+/// A subscription on which nothing came for so long is made anew, in case that the bus has forgotten it. The
+/// allocator answers each beat, so the agent's own subject is not silent for longer while there is one.
+const SILENCE: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_millis(500);
+
 /// Reads a subject until the receiver of events is gone.
 /// `grace` is that of executors that name none.
-pub(crate) fn listen(bus: Arc<dyn Bus>, subject: String, grace: Duration, events: mpsc::UnboundedSender<Event>) {
+pub(crate) fn listen(
+    bus: Arc<dyn Bus>,
+    subject: String,
+    grace: Duration,
+    events: mpsc::UnboundedSender<Event>,
+    quarantine: Quarantine,
+) {
     tokio::spawn(async move {
         while !events.is_closed() {
             match bus.subscribe(&subject).await {
-                Ok(mut messages) => {
-                    while let Some(message) = messages.next().await {
-                        match envelope::open::<Vec<ToAgent>>(kind::AGENT, &message.payload) {
-                            Ok(batch) => {
-                                if batch.into_iter().any(|message| events.send(event(message, grace)).is_err()) {
-                                    return;
-                                }
-                            }
-                            Err(error) => tracing::warn!(subject, %error, "a message cannot be read and is dropped"),
-                        }
+                Ok(messages) => {
+                    if read(messages, grace, &events, &quarantine).await {
+                        continue;
                     }
                 }
                 Err(error) => tracing::debug!(subject, %error, "cannot subscribe; trying again"),
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(RETRY).await;
         }
     });
+}
+
+/// Reads a subscription until it ends or is silent, and says whether it was silent.
+async fn read(
+    mut messages: Subscription,
+    grace: Duration,
+    events: &mpsc::UnboundedSender<Event>,
+    quarantine: &Quarantine,
+) -> bool {
+    loop {
+        let message = match tokio::time::timeout(SILENCE, messages.next()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return false,
+            Err(_) if is_planted(Bug::DeadSubscriptionKept) => continue,
+            Err(_) => return true,
+        };
+        let batch: Vec<ToAgent> = quarantine.open(kind::AGENT, &message).unwrap_or_default();
+        if batch.is_empty() && is_planted(Bug::PoisonMessageEndsReading) {
+            std::future::pending::<()>().await;
+        }
+        if batch.into_iter().any(|message| events.send(event(message, grace)).is_err()) {
+            return false;
+        }
+    }
 }
 
 fn event(message: ToAgent, grace: Duration) -> Event {

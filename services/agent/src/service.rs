@@ -18,6 +18,7 @@ use mesos_ports::{bus::Bus, containerizer::Containerizer, store::Store};
 use mesos_proto::v1;
 use mesos_runtime::{
     codec,
+    quarantine::Quarantine,
     solo::{self, Happening},
 };
 use prost::Message;
@@ -47,6 +48,8 @@ pub struct AgentPorts {
     pub containerizers: Vec<Arc<dyn Containerizer>>,
     /// Who it is, as [`identity`] found it; a link was opened under it.
     pub identity: Identity,
+    /// Counts what cannot be read.
+    pub quarantine: Quarantine,
     /// Called with the agent's id once it has one (a link binds itself to it).
     pub admitted: Arc<dyn Fn(&AgentId) + Send + Sync>,
 }
@@ -160,8 +163,10 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     inbox::watch_bus(&*host.ports.bus, events.clone());
     let subjects = &host.ports.subjects;
     let grace = options.executors.shutdown_grace_period;
-    inbox::listen(host.ports.bus.clone(), subjects.agents(), grace, events.clone());
-    inbox::listen(host.ports.bus.clone(), subjects.agent(&uuid_text(checkpoint.own.instance)), grace, events);
+    let own_subject = subjects.agent(&uuid_text(checkpoint.own.instance));
+    for (subject, events) in [(subjects.agents(), events.clone()), (own_subject, events)] {
+        inbox::listen(host.ports.bus.clone(), subject, grace, events, host.ports.quarantine.clone());
+    }
     let machine = machine_options(&options, checkpoint.own.instance);
     let config = Config {
         service: service::AGENT,
@@ -357,7 +362,8 @@ impl Host {
         (self.ports.admitted)(&agent);
         let subjects = &self.ports.subjects;
         let grace = self.options.executors.shutdown_grace_period;
-        inbox::listen(self.ports.bus.clone(), subjects.agent(agent.as_str()), grace, self.events.clone());
+        let (subject, quarantine) = (subjects.agent(agent.as_str()), self.ports.quarantine.clone());
+        inbox::listen(self.ports.bus.clone(), subject, grace, self.events.clone(), quarantine);
         files::serve(
             self.ports.bus.clone(),
             subjects.agent_files(agent.as_str()),

@@ -16,9 +16,15 @@ use mesos_core::{
     message::{AllocatorCall, Answer, Call, LauncherCall, RegistryCall, ToAllocator, ToRegistry},
     row::service,
 };
-use mesos_model::{CallId, GatewayId, Trace, envelope};
+use mesos_model::{
+    CallId, GatewayId, Trace, envelope,
+    planted::{Bug, is_planted},
+};
 use mesos_ports::bus::BusError;
-use mesos_runtime::shell::{Ports, kind};
+use mesos_runtime::{
+    quarantine::Quarantine,
+    shell::{Ports, kind},
+};
 use serde::Serialize;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -73,20 +79,21 @@ pub struct Calls {
 
 impl Calls {
     /// Opens the doors. `registry_seq` gives the number of the last entry of the registry's stream that is
-    /// known here.
+    /// known here. Answers that cannot be read are counted in `quarantine`.
     #[must_use]
     pub fn new(
         ports: &Ports,
         gateway: GatewayId,
         hold: Duration,
         registry_seq: Arc<dyn Fn() -> u64 + Send + Sync>,
+        quarantine: &Quarantine,
     ) -> Calls {
         Calls {
             gateway,
             registry_seq,
-            allocator: Door::open(ports.clone(), hold),
-            registry: Door::open(ports.clone(), hold),
-            launcher: Door::open(ports.clone(), hold),
+            allocator: Door::open(ports.clone(), hold, quarantine),
+            registry: Door::open(ports.clone(), hold, quarantine),
+            launcher: Door::open(ports.clone(), hold, quarantine),
         }
     }
 
@@ -179,7 +186,7 @@ struct Door<T> {
 }
 
 impl<T: Asked> Door<T> {
-    fn open(ports: Ports, hold: Duration) -> Door<T> {
+    fn open(ports: Ports, hold: Duration, quarantine: &Quarantine) -> Door<T> {
         let (waiting, queue) = mpsc::channel(WAITING_MAX);
         let door = Door { waiting, hold, answered: Arc::default(), repeats: Arc::default() };
         let flight = Flight {
@@ -188,6 +195,7 @@ impl<T: Asked> Door<T> {
             slots: Arc::new(Semaphore::new(FLIGHTS)),
             answered: door.answered.clone(),
             repeats: door.repeats.clone(),
+            quarantine: quarantine.clone(),
         };
         tokio::spawn(depart(queue, flight));
         door
@@ -237,6 +245,7 @@ struct Flight {
     slots: Arc<Semaphore>,
     answered: Arc<Mutex<Option<Instant>>>,
     repeats: Arc<AtomicU64>,
+    quarantine: Quarantine,
 }
 
 impl Flight {
@@ -255,7 +264,12 @@ impl Flight {
                 return;
             }
             self.repeats.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(backoff).await;
+            if is_planted(Bug::RepeatAsNew) {
+                batch.iter_mut().for_each(|waiting| waiting.call.call = CallId::new(Uuid::new_v4().to_string()));
+            }
+            // Not all of those who wait come back in the same moment.
+            let pause = backoff.mul_f64(rand::random_range(0.5..1.0));
+            tokio::time::sleep(if is_planted(Bug::RepeatsAtOnce) { Duration::ZERO } else { pause }).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
@@ -274,9 +288,9 @@ impl Flight {
             }
         };
         match self.ports.bus.request(&self.subject, Vec::new(), payload, timeout).await {
-            Ok(message) => match envelope::open::<Vec<Answer>>(kind::ANSWERS, &message.payload) {
-                Ok(answers) if answers.len() == batch.len() => self.take(batch, answers),
-                Ok(answers) => {
+            Ok(message) => match self.quarantine.open::<Vec<Answer>>(kind::ANSWERS, &message) {
+                Some(answers) if answers.len() == batch.len() => self.take(batch, answers),
+                Some(answers) => {
                     tracing::warn!(
                         service = T::SERVICE,
                         asked = batch.len(),
@@ -285,10 +299,7 @@ impl Flight {
                     );
                     batch
                 }
-                Err(error) => {
-                    tracing::warn!(service = T::SERVICE, %error, "answers cannot be read");
-                    batch
-                }
+                None => batch,
             },
             Err(BusError::Refused(why)) if batch.len() == 1 => {
                 tracing::warn!(service = T::SERVICE, %why, "the bus does not take a call");

@@ -73,18 +73,25 @@ pub struct AppState {
 /// The shared state.
 pub type App = Arc<AppState>;
 
+#[derive(Default)]
 struct Gauges {
     streams: Gauge,
     cut_off: Gauge,
+    renewed: Gauge,
     repeats: Gauge,
 }
 
 impl Gauges {
     fn new(metrics: &Metrics) -> Gauges {
-        let gauges = Gauges { streams: Gauge::default(), cut_off: Gauge::default(), repeats: Gauge::default() };
+        let gauges = Gauges::default();
         metrics.register("gateway", |registry| {
             registry.register("streams", "event streams held", gauges.streams.clone());
             registry.register("streams_cut_off", "clients cut off because they did not read", gauges.cut_off.clone());
+            registry.register(
+                "subscriptions_renewed",
+                "subscriptions that heard nothing any more",
+                gauges.renewed.clone(),
+            );
             registry.register(
                 "requests_repeated",
                 "requests to services that had to be repeated",
@@ -100,6 +107,7 @@ impl AppState {
     pub fn observe(&self) {
         self.gauges.streams.set(i64::try_from(self.streams.open()).unwrap_or(i64::MAX));
         self.gauges.cut_off.set(i64::try_from(self.streams.cut_off()).unwrap_or(i64::MAX));
+        self.gauges.renewed.set(i64::try_from(self.streams.renewed()).unwrap_or(i64::MAX));
         self.gauges.repeats.set(i64::try_from(self.calls.repeats()).unwrap_or(i64::MAX));
     }
 
@@ -220,9 +228,10 @@ impl Bound {
 
     fn start(&self, cancel: &CancellationToken) -> App {
         let id = GatewayId::new(Uuid::new_v4().to_string());
-        let view = Arc::new(View::default());
+        let view = Arc::new(View::new(&self.metrics));
         let known = view.clone();
-        let calls = Calls::new(&self.ports, id.clone(), self.options.hold, Arc::new(move || known.registry_seq()));
+        let (hold, seq) = (self.options.hold, Arc::new(move || known.registry_seq()));
+        let calls = Calls::new(&self.ports, id.clone(), hold, seq, &view.quarantine);
         let limits = Limits {
             streams: self.options.streams_max,
             events: self.options.queue_max,

@@ -26,13 +26,18 @@ use mesos_core::{
     message::{RegistryCall, StreamEvent, ToStream},
     row::Capabilities,
 };
-use mesos_model::{FrameworkId, OfferId, Term, envelope};
+use mesos_model::{
+    FrameworkId, OfferId, Term,
+    planted::{Bug, is_planted},
+};
 use mesos_ports::bus::BusEvent;
 use mesos_proto::v1;
 use mesos_runtime::{
+    listen::{Heard, Listener},
     shell::{Ports, kind},
     telemetry::StepSpan,
 };
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -46,7 +51,6 @@ use crate::{
 
 /// How often the registry is told which streams are open.
 const REPORT: Duration = Duration::from_secs(2);
-const RESUBSCRIBE: Duration = Duration::from_millis(200);
 
 /// Bounds of what a gateway holds.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +77,7 @@ struct Inner {
     view: Arc<View>,
     listening: AtomicBool,
     cut_off: AtomicU64,
+    renewed: Counter,
     stop: CancellationToken,
 }
 
@@ -108,6 +113,7 @@ impl Streams {
             view,
             listening: AtomicBool::new(false),
             cut_off: AtomicU64::new(0),
+            renewed: Counter::default(),
             stop: stop.clone(),
         };
         let streams = Streams { inner: Arc::new(inner) };
@@ -130,6 +136,12 @@ impl Streams {
     #[must_use]
     pub fn cut_off(&self) -> u64 {
         self.inner.cut_off.load(Ordering::Relaxed)
+    }
+
+    /// Times that the gateway's own subscription heard nothing any more and was made anew.
+    #[must_use]
+    pub fn renewed(&self) -> u64 {
+        self.inner.renewed.get()
     }
 
     /// Makes a stream for a framework that is about to subscribe. `None` if there are too many, or if events
@@ -189,21 +201,20 @@ impl Streams {
     }
 
     async fn listen(self, bus: Arc<dyn mesos_ports::bus::Bus>, subject: String) {
+        let mut listener = Listener::new(bus, subject, self.inner.renewed.clone());
         loop {
-            match bus.subscribe(&subject).await {
-                Ok(mut messages) => {
-                    self.inner.listening.store(true, Ordering::Release);
-                    while let Some(message) = messages.next().await {
-                        match envelope::open::<Vec<ToStream>>(kind::STREAMS, &message.payload) {
-                            Ok(events) => events.into_iter().for_each(|event| self.arrived(event)),
-                            Err(error) => tracing::warn!(%error, "events cannot be read and are dropped"),
-                        }
+            match listener.next().await {
+                Heard::Opened => self.inner.listening.store(true, Ordering::Release),
+                Heard::Lost => self.inner.listening.store(false, Ordering::Release),
+                Heard::Message(message) => {
+                    let events: Option<Vec<ToStream>> = self.inner.view.quarantine.open(kind::STREAMS, &message);
+                    if events.is_none() && is_planted(Bug::PoisonMessageEndsReading) {
+                        return;
                     }
-                    self.inner.listening.store(false, Ordering::Release);
+                    events.into_iter().flatten().for_each(|event| self.arrived(event));
                 }
-                Err(error) => tracing::warn!(%error, "cannot hear events; trying again"),
+                Heard::Alive => {}
             }
-            tokio::time::sleep(RESUBSCRIBE).await;
         }
     }
 

@@ -31,9 +31,10 @@ use mesos_core::row::{RowChange, service};
 use mesos_model::{Term, uuid_text};
 use mesos_ports::store::StoreError;
 use mesos_runtime::{
-    codec,
     follow::{Followed, follow},
+    quarantine::Quarantine,
     shell::Ports,
+    telemetry::Metrics,
 };
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +86,8 @@ pub struct View {
     terms: watch::Sender<Terms>,
     leaders: watch::Sender<Leaders>,
     changes: broadcast::Sender<Arc<Batch>>,
+    /// Counts what this gateway cannot read.
+    pub quarantine: Quarantine,
     /// Offers that this gateway delivered: they are in no row.
     pub offers: Offers,
 }
@@ -99,12 +102,19 @@ impl Default for View {
             terms: watch::Sender::default(),
             leaders: watch::Sender::default(),
             changes: broadcast::Sender::new(LAG_MAX),
+            quarantine: Quarantine::default(),
             offers: Offers::default(),
         }
     }
 }
 
 impl View {
+    /// An empty one, which counts in these metrics what cannot be read.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> View {
+        View { quarantine: Quarantine::new(metrics, "gateway"), ..View::default() }
+    }
+
     /// Follows both services until it is cancelled.
     pub async fn run(self: Arc<Self>, ports: Ports, cancel: CancellationToken) {
         let follow = async {
@@ -181,7 +191,8 @@ impl View {
     async fn follow(&self, ports: &Ports, owner: &'static str) {
         loop {
             let (seq, mut term) = self.load(ports, owner).await;
-            let mut stream = follow(ports.store.clone(), ports.bus.clone(), &ports.subjects, owner, seq);
+            let Ports { store, bus, subjects } = ports.clone();
+            let mut stream = follow(store, bus, &subjects, owner, seq, self.quarantine.clone());
             while let Some(Followed::Entry(entry)) = stream.recv().await {
                 if term != Term::default() && entry.term != term {
                     // A store that lost commits and has since made as many new ones looks the same from
@@ -192,7 +203,7 @@ impl View {
                     term = entry.term;
                     self.begin_term(ports, owner, term).await;
                 }
-                let changes = codec::decode_entry(&entry).changes;
+                let changes = self.quarantine.entry(&entry).changes;
                 let changes = Arc::try_unwrap(changes).unwrap_or_else(|shared| Vec::clone(&shared));
                 self.apply(owner, entry.seq, changes);
             }
@@ -205,7 +216,7 @@ impl View {
             match ports.store.load(owner).await {
                 Ok(loaded) => {
                     let rows = loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..])));
-                    self.reload(owner, loaded.seq, codec::decode_rows(rows));
+                    self.reload(owner, loaded.seq, self.quarantine.rows(rows));
                     if loaded.term != Term::default() {
                         self.begin_term(ports, owner, loaded.term).await;
                     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use mesos_bus::{NatsBus, NatsOptions};
+use mesos_bus::{Limits, NatsBus, NatsOptions};
 use mesos_ports::bus::{Bus, BusError};
 use mesos_ports::conformance::bus::{Fixture, Outage, run};
 
@@ -47,7 +47,7 @@ async fn the_nats_bus_conforms_on_a_real_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_takes_only_small_messages_gets_many_chunks() {
+async fn f26_a_server_that_takes_only_small_messages_gets_many_chunks() {
     let Some(program) = program() else { return };
     let config = std::env::temp_dir().join(format!("mesos-bus-{}.conf", std::process::id()));
     std::fs::write(&config, "max_payload: 8192\n").unwrap();
@@ -140,7 +140,7 @@ async fn a_server_that_hangs_is_noticed_and_nothing_waits_for_ever() {
 
 /// A subscription that is silently dead after a reconnect would be worse than a lost connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_restarts_leave_every_subscription_alive() {
+async fn f24_a_hundred_restarts_leave_every_subscription_alive() {
     let Some(program) = program() else { return };
     let server = NatsServer::start(program, &[]);
     let (a, b) = (connect(&server.url()).await.unwrap(), connect(&server.url()).await.unwrap());
@@ -161,5 +161,48 @@ async fn a_hundred_restarts_leave_every_subscription_alive() {
             let message = tokio::time::timeout(Duration::from_secs(30), subscription.next()).await;
             assert_eq!(message.expect("it lives").unwrap().payload, format!("{round}"));
         }
+    }
+}
+
+/// A subscriber that does not read costs a bounded amount of memory, loses what does not fit, and knows the number;
+/// one beside it on the same connection loses nothing and waits for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn f23_a_subscriber_that_does_not_read_loses_what_does_not_fit_and_slows_nobody() {
+    let Some(program) = program() else { return };
+    let server = NatsServer::start(program, &[]);
+    let limits = Limits { messages: 100, bytes: 1 << 20 };
+    let options = NatsOptions { limits, ..NatsOptions::default() };
+    let (sender, reader) =
+        (connect(&server.url()).await.unwrap(), NatsBus::connect(&server.url(), options).await.unwrap());
+    let mut slow = reader.subscribe("flood").await.unwrap();
+    let mut other = reader.subscribe("other").await.unwrap();
+    let began = Instant::now();
+    for number in 0..1000_u32 {
+        sender.publish("flood", Vec::new(), Bytes::from(number.to_be_bytes().to_vec())).await.unwrap();
+        if number % 100 == 0 {
+            sender.publish("other", Vec::new(), Bytes::from(number.to_be_bytes().to_vec())).await.unwrap();
+            let message = tokio::time::timeout(Duration::from_secs(10), other.next()).await.expect("not slowed");
+            assert_eq!(message.unwrap().payload, number.to_be_bytes().to_vec());
+        }
+    }
+    sender.publish("other", Vec::new(), Bytes::new()).await.unwrap();
+    other.next().await.unwrap();
+    assert_eq!(reader.lost(), 900, "after {:?}", began.elapsed());
+    // What fitted is there in order, and what comes after it has room again.
+    for number in 0..100_u32 {
+        assert_eq!(slow.next().await.unwrap().payload, number.to_be_bytes().to_vec());
+    }
+    sender.publish("flood", Vec::new(), "again".into()).await.unwrap();
+    assert_eq!(slow.next().await.unwrap().payload, "again");
+}
+
+/// Nothing of NATS that keeps messages is compiled in: what is not sent again by its owner must not come back.
+#[test]
+fn f25_the_client_has_nothing_that_keeps_messages() {
+    let manifest = include_str!("../../../../Cargo.toml");
+    let line = manifest.lines().find(|line| line.starts_with("async-nats")).expect("it is in the manifest");
+    assert!(line.contains("default-features = false"), "{line}");
+    for feature in ["jetstream", "kv", "object-store", "service", "websockets"] {
+        assert!(!line.contains(feature), "{line}");
     }
 }

@@ -8,6 +8,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use mesos_model::planted::{Bug, is_planted};
 use nix::{libc, unistd::User};
 use reqwest::{
     Url,
@@ -16,6 +17,9 @@ use reqwest::{
 
 /// Whether an address is one of the link or of a cloud's metadata service, where credentials are.
 fn is_refused(address: IpAddr) -> bool {
+    if is_planted(Bug::FetchFromAnywhere) {
+        return false;
+    }
     match address.to_canonical() {
         IpAddr::V4(address) => {
             address.is_link_local() || address.octets() == [100, 100, 100, 200] || address.is_unspecified()
@@ -60,6 +64,9 @@ impl Resolve for Resolver {
 
 /// A path below a directory, whose parents are made. No part of it climbs or is a link.
 pub(super) fn below(root: &Path, relative: &Path) -> Result<PathBuf, String> {
+    if is_planted(Bug::ArchiveClimbsOut) {
+        return Ok(root.join(relative));
+    }
     let outside = || format!("{} leads out of the sandbox", relative.display());
     let mut path = root.to_path_buf();
     let mut parts = relative.components().filter(|part| *part != Component::CurDir).peekable();

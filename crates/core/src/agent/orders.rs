@@ -11,6 +11,7 @@ use mesos_model::{
 
 use super::{Agent, ExecutorEvent, Out, Output, REPORT_WAIT_MS, REPORT_WAIT_MS_MAX, TaskFacts, held};
 use crate::{
+    fnv::Fnv,
     message::{AgentReport, AgentToAllocator, AgentToRegistry, LaunchOrder, Order, ReportedLaunch, ToAgent, digest},
     row::{ExecutorRow, KillOrder, TaskStage},
 };
@@ -18,7 +19,7 @@ use crate::{
 impl Agent {
     pub(super) fn message(&mut self, now: Time, message: ToAgent, facts: Vec<TaskFacts>, out: &mut Out) {
         match message {
-            ToAgent::Handshake { term } => self.handshake(now, term, out),
+            ToAgent::Handshake { term, spread_ms } => self.handshake(now, term, spread_ms, out),
             ToAgent::Welcome { instance, agent, term } => self.welcome(now, instance, agent, term, out),
             ToAgent::Orders { term, first, orders } => self.orders(now, term, first, orders, facts, out),
             ToAgent::Refused { instance, reason, gone, wait } => {
@@ -55,12 +56,17 @@ impl Agent {
         }
     }
 
-    fn handshake(&mut self, now: Time, term: Term, out: &mut Out) {
+    fn handshake(&mut self, now: Time, term: Term, spread_ms: u64, out: &mut Out) {
         if !self.obeyable(term) {
             return self.disobey(out);
         }
         self.promise(term);
-        self.report(now, Some(term), out);
+        let own_turn = Fnv::of(&self.own.instance.to_be_bytes()) % spread_ms.max(1);
+        if own_turn == 0 {
+            return self.report(now, Some(term), out);
+        }
+        // What is said then is the report: the term has not welcomed it yet. One that it has welcomed beats.
+        self.beat_at = now.after(std::time::Duration::from_millis(own_turn));
     }
 
     fn promise(&mut self, term: Term) {

@@ -59,7 +59,7 @@ impl Host {
     fn admitted() -> Host {
         let mut host = Host::new();
         host.start(&[]);
-        host.tell(ToAgent::Handshake { term: term(1) });
+        host.tell(ToAgent::Handshake { term: term(1), spread_ms: 0 });
         host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) });
         host
     }
@@ -232,7 +232,7 @@ fn a_new_agent_reports_until_it_is_admitted_and_beats_from_then_on() {
     assert_eq!(host.start(&[]), ["report 0:0"]);
     assert_eq!(host.later(500), ["report 0:0"]);
     assert!(host.later(500).is_empty(), "it waits longer each time");
-    assert_eq!(host.tell(ToAgent::Handshake { term: term(1) }), ["report 0:0"]);
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(1), spread_ms: 0 }), ["report 0:0"]);
     assert_eq!(host.report().answers, Some(term(1)));
     assert_eq!(host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) }), ["admitted a"]);
     assert_eq!(host.later(5000), ["beat 1:0"]);
@@ -310,27 +310,31 @@ fn f21_orders_are_taken_up_once_and_in_order() {
 #[test]
 fn f4_a_lower_term_or_an_equal_one_of_another_leader_is_not_obeyed() {
     let mut host = Host::admitted();
-    host.tell(ToAgent::Handshake { term: term(3) });
+    host.tell(ToAgent::Handshake { term: term(3), spread_ms: 0 });
     for stale in [term(1), Term { epoch: 3, leader: 99 }] {
         let message = ToAgent::Orders { term: stale, first: 1, orders: vec![launch("l", "t", 1000)] };
         assert_eq!(host.tell(message), ["obeys 3"]);
-        assert_eq!(host.tell(ToAgent::Handshake { term: stale }), ["obeys 3"]);
+        assert_eq!(host.tell(ToAgent::Handshake { term: stale, spread_ms: 0 }), ["obeys 3"]);
     }
     assert_eq!(host.agent.executors().count(), 0);
     let lines = host.restart(&[]);
     assert_eq!(lines, ["report 1:0"], "what it obeyed and what it promised survive a restart");
-    assert_eq!(host.tell(ToAgent::Handshake { term: term(2) }), ["obeys 3"]);
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(2), spread_ms: 0 }), ["obeys 3"]);
 }
 
 #[test]
 fn f3_until_the_handshake_is_done_a_report_says_what_was_taken_up_of_the_old_term() {
     let mut host = Host::admitted();
     host.order(1, launch("l", "t", 1000));
-    assert_eq!(host.tell(ToAgent::Handshake { term: term(2) }), ["report 1:1"]);
-    assert_eq!(host.tell(ToAgent::Handshake { term: term(2) }), ["report 1:1"], "asked twice, answered alike");
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(2), spread_ms: 0 }), ["report 1:1"]);
+    assert_eq!(
+        host.tell(ToAgent::Handshake { term: term(2), spread_ms: 0 }),
+        ["report 1:1"],
+        "asked twice, answered alike"
+    );
     host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(2) });
     assert_eq!(host.order(1, launch("l2", "u", 1000)), ["start l2.0", "beat 2:1"]);
-    assert_eq!(host.tell(ToAgent::Handshake { term: term(2) }), ["report 2:1"]);
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(2), spread_ms: 0 }), ["report 2:1"]);
 }
 
 #[test]
@@ -505,7 +509,7 @@ fn with_volume() -> Host {
     let mut host = Host::new();
     host.options.total = read("cpus:4;mem:1000;disk:100");
     host.restart(&[]);
-    host.tell(ToAgent::Handshake { term: term(1) });
+    host.tell(ToAgent::Handshake { term: term(1), spread_ms: 0 });
     host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) });
     assert_eq!(host.order(1, convert(read("disk:60"), read("disk(ads):60"))), ["beat 1:1"]);
     let made = host.order(2, convert(read("disk(ads):50"), volume("disk(ads):50", "v")));
@@ -578,7 +582,7 @@ fn what_is_taken_back_at_any_time_is_reported_counts_for_launches_and_is_news_wh
     host.options.oversubscribed = revocable("cpus:2");
     host.restart(&[]);
     assert_eq!(host.report().oversubscribed, revocable("cpus:2"));
-    host.tell(ToAgent::Handshake { term: term(1) });
+    host.tell(ToAgent::Handshake { term: term(1), spread_ms: 0 });
     host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) });
     assert_eq!(host.order(1, launch_with("l", "t", revocable("cpus:2")))[0], "start l.0");
     assert!(host.order(2, launch_with("m", "u", revocable("cpus:1")))[0].contains("TASK_DROPPED"));
@@ -640,4 +644,30 @@ fn a_task_that_was_asked_to_end_already_ends_as_that() {
     host.order(3, preempt("t"));
     let lines = host.exited("l.0", 143);
     assert!(lines[0].ends_with("TASK_KILLED"), "{lines:?}");
+}
+
+#[test]
+fn f62_agents_that_are_asked_all_at_once_answer_each_in_its_turn() {
+    let spread_ms = 1000;
+    let mut answered = BTreeMap::new();
+    for instance in 0..500 {
+        let mut host = Host::new();
+        host.options.new_instance = instance;
+        host.agent = Agent::new(host.options.clone());
+        host.start(&[]);
+        let ask = ToAgent::Handshake { term: term(1), spread_ms };
+        let mut said = host.tell(ask);
+        let mut waited = 0;
+        while !said.iter().any(|line| line.starts_with("report")) {
+            assert!(waited < spread_ms, "not within the time given");
+            waited += 10;
+            said = host.later(10);
+        }
+        assert_eq!(host.report().answers, Some(term(1)));
+        *answered.entry(waited / 100).or_insert(0) += 1;
+    }
+    assert!(answered.len() >= 10 && answered.values().all(|count| *count < 100), "{answered:?}");
+    // One that is asked alone answers at once.
+    let mut host = Host::admitted();
+    assert_eq!(host.tell(ToAgent::Handshake { term: term(2), spread_ms: 0 }), ["report 1:0"]);
 }

@@ -148,6 +148,7 @@ impl Allocator {
         let expected = row.info.principal.as_deref().unwrap_or_default();
         if let Some(principal) = principal
             && principal != expected
+            && !is_planted(Bug::OwnerUnchecked)
         {
             let text = format!(
                 "Authenticated principal '{principal}' does not match principal '{expected}' set in `FrameworkInfo`"
@@ -159,7 +160,7 @@ impl Allocator {
         };
         match caller.stream {
             None => Err(Answer::refused(400, "All non-subscribe calls should include the 'Mesos-Stream-Id' header")),
-            Some(stream) if stream != connection.stream => Err(Answer::refused(
+            Some(stream) if stream != connection.stream && !is_planted(Bug::AnyStreamWillDo) => Err(Answer::refused(
                 400,
                 format!(
                     "The stream ID included in this request didn't match the stream ID currently associated with \

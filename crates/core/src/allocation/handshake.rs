@@ -74,7 +74,7 @@ impl Allocator {
         match self.freshness(term, known.as_ref(), &report) {
             Freshness::Old => return,
             Freshness::Doubtful => {
-                self.answer_report(&report, known.as_ref(), ToAgent::Handshake { term }, fx);
+                self.answer_report(&report, known.as_ref(), ToAgent::Handshake { term, spread_ms: 0 }, fx);
                 return;
             }
             Freshness::Good => {}
@@ -263,7 +263,7 @@ impl Allocator {
         while let Some(id) = self.lingering.pop_due(now) {
             if self.has_lingering(&id) && self.is_shaken(&id) {
                 self.lingering.set(id.clone(), now.after(LINGER));
-                fx.emit(Output::Agent { agent: id, message: ToAgent::Handshake { term } });
+                fx.emit(Output::Agent { agent: id, message: ToAgent::Handshake { term, spread_ms: 0 } });
             }
         }
     }

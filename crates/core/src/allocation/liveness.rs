@@ -14,6 +14,11 @@ use crate::{
     row::AgentState,
 };
 
+/// How many agents may answer a new term in one millisecond. A leader takes in so many reports; more at once
+/// would only wait for each other, and overrun what waits for it on the bus.
+const REPORTS_PER_MS: u64 = 10;
+/// The longest that a term waits for the last report that it asked for.
+const SPREAD_MS_MAX: u64 = 10_000;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Beats in a row with nothing under way whose digest is wrong, until the agent must report.
 const MISMATCHES_MAX: u32 = 2;
@@ -49,6 +54,13 @@ pub(super) fn refuses(obeyed: Term, term: Term) -> bool {
 }
 
 impl Allocator {
+    /// Asks all agents to shake hands, so spread that the many of them do not come at once.
+    pub(super) fn handshake_of_all(&self, term: Term) -> Output {
+        let spread_ms = (self.agents.len() as u64 / REPORTS_PER_MS).min(SPREAD_MS_MAX);
+        let spread_ms = if is_planted(Bug::HandshakesAtOnce) { 0 } else { spread_ms };
+        Output::AllAgents(ToAgent::Handshake { term, spread_ms })
+    }
+
     /// A term begins: every agent that was not given up gets a full timeout for its handshake.
     pub(super) fn begin_silence(&mut self, now: Time) {
         self.silence.since = now;
@@ -91,7 +103,7 @@ impl Allocator {
             return;
         }
         if !self.is_shaken(agent) || obeyed != term {
-            fx.emit(Output::Agent { agent: agent.clone(), message: ToAgent::Handshake { term } });
+            fx.emit(Output::Agent { agent: agent.clone(), message: ToAgent::Handshake { term, spread_ms: 0 } });
             return;
         }
         self.acknowledge(now, agent, number, fx);
@@ -102,7 +114,7 @@ impl Allocator {
         state.mismatches = if differs { state.mismatches + 1 } else { 0 };
         let message = if state.mismatches >= MISMATCHES_MAX {
             state.mismatches = 0;
-            ToAgent::Handshake { term }
+            ToAgent::Handshake { term, spread_ms: 0 }
         } else {
             ToAgent::Heard { term }
         };

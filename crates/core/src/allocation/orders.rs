@@ -174,7 +174,7 @@ impl Allocator {
             all_shaken &= state.row.as_ref().is_none_or(|row| row.state != AgentState::Active || row.handshake == term);
         }
         if !all_shaken {
-            fx.emit(Output::AllAgents(ToAgent::Handshake { term }));
+            fx.emit(self.handshake_of_all(term));
         }
     }
 }

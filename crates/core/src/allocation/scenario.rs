@@ -664,7 +664,7 @@ fn short_words(text: &str) -> String {
 fn message_text(message: &ToAgent) -> String {
     match message {
         ToAgent::Welcome { agent, .. } => format!("welcome {}", short(agent.as_str())),
-        ToAgent::Handshake { term } => format!("handshake {}", term.epoch),
+        ToAgent::Handshake { term, .. } => format!("handshake {}", term.epoch),
         ToAgent::Orders { first, orders, .. } => {
             let texts: Vec<String> = orders.iter().map(order_text).collect();
             format!("orders from {first}: {}", texts.join(", "))

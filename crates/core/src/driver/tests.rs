@@ -59,6 +59,11 @@ impl Machine for Notes {
         apply(&mut self.rows, &change);
     }
 
+    fn rows(&self) -> Option<Vec<Row>> {
+        let name = |key: &RowKey| if let RowKey::Job(name) = key { Some(job(name.as_str())) } else { None };
+        Some(self.rows.iter().filter_map(name).collect())
+    }
+
     fn peer(&mut self, _: Time, change: RowChange, effects: &mut Effects<Said>) {
         apply(&mut self.peer_rows, &change);
         effects.emit(Said::Heard(change.key().text()));
@@ -301,6 +306,63 @@ fn f11_a_leader_whose_reload_of_the_peer_fails_loads_it_again() {
     bench.give(Input::PeerLoaded(Err(Failure::Unavailable("no answer".to_owned()))));
     let out = bench.later(250);
     assert!(matches!(&out[..], [Output::LoadPeer]), "{out:?}");
+}
+
+#[test]
+fn f11_a_store_that_is_silent_for_a_while_costs_no_term_and_nothing_piles_up() {
+    let mut bench = Bench::new();
+    bench.lead();
+    let leading = bench.driver.leading();
+    bench.give(Input::Events(vec![Note::Write("a")]));
+    for _ in 0..20 {
+        bench.give(Input::Events(vec![Note::Write("b")]));
+        bench.commit_answer(Err(Failure::Unavailable("no answer".to_owned())));
+        assert_eq!(commits(&bench.later(250)), 1, "one commit is in flight, the same one");
+    }
+    assert_eq!(bench.driver.leading(), leading);
+    assert_eq!(said(&bench.done()), [Said::Wrote("a".into())]);
+}
+
+/// A standby that holds these jobs while the store holds those, at the same number; what an audit makes of it.
+fn audit(holds: &[&str], stored: &[&str], meanwhile: Option<&str>) -> Vec<Output<Said>> {
+    let rows = |names: &[&str]| names.iter().map(|name| RowChange::Put(job(name))).collect::<Vec<_>>();
+    let mut bench = Bench::new();
+    bench.give(Input::Tick);
+    bench.give(Input::Loaded(Ok(Snapshot { rows: rows(holds), seq: 4, term: term(2) })));
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 9, term: term(1) })));
+    let held = || Input::Acquired(Err(Failure::Held { left: Duration::from_secs(2) }));
+    bench.give(held());
+    assert!(!bench.later(59_000).iter().any(|output| matches!(output, Output::Audit)), "audits cost, so they are rare");
+    bench.give(held());
+    let mut out = bench.later(1_000);
+    out.extend(bench.give(held()));
+    assert!(out.iter().any(|output| matches!(output, Output::Audit)), "{out:?}");
+    let (snapshot, head) = (Snapshot { rows: rows(stored), seq: 4, term: term(2) }, 4 + u64::from(meanwhile.is_some()));
+    let mut out = bench.give(Input::Audited(Ok(Audit { snapshot, head })));
+    if let Some(name) = meanwhile {
+        assert!(out.is_empty(), "nothing is compared before all is applied that the rows may hold");
+        let changes = Arc::new(vec![RowChange::Put(job(name))]);
+        out = bench.give(Input::Entry(Changes { seq: 5, term: term(2), changes }));
+    }
+    out
+}
+
+#[test]
+fn f14_a_standby_that_holds_something_else_than_the_store_is_built_anew() {
+    for (holds, stored) in [(&["a"][..], &["a", "b"][..]), (&["a", "b"], &["a"]), (&["a"], &["b"])] {
+        let out = audit(holds, stored, None);
+        assert!(matches!(&out[..], [Output::Diverged { .. }, Output::Load, Output::LoadPeer]), "{out:?}");
+    }
+}
+
+#[test]
+fn f14_what_is_written_during_an_audit_does_not_count() {
+    assert!(audit(&["a"], &["a"], None).is_empty());
+    // The rows were read while `b` was being written: they have it or not.
+    assert!(audit(&["a"], &["a", "b"], Some("b")).is_empty());
+    assert!(audit(&["a"], &["a"], Some("b")).is_empty());
+    let out = audit(&["a"], &["b"], Some("b"));
+    assert!(matches!(&out[..], [Output::Diverged { rows: 1, .. }, ..]), "{out:?}");
 }
 
 #[test]

@@ -140,13 +140,18 @@ impl Registry {
             info.user.clone_from(&old.info.user);
             info.checkpoint = old.info.checkpoint;
         }
+        let mut gateway = ask.gateway.clone();
+        if is_planted(Bug::SubscriptionKeepsGateway) {
+            let first = old.as_ref().and_then(|old| old.subscription.as_ref());
+            gateway = first.map_or(gateway, |first| first.gateway.clone());
+        }
         let number = 1 + old.as_ref().and_then(|old| old.subscription.as_ref()).map_or(0, |last| last.number);
         let row = FrameworkRow {
             id: id.clone(),
             info,
             body: ask.body.clone(),
             state: FrameworkState::Connected,
-            subscription: Some(Subscription { number, stream: ask.stream, gateway: ask.gateway.clone() }),
+            subscription: Some(Subscription { number, stream: ask.stream, gateway }),
             suppressed: ask.suppressed.iter().cloned().collect(),
             revived: old.as_ref().map(|old| old.revived.clone()).unwrap_or_default(),
             priority: old.as_ref().and_then(|old| old.priority),

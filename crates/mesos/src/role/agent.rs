@@ -30,6 +30,8 @@ use mesos_runtime::{
         parse_duration,
     },
     process,
+    quarantine::Quarantine,
+    telemetry::Metrics,
 };
 use mesos_store::embedded::{EmbeddedStore, Sync};
 use tokio_util::sync::CancellationToken;
@@ -314,10 +316,16 @@ pub(crate) fn main(display: &'static str, args: &[OsString]) -> ExitCode {
         Err(error) => return refused(error),
     };
     let telemetry = options.common.telemetry("agent");
-    process::run(display, &telemetry, None, |_, cancel| run(display, options, dir, cancel))
+    process::run(display, &telemetry, None, |metrics, cancel| run(display, options, dir, metrics, cancel))
 }
 
-async fn run(display: &str, options: AgentArgs, dir: PathBuf, cancel: CancellationToken) -> Result<ExitCode, String> {
+async fn run(
+    display: &str,
+    options: AgentArgs,
+    dir: PathBuf,
+    metrics: Metrics,
+    cancel: CancellationToken,
+) -> Result<ExitCode, String> {
     let agent = AgentOptions {
         hostname: options.hostname.clone().unwrap_or_else(host_name),
         ip: options.ip,
@@ -355,6 +363,7 @@ async fn run(display: &str, options: AgentArgs, dir: PathBuf, cancel: Cancellati
         subjects: Subjects::new(&options.cluster),
         containerizers,
         identity,
+        quarantine: Quarantine::new(&metrics, "agent"),
         admitted: Arc::new(admitted),
     };
     mesos_agent::run(agent, ports, cancel).await.map_err(|error| error.to_string())?;

@@ -21,6 +21,7 @@ use mesos_runtime::{
         options::{ClusterOptions, CommonOptions, make_work_dir},
     },
     process,
+    quarantine::Quarantine,
     shell::Ports,
     telemetry::Metrics,
 };
@@ -162,8 +163,9 @@ async fn run(
         allocator: options.allocator.clone(),
         registry: options.registry.clone(),
     };
+    let quarantine = Quarantine::new(&metrics, "agent");
     let mut control = control::start(services, ports.clone(), metrics).await?;
-    let mut agents = Agents::start(&options, &dir, &share, &ports)?;
+    let mut agents = Agents::start(&options, &dir, &share, &ports, &quarantine)?;
     let (address, ids) = (control.address.clone(), agents.ids.clone());
     let outcome = tokio::select! {
         outcome = serve(&options, &address, &whole, &ids, &cancel) => outcome,
@@ -219,7 +221,13 @@ struct Agents {
 }
 
 impl Agents {
-    fn start(options: &LocalArgs, dir: &Path, share: &[Resources], ports: &Ports) -> Result<Agents, String> {
+    fn start(
+        options: &LocalArgs,
+        dir: &Path,
+        share: &[Resources],
+        ports: &Ports,
+        quarantine: &Quarantine,
+    ) -> Result<Agents, String> {
         let ids: Ids = Arc::new(share.iter().map(|_| OnceLock::new()).collect());
         let mut agents = Agents { ids, options: Vec::new(), running: JoinSet::new(), stop: CancellationToken::new() };
         for (number, resources) in share.iter().enumerate() {
@@ -237,7 +245,8 @@ impl Agents {
             };
             // A temporary folder is not there after the host went down, and so needs no syncing.
             let sync = if options.work_dir.is_some() { Syncing::Each } else { Syncing::every_second() };
-            agents.running.spawn(one(agent, sync, bus, subjects, Arc::new(admitted), agents.stop.clone()));
+            let (quarantine, stop) = (quarantine.clone(), agents.stop.clone());
+            agents.running.spawn(one(agent, sync, bus, subjects, quarantine, Arc::new(admitted), stop));
         }
         Ok(agents)
     }
@@ -285,6 +294,7 @@ async fn one(
     sync: Syncing,
     bus: Arc<dyn Bus>,
     subjects: mesos_model::subject::Subjects,
+    quarantine: Quarantine,
     admitted: Arc<dyn Fn(&AgentId) + Send + Sync>,
     cancel: CancellationToken,
 ) -> Result<(), String> {
@@ -292,7 +302,7 @@ async fn one(
     let text = |error: mesos_agent::AgentError| error.to_string();
     let identity = mesos_agent::identity(&agent, &*store).await.map_err(text)?;
     let containerizers = mesos_agent::containerizers(&agent).map_err(text)?;
-    let ports = AgentPorts { bus, store, subjects, containerizers, identity, admitted };
+    let ports = AgentPorts { bus, store, subjects, containerizers, identity, quarantine, admitted };
     mesos_agent::run(agent, ports, cancel).await.map_err(text)
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, marker::PhantomData, time::Duration};
 use mesos_core::{
     agent::{self, Agent},
     allocation::{self, Allocator},
-    driver::{Config, Driver, Input, Output},
+    driver::{Config, Driver, Failure, Input, Output},
     machine::Machine,
     message::{Answer, RequestId, ToAgent, ToAllocator, ToRegistry, ToStream},
     registry::{self, Registry},
@@ -388,6 +388,9 @@ impl<K: Kind> Service<K> {
             }
             Output::Do(outputs) => self.route(net, outputs, inputs),
             Output::Release(lease) => net.ask(self.node, K::NAME, StoreAsk::Release(lease)),
+            // Standbys of the simulation are compared with the store by its own invariants.
+            Output::Audit => inputs.push(Input::Audited(Err(Failure::Unavailable("not simulated".to_owned())))),
+            Output::Diverged { .. } => {}
             Output::Stopped => net.trace(3, || format!("{} stopped", self.node)),
         }
     }

@@ -1,6 +1,7 @@
 //! What a Redis error means to a service: ask again, step down, or give up.
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind};
+use mesos_model::planted::{Bug, is_planted};
 use mesos_ports::store::StoreError;
 
 /// Codes that say that nothing was written, and that nothing will be until somebody acts.
@@ -13,6 +14,9 @@ pub(super) fn store_error(error: RedisError) -> StoreError {
     let text = error.to_string();
     // Redis 6.2 wraps what a script's command answered into its own text, with a dash before the code.
     let says = |code: &str| error.code() == Some(code) || text.contains(&format!("-{code} "));
+    if REFUSES_WRITES.into_iter().any(says) && is_planted(Bug::StoreRefusalsUnseen) {
+        return StoreError::Unavailable(text);
+    }
     if REFUSES_WRITES.into_iter().any(says) {
         return StoreError::ReadOnly(text);
     }

@@ -4,7 +4,10 @@
 use std::collections::HashMap;
 
 use ::redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value};
-use mesos_model::Term;
+use mesos_model::{
+    Term,
+    planted::{Bug, is_planted},
+};
 use mesos_ports::store::{Change, StoreError};
 use uuid::Uuid;
 
@@ -163,6 +166,7 @@ impl Answer {
         match self.tag() {
             "done" => Ok(()),
             "fenced" => Err(StoreError::Fenced { epoch: self.number(1)? }),
+            "rolled-back" if is_planted(Bug::RollBackUnseen) => Ok(()),
             "rolled-back" => Err(StoreError::RolledBack { stored: self.number(1)?, ours }),
             _ => Err(malformed("a fenced script")),
         }

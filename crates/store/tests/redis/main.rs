@@ -1,5 +1,6 @@
 //! The Redis adapter against real servers.
 
+mod faults;
 mod proxy;
 mod server;
 
@@ -202,41 +203,6 @@ async fn a_primary_that_became_a_replica_refuses_writes() {
 }
 
 #[tokio::test]
-async fn f7_a_primary_without_enough_replicas_refuses_writes() {
-    if !server::is_there() {
-        return;
-    }
-    let server = Server::start(&[]).await;
-    let store = connect(&server).await;
-    let fence = leader(&store).await;
-    server::command(&server.url(), &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
-    let error = store.commit(commit(fence, "1")).await.expect_err("no replica");
-    assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
-    assert_eq!(store.head("allocator").await.expect("head").expect("a record").seq, 0);
-}
-
-#[tokio::test]
-async fn f10_a_server_that_cannot_save_refuses_writes() {
-    if !server::is_there() {
-        return;
-    }
-    let server = Server::start(&[]).await;
-    let store = connect(&server).await;
-    let fence = leader(&store).await;
-    server.lose_folder();
-    server::command(&server.url(), &["CONFIG", "SET", "save", "3600 1"]).await;
-    server::command(&server.url(), &["BGSAVE"]).await;
-    let start = Instant::now();
-    while !server::text_of(&server.url(), &["INFO", "persistence"]).await.contains("rdb_last_bgsave_status:err") {
-        assert!(start.elapsed() < Duration::from_secs(10), "the save did not fail");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let error = store.commit(commit(fence, "1")).await.expect_err("nothing can be saved");
-    assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
-    assert!(store.load("allocator").await.expect("load").rows.is_empty());
-}
-
-#[tokio::test]
 async fn a_server_that_forgot_the_scripts_is_given_them_again() {
     if !server::is_there() {
         return;
@@ -263,62 +229,4 @@ async fn clusters_share_a_server_without_touching_each_other() {
     leader(&two).await;
     one.commit(commit(fence, "1")).await.expect("commit");
     assert!(two.load("allocator").await.expect("load").rows.is_empty());
-}
-
-#[tokio::test]
-async fn f9_a_torn_append_only_file_loses_whole_commits_and_is_noticed() {
-    if !server::is_there() {
-        return;
-    }
-    let mut server = Server::start(&["--appendonly", "yes"]).await;
-    let store = connect(&server).await;
-    let mut fence = leader(&store).await;
-    for value in ["1", "2"] {
-        fence.seq = store.commit(commit(fence, value)).await.expect("commit").seq;
-    }
-    server.kill();
-    server.tear_append_only_file(10);
-    server.spawn();
-    server::ready(&server.url()).await;
-    let start = Instant::now();
-    let error = loop {
-        match store.commit(commit(fence, "3")).await {
-            Err(StoreError::Unavailable(_)) if start.elapsed() < Duration::from_secs(10) => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            other => break other.expect_err("a commit was lost"),
-        }
-    };
-    assert!(matches!(error, StoreError::RolledBack { stored: 1, ours: 2 }), "{error}");
-    let loaded = store.load("allocator").await.expect("load");
-    assert_eq!((loaded.seq, &loaded.rows[0].1[..]), (1, &b"1"[..]));
-    assert_eq!(store.read("allocator", 0, 9).await.expect("read").len(), 1);
-}
-
-#[tokio::test]
-async fn f6_a_sentinel_leads_to_the_promoted_replica() {
-    if !server::is_there() {
-        return;
-    }
-    let (old, new) = (Server::start(&[]).await, Server::start(&[]).await);
-    new.follow(old.port).await;
-    let sentinel = Server::sentinel("main", old.port).await;
-    let url = format!("redis+sentinel://127.0.0.1:{},{}/main", server::free_port(), sentinel.address());
-    let store = RedisStore::connect(&url, "test", RedisOptions::default()).await.expect("connect");
-    let mut fence = leader(&store).await;
-    fence.seq = store.commit(commit(fence, "1")).await.expect("commit").seq;
-    // The commit is waited for, so that this failover loses nothing.
-    new.caught_up(old.port).await;
-    drop(old);
-    let next = commit(fence, "2");
-    let start = Instant::now();
-    let done = loop {
-        match store.commit(next.clone()).await {
-            Err(StoreError::Unavailable(_) | StoreError::ReadOnly(_)) if start.elapsed() < Duration::from_secs(30) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            other => break other.expect("the promoted replica goes on"),
-        }
-    };
-    assert_eq!(done.seq, 2);
 }

@@ -46,8 +46,8 @@ impl Server {
         server
     }
 
-    /// A Sentinel that watches the primary on `port` and takes it for dead after half a second.
-    pub(crate) async fn sentinel(name: &str, port: u16) -> Server {
+    /// A Sentinel that watches the primary on `port` with its replicas and takes it for dead after half a second.
+    pub(crate) async fn sentinel(name: &str, port: u16, replicas: usize) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("sentinel.conf");
         let text = format!(
@@ -60,8 +60,9 @@ impl Server {
         server.spawn_with(Some(&config.to_string_lossy()));
         ready(&server.url()).await;
         let start = Instant::now();
-        while !text_of(&server.url(), &["INFO", "sentinel"]).await.contains("slaves=1") {
-            assert!(start.elapsed() < PATIENCE, "the sentinel does not see the replica");
+        let seen = format!("slaves={replicas}");
+        while !text_of(&server.url(), &["INFO", "sentinel"]).await.contains(&seen) {
+            assert!(start.elapsed() < PATIENCE, "the sentinel does not see the replicas");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server

@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
+use mesos_model::planted::{Bug, is_planted};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -38,9 +39,12 @@ pub struct Connection {
 /// Accepts until cancelled, then waits for what is under way.
 pub(super) async fn serve(listener: TcpListener, router: Router, options: &GatewayOptions, cancel: CancellationToken) {
     let graceful = GracefulShutdown::new();
-    let builder = Arc::new(builder(options.header_timeout));
+    let patience = match is_planted(Bug::PatientWithSlowClients) {
+        true => Duration::from_secs(3600),
+        false => options.header_timeout,
+    };
+    let builder = Arc::new(builder(patience));
     let places = Arc::new(Semaphore::new(options.connections_max));
-    let patience = options.header_timeout;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use mesos_core::row::{AgentState, FrameworkState, Row, RowKey};
 use mesos_model::{TaskState, Time};
 use mesos_ports::store::{Commit, Store};
+use mesos_runtime::codec;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 

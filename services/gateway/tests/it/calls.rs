@@ -33,6 +33,44 @@ async fn without_a_leader_a_call_is_refused_after_its_time_in_mesos_words() {
 }
 
 #[tokio::test]
+async fn f8_while_nobody_may_write_reads_go_on_and_changes_are_told_to_come_again() {
+    let mut options = options();
+    options.hold = Duration::from_millis(300);
+    let refuse = |_: &_| Answer::refused(503, "the registry is changing its leader; try again");
+    let world = world_with(options, Arc::new(refuse), Arc::new(|_| Answer::accepted())).await;
+    world.until(|| async { world.get("/v1/cluster").await.status() == 200 }).await;
+    for call in [REVIVE, crate::harness::SUBSCRIBE] {
+        let reply = world.call(call, None).await;
+        assert_eq!((reply.status(), reply.header("Retry-After")), (503, Some("1")), "{call}");
+    }
+    assert_eq!(world.get("/v1/cluster").await.status(), 200);
+    assert_eq!(world.get("/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn f68_calls_that_wait_for_a_leader_are_repeated_ever_less_often() {
+    let mut options = options();
+    options.hold = Duration::from_secs(1);
+    let requests = Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    let count = Arc::new(AtomicUsize::new(0));
+    let (seen, counted) = (requests.clone(), count.clone());
+    let script = move |call: &mesos_core::message::Call<mesos_core::message::RegistryCall>| {
+        seen.lock().unwrap().insert(call.call.clone());
+        counted.fetch_add(1, Ordering::SeqCst);
+        Answer::refused(503, "the registry is changing its leader")
+    };
+    let world = world_with(options, Arc::new(script), Arc::new(|_| Answer::accepted())).await;
+    let calls = (0..50).map(|_| world.call(r#"{"type":"REVIVE","framework_id":{"value":"f"}}"#, None));
+    for reply in futures::future::join_all(calls).await {
+        assert_eq!(reply.status(), 503);
+    }
+    assert_eq!(requests.lock().unwrap().len(), 50);
+    // Pauses of 20, 40, 80, 160 and then 250 ms, each shortened by half at most, make 13 tries in a second.
+    let tries = count.load(Ordering::SeqCst);
+    assert!((100..=50 * 13).contains(&tries), "{tries} tries of 50 calls in a second");
+}
+
+#[tokio::test]
 async fn a_call_is_held_until_there_is_a_leader() {
     let world = start(options(), ports(), Arc::default()).await;
     let asked = Arc::new(Asked::default());
@@ -45,7 +83,7 @@ async fn a_call_is_held_until_there_is_a_leader() {
 }
 
 #[tokio::test]
-async fn a_call_that_meets_a_change_of_leaders_is_repeated_with_its_id() {
+async fn f28_a_call_that_meets_a_change_of_leaders_is_repeated_with_its_id() {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     let script = move |_: &_| match counted.fetch_add(1, Ordering::SeqCst) {

@@ -9,6 +9,7 @@ use mesos_gateway::{
     view::View,
 };
 use mesos_model::{Resources, Source, TaskState, TaskStatus, Time};
+use mesos_ports::conformance::forgetful::Forgetful;
 use mesos_proto::{prost::Message as _, v1};
 use tokio_util::sync::CancellationToken;
 use v1::scheduler::{Event, event::Type};
@@ -93,13 +94,15 @@ async fn f60_a_client_that_does_not_read_is_cut_off_and_the_others_notice_nothin
     let message = || StreamEvent::Message { agent: "a".into(), executor: "e".into(), data: vec![7; 256 * 1024].into() };
     let closed = RegistryCall::Closed { framework: "f".into(), stream: slow_stream };
     let is_closed = || world.asked.registry.lock().unwrap().iter().any(|call| call.what == closed);
-    let flood = async {
-        while !is_closed() {
-            world.tell("f", slow_stream, vec![message()]).await;
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    // More than the queue and both ends' socket buffers hold.
+    for _ in 0..400 {
+        if is_closed() {
+            break;
         }
-    };
-    tokio::time::timeout(Duration::from_secs(30), flood).await.expect("cut off in time");
+        world.tell("f", slow_stream, vec![message()]).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.until(|| async { is_closed() }).await;
     world.tell("f", other_stream, vec![StreamEvent::Rescind("o".into())]).await;
     assert_eq!(other.event().await["type"], "RESCIND");
     assert!(world.get("/metrics").await.text().contains("mesos_gateway_streams_cut_off 1"));
@@ -123,9 +126,12 @@ struct Bare {
 }
 
 async fn bare() -> Bare {
-    let ports = ports();
+    bare_on(ports()).await
+}
+
+async fn bare_on(ports: mesos_runtime::shell::Ports) -> Bare {
     run_registry(&ports, Arc::new(friendly), Arc::default()).await;
-    let calls = Calls::new(&ports, "g".into(), Duration::from_secs(5), Arc::new(|| 0));
+    let calls = Calls::new(&ports, "g".into(), Duration::from_secs(5), Arc::new(|| 0), &Default::default());
     let limits = Limits { streams: 10, events: 100, bytes: 1 << 20 };
     let stop = CancellationToken::new();
     let streams = Streams::start(&ports, "g", limits, calls, Arc::new(View::default()), stop.clone());
@@ -233,4 +239,42 @@ async fn inverse_offers_that_were_not_answered_are_rescinded_when_the_allocator_
     assert_eq!(event.rescind_inverse_offer.unwrap().inverse_offer_id.value, "old-I2");
     let event = Event::decode(subscription.next().await.unwrap()).unwrap();
     assert_eq!(event.inverse_offers.unwrap().inverse_offers[0].id.value, "new-I0");
+}
+
+#[tokio::test]
+async fn f30_events_that_cannot_be_read_are_counted_and_the_next_ones_are_told() {
+    let world = world().await;
+    let mut client = world.subscribe().await;
+    assert_eq!(client.event().await["type"], "SUBSCRIBED");
+    let (gateway, stream) = world.subscription();
+    let subject = world.ports.subjects.gateway(gateway.as_str());
+    let foreign = mesos_model::envelope::seal("other", &1).unwrap();
+    for garbage in [&b""[..], b"garbage", &foreign] {
+        let garbage = bytes::Bytes::copy_from_slice(garbage);
+        world.ports.bus.publish(&subject, Vec::new(), garbage).await.unwrap();
+    }
+    world.tell("f", stream, vec![StreamEvent::Rescind("o".into())]).await;
+    assert_eq!(client.event().await["type"], "RESCIND");
+    let metrics = world.get("/metrics").await.text();
+    assert!(metrics.contains("mesos_gateway_messages_undecodable_total 3"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f24_a_gateway_whose_subscription_the_bus_has_forgotten_hears_again() {
+    let bus = Arc::new(Forgetful::new(Arc::new(mesos_bus::MemoryBus::new())));
+    let bare = bare_on(mesos_runtime::shell::Ports { bus: bus.clone(), ..ports() }).await;
+    let mut subscription = bare.prepare().await.confirmed("f".into(), v1::MasterInfo::default());
+    let stream = subscription.stream();
+    for _ in 0..2 {
+        subscription.next().await.unwrap();
+    }
+    bus.forget();
+    // What is told now is lost; what the registry tells again some seconds later is not.
+    tell(&bare.ports, &"g".into(), "f", stream, vec![StreamEvent::Rescind("lost".into())]).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    tell(&bare.ports, &"g".into(), "f", stream, vec![StreamEvent::Rescind("o".into())]).await;
+    let event = Event::decode(subscription.next().await.unwrap()).unwrap();
+    assert_eq!(event.rescind.map(|rescind| rescind.offer_id.value), Some("o".to_owned()));
+    assert_eq!(bare.streams.renewed(), 1);
+    drop(bare.stop);
 }

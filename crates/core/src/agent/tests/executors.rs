@@ -111,7 +111,7 @@ fn an_executor_holds_its_part_and_is_reported_until_it_has_ended() {
     assert_eq!(lines[1..], ["t1 #2 TASK_FINISHED", "resize l.executor cpus:0.1", "to 1: acknowledged t1 12"]);
     assert_eq!(host.acknowledge_of("l", "t1", 2), ["forgot t1"]);
     assert_eq!(host.agent.used(), &Resources::of(&[("cpus", 100)]));
-    host.tell(ToAgent::Handshake { term: term(1) });
+    host.tell(ToAgent::Handshake { term: term(1), spread_ms: 0 });
     let launches = &host.report().launches;
     assert!(launches.len() == 1 && launches[0].alive && launches[0].tasks.is_empty(), "{launches:?}");
     // It is asked for again long after its first task is forgotten.

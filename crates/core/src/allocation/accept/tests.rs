@@ -95,7 +95,7 @@ fn offers_of_two_agents_or_roles_cannot_be_accepted_together() {
 }
 
 #[test]
-fn a_repeated_call_is_answered_as_the_first_was() {
+fn f28_a_repeated_call_is_answered_as_the_first_was() {
     plays(
         "
         > lead 1
@@ -111,6 +111,9 @@ fn a_repeated_call_is_answered_as_the_first_was() {
           f: offers O1=a@r[cpus:3; mem:4096]
           a: orders from 1: launch L0 (t)
         > accept f O0 run=t:cpus:1 call=c
+          reply 202
+        # one id, one effect, whatever it comes with
+        > accept f O1 run=u:cpus:1 call=c
           reply 202
         # the next leader knows it from the launch row
         > standby
@@ -225,7 +228,7 @@ fn tasks_that_share_an_executor_pay_for_it_once_and_the_last_one_frees_it() {
 }
 
 #[test]
-fn a_task_id_is_taken_until_the_registry_forgets_it() {
+fn f58_a_task_id_is_taken_until_the_registry_forgets_it() {
     plays(
         "
         > lead 1

@@ -32,7 +32,7 @@ fn f70_a_call_is_checked_in_mesos_order_before_anything_is_done() {
 }
 
 #[test]
-fn a_framework_can_neither_use_nor_decline_the_offers_of_another() {
+fn f70_a_framework_can_neither_use_nor_decline_the_offers_of_another() {
     plays(
         "
         > lead 1
@@ -43,6 +43,9 @@ fn a_framework_can_neither_use_nor_decline_the_offers_of_another() {
           a: welcome a
           f: offers O0=a@r[cpus:4; mem:4096]
         > framework g
+        > accept g O0 run=t:cpus:1
+          reply 202
+          g: update t TASK_LOST REASON_INVALID_OFFERS Task launched with invalid offers: Offer O0 has invalid framework f while framework g is expected
         > decline g O0
           reply 202
         > decline g O0,nonsense,O00,O7

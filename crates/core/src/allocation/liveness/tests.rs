@@ -1,8 +1,15 @@
 //! Silence, as scenarios.
 
+use mesos_model::{Resources, Term, Time};
+
 use super::super::{
-    Options,
+    Allocator, Options, Output,
     scenario::{plays, plays_with},
+};
+use crate::{
+    machine::{Effects, Machine},
+    message::ToAgent,
+    row::{AgentRow, AgentState, Row, RowChange},
 };
 
 #[test]
@@ -159,4 +166,45 @@ fn orders_leave_again_until_they_are_taken_up_and_at_once_when_the_bus_is_back()
           +5000 f: offers O1=a@r[cpus:3; mem:4096]
         ",
     );
+}
+
+/// Over how long a new leader lets its agents spread their answers.
+fn spread_of(agents: usize) -> u64 {
+    let mut allocator = Allocator::new(Options::default());
+    for number in 0..agents {
+        allocator.restore(RowChange::Put(Row::Agent(AgentRow {
+            id: format!("a{number}").into(),
+            instance: number as u128,
+            boot: String::new(),
+            hostname: "host".to_owned(),
+            ip: String::new(),
+            port: 5051,
+            version: String::new(),
+            total: Resources::of(&[("cpus", 4000)]),
+            oversubscribed: Resources::new(),
+            attributes: vec![],
+            domain: None,
+            state: AgentState::Active,
+            deactivated: false,
+            down: false,
+            drain: None,
+            handshake: Term::default(),
+            registered: Time(1),
+            reregistered: Time(1),
+            body: Default::default(),
+        })));
+    }
+    let mut effects = Effects::default();
+    allocator.lead(Time(1000), Term { epoch: 1, leader: 1 }, &mut effects);
+    let spread = effects.outputs.iter().find_map(|output| match output {
+        Output::AllAgents(ToAgent::Handshake { spread_ms, .. }) => Some(*spread_ms),
+        _ => None,
+    });
+    spread.unwrap()
+}
+
+#[test]
+fn f62_a_new_term_is_answered_by_ten_agents_a_millisecond_at_most() {
+    assert_eq!(spread_of(3), 0);
+    assert_eq!(spread_of(2000), 200);
 }

@@ -138,7 +138,7 @@ fn closing_an_old_stream_means_nothing() {
 }
 
 #[test]
-fn a_gateway_that_died_leaves_a_framework_without_failover_timeout_a_minute_to_return() {
+fn f61_a_gateway_that_died_leaves_a_framework_without_failover_timeout_a_minute_to_return() {
     let mut desk = Desk::new();
     let hasty = FrameworkInfo { failover_timeout_ms: 0, ..info() };
     desk.call(subscribe_with(Some("F"), hasty.clone(), 7));
@@ -181,4 +181,19 @@ fn removed_frameworks_are_kept_up_to_a_number_and_as_long_as_an_agent_may_run_th
     assert_eq!(desk.registry.frameworks().count(), 50);
     assert!(desk.registry.framework(&"F9".into()).is_none());
     assert!(desk.registry.framework(&"F10".into()).is_some());
+}
+
+#[test]
+fn f61_what_was_not_acknowledged_is_told_again_at_the_gateway_where_the_framework_subscribes_next() {
+    let mut desk = Desk::with_task();
+    desk.step(said("S1", update_of("L1", "S1", "t", 1, TaskState::Running)));
+    // The first gateway is gone without a word.
+    desk.call_as("again", "G2", None, over(subscribe(Some("F"), 8), 1));
+    let told = desk.outputs.iter().filter_map(|output| match output {
+        Output::Stream { gateway, event } if matches!(event.event, StreamEvent::Update { .. }) => {
+            Some((gateway.as_str(), event.stream))
+        }
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [("G2", 8)]);
 }
