@@ -11,17 +11,24 @@ use mesos_container::{
     checks::{Check, Checker},
     fetcher::{Fetcher, FetcherOptions},
 };
-use mesos_core::agent::{ContainerOrder, Ended, Event};
+use mesos_core::{
+    agent::{ContainerOrder, Ended, Event},
+    row::{AgentTask, TaskStage},
+};
 use mesos_model::{AgentId, Reason, Resource, Resources};
 use mesos_ports::containerizer::{ContainerError, Containerizer, Exit, Running, Usage};
 use mesos_proto::v1;
 use mesos_runtime::telemetry::StepSpan;
 use nix::unistd::User;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{AgentOptions, sandbox, task, volumes};
+
+/// Between two tries of what a runtime did not do, at first and at most.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// What is known of a container that was ordered or found.
 struct Known {
@@ -31,6 +38,33 @@ struct Known {
     resources: Resources,
     /// Cancelled when it is to be killed before it runs.
     preparing: Option<CancellationToken>,
+    /// True once it is known whether it is there at all.
+    looked: Option<watch::Receiver<bool>>,
+}
+
+/// What the checkpoint says about a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    body: Bytes,
+    resources: Resources,
+    ended: bool,
+    /// Somebody was told that it runs.
+    runs: bool,
+}
+
+impl Held {
+    pub(crate) fn of(task: &AgentTask) -> Held {
+        Held {
+            body: task.body.clone(),
+            resources: task.resources.clone(),
+            ended: task.stage == TaskStage::Ended,
+            runs: matches!(task.stage, TaskStage::Running | TaskStage::Killing),
+        }
+    }
+
+    fn wants_docker(&self) -> bool {
+        v1::TaskInfo::decode(&self.body[..]).is_ok_and(|info| task::wants_docker(&info))
+    }
 }
 
 /// The containers of one agent. Cheap to clone.
@@ -76,29 +110,78 @@ impl Containers {
     }
 
     /// Finds the containers of this agent again: name, and whether it runs.
-    pub(crate) async fn recover(
-        &self,
-        agent: &AgentId,
-        held: &HashMap<String, (Bytes, Resources)>,
-    ) -> Vec<(String, bool)> {
+    ///
+    /// A runtime that does not answer now, such as a daemon that is being restarted, may have all that it had:
+    /// its containers count as found, and what became of them is told once it has answered.
+    pub(crate) async fn recover(&self, agent: &AgentId, held: HashMap<String, Held>) -> Vec<(String, bool)> {
         let mut found = Vec::new();
         for containerizer in &self.shared.containerizers {
-            let recovered = match containerizer.recover(agent.as_str()).await {
-                Ok(recovered) => recovered,
-                Err(error) => {
-                    tracing::error!(containerizer = containerizer.name(), %error, "cannot look for containers of an earlier run");
-                    continue;
+            match containerizer.recover(agent.as_str()).await {
+                Ok(recovered) => {
+                    for container in recovered {
+                        self.find(containerizer, &container.container_id, &held, None);
+                        found.push((container.container_id, container.running.is_some()));
+                    }
                 }
-            };
-            for container in recovered {
-                let (body, resources) = held.get(&container.container_id).cloned().unwrap_or_default();
-                let check = task::check_of(&body, self.shared.options.ip);
-                let known = Known { containerizer: containerizer.clone(), check, resources, preparing: None };
-                self.known().insert(container.container_id.clone(), known);
-                found.push((container.container_id, container.running.is_some()));
+                Err(error) => {
+                    let of_it = |held: &Held| {
+                        !held.ended
+                            && self.choose(held.wants_docker()).is_ok_and(|one| one.name() == containerizer.name())
+                    };
+                    let assumed: Vec<String> =
+                        held.iter().filter(|(_, held)| of_it(held)).map(|(name, _)| name.clone()).collect();
+                    let (containerizer, count) = (containerizer.clone(), assumed.len());
+                    tracing::error!(containerizer = containerizer.name(), %error, count, "cannot look for containers of an earlier run");
+                    if assumed.is_empty() || !error.is_retryable() {
+                        continue;
+                    }
+                    let (looked, waits) = watch::channel(false);
+                    for name in assumed {
+                        self.find(&containerizer, &name, &held, Some(waits.clone()));
+                        found.push((name.clone(), held[&name].runs));
+                    }
+                    tokio::spawn(self.clone().look_again(containerizer, agent.clone(), looked));
+                }
             }
         }
         found
+    }
+
+    /// Asks a runtime for its containers until it answers. What it has and nobody holds is removed.
+    async fn look_again(self, containerizer: Arc<dyn Containerizer>, agent: AgentId, looked: watch::Sender<bool>) {
+        let recovered = loop {
+            tokio::time::sleep(RETRY).await;
+            match containerizer.recover(agent.as_str()).await {
+                Ok(recovered) => break recovered,
+                Err(error) => {
+                    tracing::warn!(containerizer = containerizer.name(), %error, "still cannot look for containers");
+                }
+            }
+        };
+        let (name, count) = (containerizer.name(), recovered.len());
+        tracing::info!(containerizer = name, count, "found the containers of an earlier run");
+        looked.send_replace(true);
+        for container in recovered {
+            let held = self.known().contains_key(&container.container_id);
+            if !held && let Err(error) = containerizer.destroy(&container.container_id).await {
+                tracing::warn!(container = container.container_id, %error, "what is left of a container could not be removed");
+            }
+        }
+    }
+
+    /// Takes a container of an earlier run into the books.
+    fn find(
+        &self,
+        containerizer: &Arc<dyn Containerizer>,
+        name: &str,
+        held: &HashMap<String, Held>,
+        looked: Option<watch::Receiver<bool>>,
+    ) {
+        let (body, resources) =
+            held.get(name).map(|held| (held.body.clone(), held.resources.clone())).unwrap_or_default();
+        let check = task::check_of(&body, self.shared.options.ip);
+        let known = Known { containerizer: containerizer.clone(), check, resources, preparing: None, looked };
+        self.known().insert(name.to_owned(), known);
     }
 
     /// Fetches, makes the sandbox, starts, and waits for the end.
@@ -111,6 +194,7 @@ impl Containers {
             check: None,
             resources: order.resources.clone(),
             preparing: Some(cancel.clone()),
+            looked: None,
         };
         self.known().insert(order.container.clone(), known);
         tokio::spawn(async move {
@@ -204,11 +288,15 @@ impl Containers {
     }
 
     async fn wait(&self, container: String) {
-        let containerizer = self.known().get(&container).map(|known| known.containerizer.clone());
-        let Some(containerizer) = containerizer else {
+        let known = self.known().get(&container).map(|known| (known.containerizer.clone(), known.looked.clone()));
+        let Some((containerizer, looked)) = known else {
             let ended = Ended { message: Some("the container is gone".to_owned()), ..Ended::default() };
             return self.tell(Event::Exited { container, ended });
         };
+        if let Some(mut looked) = looked {
+            // Whoever looks goes on until there is an answer, or the agent ends.
+            let _ = looked.wait_for(|looked| *looked).await;
+        }
         loop {
             match containerizer.wait(&container).await {
                 Ok(exit) => return self.tell(Event::Exited { container, ended: ended(exit) }),
@@ -240,11 +328,18 @@ impl Containers {
         });
     }
 
+    /// Removes what is left of a container, if need be once its runtime answers again.
     pub(crate) fn destroy(&self, container: String) {
         let Some(known) = self.known().remove(&container) else { return };
         tokio::spawn(async move {
-            if let Err(error) = known.containerizer.destroy(&container).await {
+            let mut pause = RETRY;
+            while let Err(error) = known.containerizer.destroy(&container).await {
                 tracing::warn!(container, %error, "what is left of a container could not be removed");
+                if !error.is_retryable() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
             }
         });
     }

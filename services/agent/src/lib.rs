@@ -12,15 +12,19 @@
 //! - [`estimator`]: what tasks hold and do not use.
 //! - `task`: what a `TaskInfo` means for a host.
 //! - `sandbox`: where tasks' files are.
+//! - `condition`: whether the host can start tasks at all.
+//! - `reserve`: room for the checkpoint on a disk that is full.
 //! - `volumes`: directories of persistent volumes.
 //! - `files`: the door through which gateways read sandboxes.
 
+mod condition;
 mod containers;
 pub mod estimator;
 mod files;
 mod inbox;
 pub mod options;
 mod outbox;
+mod reserve;
 mod sandbox;
 mod service;
 mod task;

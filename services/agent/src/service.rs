@@ -1,19 +1,17 @@
 //! Start, recovery, and the two ends of the machine's loop.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
 use mesos_container::{DockerContainerizer, DockerOptions, MockContainerizer, ProcessContainerizer, ProcessOptions};
 use mesos_core::{
     agent::{Agent, Event, Options, Output, fits_running, held, reconfigured},
     driver::Config,
     row::{AgentSelfRow, ExecutorRow, Row, RowChange, service},
 };
-use mesos_model::{AgentId, LaunchId, Resources, id::uuid_text, subject::Subjects};
+use mesos_model::{AgentId, LaunchId, id::uuid_text, subject::Subjects};
 use mesos_ports::{bus::Bus, containerizer::Containerizer, store::Store};
 use mesos_proto::v1;
 use mesos_runtime::{
@@ -26,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    AgentOptions,
-    containers::Containers,
+    AgentOptions, condition,
+    containers::{Containers, Held},
     estimator::{self, Estimator},
     files, inbox,
     outbox::{self, Batch},
+    reserve::{Reserve, Reserved},
     task, volumes,
 };
 
@@ -99,10 +98,13 @@ pub fn containerizers(options: &AgentOptions) -> Result<Vec<Arc<dyn Containerize
                 let mut process = ProcessOptions::new(options.work_dir.join("run"));
                 process.cgroup_root = Some(options.cgroups_hierarchy.clone());
                 process.cgroup_parent = options.cgroups_root.clone();
+                process.log_bytes = options.log_bytes;
                 Arc::new(ProcessContainerizer::new(process).map_err(|error| AgentError::Option(error.to_string()))?)
             }
             "docker" => Arc::new(DockerContainerizer::new(DockerOptions {
                 host: options.docker_host.clone(),
+                work_dir: Some(options.work_dir.clone()),
+                log_bytes: options.log_bytes,
                 ..DockerOptions::default()
             })),
             "mock" => Arc::new(MockContainerizer::new()),
@@ -126,6 +128,8 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     checkpoint.own.instance = ports.identity.instance;
     checkpoint.check_resources(&options.resources).map_err(AgentError::Option)?;
     volumes::empty_trash(&options.work_dir);
+    let reserve = Reserve::of(&options.work_dir);
+    let store: Arc<dyn Store> = Arc::new(Reserved { store: ports.store.clone(), reserve: reserve.clone() });
     let (events, received) = mpsc::unbounded_channel();
     let containers =
         Containers::new(options.clone(), ports.containerizers.clone(), events.clone()).map_err(AgentError::Option)?;
@@ -134,6 +138,8 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
         let interval = options.oversubscribed_interval;
         estimator::watch_usage(containers.clone(), interval, events.clone(), cancel.clone());
     }
+    let watched = ports.containerizers.clone();
+    condition::watch(options.work_dir.clone(), watched, reserve, events.clone(), cancel.clone());
     let host = Host {
         containers,
         outbox: outbox::outbox(ports.bus.clone(), &ports.subjects),
@@ -162,7 +168,7 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
         batch_max: 512,
         seed: Uuid::new_v4().as_u128(),
     };
-    let (actor, store) = (host.clone(), host.ports.store.clone());
+    let actor = host.clone();
     solo::run(
         config,
         store,
@@ -214,13 +220,10 @@ impl Checkpoint {
     }
 
     async fn recover(&self, containers: &Containers) -> Event {
-        let tasks = || self.executors.iter().flat_map(|executor| &executor.tasks);
-        let held: HashMap<String, (Bytes, Resources)> =
-            tasks().map(|task| (task.container.clone(), (task.body.clone(), task.resources.clone()))).collect();
-        let found = match &self.own.id {
-            Some(agent) => containers.recover(agent, &held).await,
-            None => Vec::new(),
-        };
+        let tasks = self.executors.iter().flat_map(|executor| &executor.tasks);
+        let held = tasks.map(|task| (task.container.clone(), Held::of(task))).collect();
+        // Without an id it holds nothing, but may find what it held before it lost its checkpoint.
+        let found = containers.recover(&self.own.id.clone().unwrap_or_default(), held).await;
         let facts = |executor: &ExecutorRow| executor.tasks.iter().map(|task| task::facts(&task.body)).collect();
         let facts: Vec<(LaunchId, Vec<_>)> = self.executors.iter().map(|e| (e.launch.clone(), facts(e))).collect();
         Event::Recovered { containers: found, facts }

@@ -144,7 +144,7 @@ impl Agent {
         }
         self.shut_down.remove(&order.framework);
         let wanted = order.tasks.iter().fold(order.executor_resources.clone(), |sum, (_, own, _)| sum.plus(own));
-        let fits = self.fits(&wanted);
+        let fits = self.fits(&wanted) || is_planted(Bug::LaunchWithoutRoom);
         self.add_executor(now, order, facts, fits, out);
     }
 
@@ -244,6 +244,7 @@ impl Agent {
             version: self.options.version.clone(),
             total: self.own.total.clone(),
             oversubscribed: self.oversubscribed.clone(),
+            degraded: self.degraded.clone(),
             attributes: self.options.attributes.clone(),
             domain: self.options.domain.clone(),
             body: self.options.body.clone(),

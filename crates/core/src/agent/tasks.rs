@@ -84,6 +84,18 @@ impl Agent {
         if let Some(invalid) = extra.facts.invalid.clone() {
             return self.end(now, launch, task, TaskState::Error, Some(Reason::TASK_INVALID), invalid, out);
         }
+        if let Some(why) = &self.degraded {
+            let message = format!("the agent takes no tasks for now: {why}");
+            return self.end(
+                now,
+                launch,
+                task,
+                TaskState::Dropped,
+                Some(Reason::CONTAINER_LAUNCH_FAILED),
+                message,
+                out,
+            );
+        }
         if !fits {
             let message = "the agent has less free than the task needs".to_owned();
             return self.end(now, launch, task, TaskState::Dropped, Some(Reason::RESOURCES_UNKNOWN), message, out);
