@@ -6,6 +6,7 @@
 mod agent;
 mod allocation;
 mod bad_input;
+mod chaos;
 mod clients;
 mod cluster;
 mod docker;

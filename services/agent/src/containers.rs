@@ -16,7 +16,7 @@ use mesos_core::{
     row::{AgentTask, TaskStage},
 };
 use mesos_model::{AgentId, Reason, Resource, Resources};
-use mesos_ports::containerizer::{ContainerError, Containerizer, Exit, Running, Usage};
+use mesos_ports::containerizer::{ContainerError, ContainerSpec, Containerizer, Exit, Running, Usage};
 use mesos_proto::v1;
 use mesos_runtime::telemetry::StepSpan;
 use nix::unistd::User;
@@ -200,10 +200,7 @@ impl Containers {
         tokio::spawn(async move {
             let container = order.container.clone();
             let span = order.trace.map(|trace| StepSpan::start("agent", "agent.start_container", trace));
-            let launched = tokio::select! {
-                launched = this.start(&agent, &order) => launched,
-                () = cancel.cancelled() => Err(killed_early()),
-            };
+            let launched = this.start(&agent, &order, &cancel).await;
             if let Some(span) = span {
                 span.end();
             }
@@ -220,7 +217,37 @@ impl Containers {
         });
     }
 
-    async fn start(&self, agent: &AgentId, order: &ContainerOrder) -> Result<Running, (Reason, String)> {
+    /// A kill ends the preparation at once. What was given to a containerizer is waited for: it may run already, and
+    /// must have ended before that is told.
+    async fn start(
+        &self,
+        agent: &AgentId,
+        order: &ContainerOrder,
+        cancel: &CancellationToken,
+    ) -> Result<Running, (Reason, String)> {
+        let (containerizer, spec) = tokio::select! {
+            prepared = self.prepare(agent, order) => prepared?,
+            () = cancel.cancelled() => return Err(killed_early()),
+        };
+        if cancel.is_cancelled() {
+            return Err(killed_early());
+        }
+        let launched = containerizer.launch(spec).await;
+        let running = launched.map_err(|error| match cancel.is_cancelled() {
+            true => killed_early(),
+            false => (Reason::CONTAINER_LAUNCH_FAILED, error.to_string()),
+        })?;
+        for warning in &running.warnings {
+            tracing::warn!(container = order.container, warning, "not all limits are enforced");
+        }
+        Ok(running)
+    }
+
+    async fn prepare(
+        &self,
+        agent: &AgentId,
+        order: &ContainerOrder,
+    ) -> Result<(Arc<dyn Containerizer>, ContainerSpec), (Reason, String)> {
         let shared = &self.shared;
         let sandbox = sandbox::path(&shared.options.work_dir, agent, order);
         let failed = |message: String| (Reason::CONTAINER_LAUNCH_FAILED, message);
@@ -245,11 +272,7 @@ impl Containers {
                 fetched.map_err(|error| failed(error.to_string()))?;
             }
         }
-        let running = containerizer.launch(plan.spec).await.map_err(|error| failed(error.to_string()))?;
-        for warning in &running.warnings {
-            tracing::warn!(container = order.container, warning, "not all limits are enforced");
-        }
-        Ok(running)
+        Ok((containerizer, plan.spec))
     }
 
     fn choose(&self, docker: bool) -> Result<Arc<dyn Containerizer>, String> {
@@ -394,4 +417,112 @@ fn owner(user: Option<&str>, root: bool) -> Result<Option<User>, String> {
 
 fn ended(exit: Exit) -> Ended {
     Ended { code: exit.code, signal: exit.signal, out_of_memory: exit.out_of_memory, message: exit.message }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use mesos_ports::containerizer::{Command, Limits, Recovered};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Takes its time to start a container.
+    #[derive(Default)]
+    struct Slow {
+        begun: Notify,
+        goes_on: Notify,
+        ended: Notify,
+    }
+
+    #[async_trait]
+    impl Containerizer for Slow {
+        fn name(&self) -> &'static str {
+            "mock"
+        }
+
+        async fn launch(&self, _: ContainerSpec) -> Result<Running, ContainerError> {
+            self.begun.notify_one();
+            self.goes_on.notified().await;
+            Ok(Running::default())
+        }
+
+        async fn wait(&self, _: &str) -> Result<Exit, ContainerError> {
+            self.ended.notified().await;
+            Ok(Exit { signal: Some(9), ..Exit::default() })
+        }
+
+        async fn kill(&self, _: &str, _: Duration) -> Result<(), ContainerError> {
+            Ok(())
+        }
+
+        async fn update(&self, _: &str, _: Limits) -> Result<(), ContainerError> {
+            Ok(())
+        }
+
+        async fn exec(&self, _: &str, _: Command, _: Duration) -> Result<i32, ContainerError> {
+            Ok(0)
+        }
+
+        async fn recover(&self, _: &str) -> Result<Vec<Recovered>, ContainerError> {
+            Err(ContainerError::Unavailable("it does not answer".into()))
+        }
+
+        async fn destroy(&self, _: &str) -> Result<(), ContainerError> {
+            Ok(())
+        }
+    }
+
+    fn containers(slow: &Arc<Slow>) -> (Containers, mpsc::UnboundedReceiver<Event>) {
+        let (events, told) = mpsc::unbounded_channel();
+        let options = AgentOptions::new("/nowhere", Resources::new());
+        (Containers::new(options, vec![slow.clone()], events).unwrap(), told)
+    }
+
+    fn body() -> Bytes {
+        let command = v1::CommandInfo { value: Some("true".into()), ..Default::default() };
+        v1::TaskInfo { command: Some(command), ..Default::default() }.encode_to_vec().into()
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_killed_while_it_starts_is_not_told_as_never_run() {
+        let slow = Arc::new(Slow::default());
+        let (containers, mut told) = containers(&slow);
+        let order = ContainerOrder {
+            container: "c".into(),
+            launch: "l".into(),
+            framework: "f".into(),
+            user: String::new(),
+            executor: "e".into(),
+            task: "t".into(),
+            resources: Resources::new(),
+            body: body(),
+            trace: None,
+        };
+        containers.launch("a".into(), Arc::new(order));
+        slow.begun.notified().await;
+        containers.kill("c".into(), Duration::ZERO);
+        tokio::task::yield_now().await;
+        assert!(told.try_recv().is_err(), "nobody knows yet whether it runs");
+        slow.goes_on.notify_one();
+        assert!(matches!(told.recv().await, Some(Event::Started { .. })));
+        slow.ended.notify_one();
+        assert!(matches!(told.recv().await, Some(Event::Exited { .. })));
+    }
+
+    /// A runtime that does not answer at the start may have everything: nothing is told as ended.
+    #[tokio::test]
+    async fn f41_containers_of_a_runtime_that_does_not_answer_at_the_start_count_as_found() {
+        let slow = Arc::new(Slow::default());
+        let (containers, mut told) = containers(&slow);
+        let held = |runs: bool, ended: bool| Held { body: body(), resources: Resources::new(), ended, runs };
+        let all = [("runs", held(true, false)), ("starts", held(false, false)), ("ended", held(false, true))];
+        let all = all.map(|(name, held)| (name.to_owned(), held)).into_iter().collect();
+        let mut found = containers.recover(&"a".into(), all).await;
+        found.sort();
+        assert_eq!(found, [("runs".to_owned(), true), ("starts".to_owned(), false)]);
+        containers.watch("runs".into());
+        tokio::task::yield_now().await;
+        assert!(told.try_recv().is_err());
+    }
 }

@@ -2,13 +2,15 @@
 //!
 //! Tasks may fill the disk that the checkpoint is on. The agent then starts no more of them, but those that run
 //! end, and their ends must be written down before they are told. So a file of some size is kept there, and is
-//! given up when there is nothing else left; it is made again once the disk has room.
+//! given up when there is nothing else left; it is made again once the disk has room. When that is used up too,
+//! the agent says nothing until there is room: its tasks run on.
 
 use std::{
     fs::{self, File},
     io,
     os::fd::AsFd,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +20,10 @@ use futures::stream::BoxStream;
 use mesos_model::planted::{Bug, is_planted};
 use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError};
 use nix::fcntl::posix_fallocate;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::condition;
 
 /// Its size: some thousand statuses.
 pub(crate) const RESERVE: u64 = 4 << 20;
@@ -55,20 +60,53 @@ impl Reserve {
     }
 }
 
-/// A store that tries once more, with the reserve's space, when its disk is full.
+/// How often to try again on a disk that is full.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// A store that tries again when its disk is full: with the reserve's space, and then until there is room.
 pub(crate) struct Reserved {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) reserve: Reserve,
+    pub(crate) work_dir: PathBuf,
+    /// Nobody waits for room any more.
+    pub(crate) cancel: CancellationToken,
 }
+
+/// What a call of a store gives.
+type Done<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 impl Reserved {
     /// Whether it is worth another try.
     fn made_room(&self, refused: &StoreError) -> bool {
-        let room = matches!(refused, StoreError::ReadOnly(_)) && self.reserve.give_up().is_ok();
+        let room = Reserve::of(&self.work_dir).give_up().is_ok();
         if room {
             tracing::warn!(%refused, "the reserve beside the checkpoint is given up");
         }
         room
+    }
+
+    /// A write that was refused left nothing behind, so it is safe to try the same again.
+    async fn with_room<'a, T>(&'a self, write: impl Fn() -> Done<'a, T>) -> Result<T, StoreError> {
+        let mut told = false;
+        loop {
+            let refused = match write().await {
+                Err(refused @ StoreError::ReadOnly(_)) => refused,
+                done => return done,
+            };
+            if self.made_room(&refused) {
+                continue;
+            }
+            // Whatever else keeps it from being written does not go away by itself.
+            if is_planted(Bug::DiskWithoutReserve) || condition::of_disk(&self.work_dir).is_none() {
+                return Err(refused);
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(%refused, "the agent waits for room for its checkpoint; its tasks run on");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.cancel.cancelled() => return Err(refused),
+            }
+        }
     }
 }
 
@@ -82,19 +120,11 @@ impl Store for Reserved {
         epoch_min: u64,
         lease: Duration,
     ) -> Result<Acquired, StoreError> {
-        match self.store.acquire(service, leader, previous, epoch_min, lease).await {
-            Err(refused) if self.made_room(&refused) => {
-                self.store.acquire(service, leader, previous, epoch_min, lease).await
-            }
-            done => done,
-        }
+        self.with_room(|| self.store.acquire(service, leader, previous, epoch_min, lease)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        match self.store.commit(commit.clone()).await {
-            Err(refused) if self.made_room(&refused) => self.store.commit(commit).await,
-            done => done,
-        }
+        self.with_room(|| self.store.commit(commit.clone())).await
     }
 
     async fn release(&self, service: &'static str, fence: Fence) -> Result<(), StoreError> {
@@ -134,7 +164,6 @@ mod tests {
     use mesos_store::embedded::{EmbeddedStore, Sync};
 
     use super::*;
-    use crate::condition;
 
     /// A file system of 24 MB; gone with this.
     struct SmallDisk(tempfile::TempDir);
@@ -165,7 +194,7 @@ mod tests {
         assert_eq!(condition::of_disk(dir), None);
         reserve.fill().unwrap();
         let store = Arc::new(EmbeddedStore::open(dir.join("checkpoint"), Sync::Each).unwrap());
-        let store = Reserved { store, reserve: reserve.clone() };
+        let store = Reserved { store, work_dir: dir.to_owned(), cancel: CancellationToken::new() };
         let lease = Duration::from_secs(3600);
         let mut fence = store.acquire("agent", Uuid::new_v4(), None, 0, lease).await.unwrap().fence;
         let mut commit = async |bytes: usize| {
@@ -186,7 +215,13 @@ mod tests {
             commit(10_000).await.expect("there is a reserve");
         }
         assert!(reserve.fill().is_err() && !reserve.path.exists(), "there is no room for another one");
-        fs::remove_file(ballast).unwrap();
+        // Now there is room for nothing, until somebody makes some.
+        let freed = async {
+            tokio::time::sleep(AGAIN).await;
+            fs::remove_file(ballast).unwrap();
+        };
+        let (done, ()) = tokio::join!(commit(5_000_000), freed);
+        done.expect("it waits for room");
         assert_eq!(condition::of_disk(dir), None, "it recovers by itself");
         reserve.fill().unwrap();
         assert!(fs::metadata(&reserve.path).unwrap().len() >= RESERVE);
