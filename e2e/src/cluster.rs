@@ -450,6 +450,14 @@ impl Cluster {
         self.directory.join(format!("agent-{agent}"))
     }
 
+    /// Writes to the disk of an agent until there is no room; what was written is in this file.
+    pub fn fill_disk(&self, agent: usize) -> Result<PathBuf> {
+        let ballast = self.work_dir(agent).join("ballast");
+        let mut file = fs::File::create(&ballast)?;
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+        Ok(ballast)
+    }
+
     /// Kills the Redis that leads, has the other one lead, and starts the first as its replica. What the replica
     /// did not have yet is lost. Needs links. Gives the name of the one that leads now.
     pub async fn promote_replica(&mut self) -> Result<String> {

@@ -165,7 +165,7 @@ async fn cause(
         }
         8 => {
             let agent = usize::try_from(random.below(AGENTS as u64))?;
-            fill(&cluster.work_dir(agent))?;
+            cluster.fill_disk(agent)?;
             Some((Some(Fault::FullDisk(agent)), format!("fill the disk of agent-{agent}")))
         }
         _ if busy("redis") || busy("redis-1") => None,
@@ -186,13 +186,6 @@ fn undo(cluster: &Cluster, fault: &Fault) -> Result<()> {
             _ => Ok(()),
         },
     }
-}
-
-/// Writes until there is no room.
-fn fill(dir: &Path) -> Result<()> {
-    let mut file = fs::File::create(dir.join("ballast"))?;
-    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
-    Ok(())
 }
 
 /// A task that says once that it started, in a file of its own.

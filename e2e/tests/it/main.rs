@@ -12,6 +12,7 @@ mod cluster;
 mod docker;
 mod harness;
 mod holdings;
+mod hosts;
 mod leave;
 mod local;
 mod reads;
