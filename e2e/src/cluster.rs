@@ -634,7 +634,11 @@ impl Drop for Cluster {
         for disk in &self.disks {
             if !self.finished {
                 // What was on it is of use to whoever looks for the failure.
-                let _ = Command::new("cp").args(["--recursive", "--no-target-directory"]).arg(disk).arg(disk.with_extension("kept")).status();
+                let _ = Command::new("cp")
+                    .args(["--recursive", "--no-target-directory"])
+                    .arg(disk)
+                    .arg(disk.with_extension("kept"))
+                    .status();
             }
             let _ = Command::new("umount").arg("--lazy").arg(disk).status();
         }

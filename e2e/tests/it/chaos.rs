@@ -4,7 +4,7 @@
 //! Each run prints its seed, which `MESOS_CHAOS_SEED` repeats as far as real processes repeat anything.
 //! `MESOS_CHAOS_SECONDS` makes it longer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -64,7 +64,10 @@ enum Fault {
 }
 
 fn setting(name: &str) -> Result<Option<u64>> {
-    std::env::var(name).ok().map(|text| text.parse().with_context(|| format!("{name} is no number: {text}"))).transpose()
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().with_context(|| format!("{name} is no number: {text}")))
+        .transpose()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,6 +82,10 @@ async fn every_task_has_its_one_right_history_whatever_happens_to_the_cluster() 
 async fn run(seed: u64, length: Duration) -> Result<()> {
     let resources = format!("cpus:{CPUS};mem:8192;disk:1000;ports:[31000-32000]");
     let mut builder = Cluster::builder().services(2, 2, 2).links().arg("allocator", "--agent-timeout=15s");
+    // A process that starts while it is cut off waits, as it does where somebody starts it again and again.
+    for service in ["allocator", "registry", "gateway", "agent"] {
+        builder = builder.arg(service, "--wait");
+    }
     for _ in 0..AGENTS {
         builder = builder.agent(AgentSpec::with_resources(&resources).arg("--beat=1s").disk(64));
     }
@@ -89,7 +96,9 @@ async fn run(seed: u64, length: Duration) -> Result<()> {
     let framework = Framework::start_launching_once(info, &cluster.gateway_urls()).await?;
     let mut random = Random(seed);
     let mut load = Load { random: Random(seed ^ 1), number: 0, to_kill: BTreeMap::new() };
-    framework.launch((0..STAYING).map(|number| task(&starts, &format!("stays-{number}"), "exec sleep 10000", number % 3 == 0)));
+    framework.launch(
+        (0..STAYING).map(|number| task(&starts, &format!("stays-{number}"), "exec sleep 10000", number % 3 == 0)),
+    );
     framework.wait_for_all(CALM, |_| "TASK_RUNNING").await?;
 
     let begun = Instant::now();
@@ -314,19 +323,25 @@ fn why_wrong(id: &str, task: &Launched, started: usize) -> Option<String> {
     }
     // Whether it is known is not a state of the task.
     let of_task = |state: &&str| !matches!(*state, "TASK_UNKNOWN" | "TASK_UNREACHABLE");
+    // Updates may come again, all of them in their order: after Redis has lost an acknowledgement, for example.
+    let mut seen = BTreeSet::new();
+    let first = |status: &&Value| status["uuid"].as_str().is_none_or(|uuid| seen.insert(uuid.to_owned()));
+    let statuses: Vec<&Value> = task.statuses.iter().filter(first).collect();
     let mut states: Vec<&str> = Vec::new();
-    for status in &task.statuses {
+    for status in &statuses {
         let state = status["state"].as_str().unwrap_or_default();
         // A task whose end was acknowledged is forgotten: who asks about it later is told that there is none.
         let none = matches!(state, "TASK_GONE" | "TASK_LOST" | "TASK_DROPPED");
-        let forgotten = none && status["reason"] == "REASON_RECONCILIATION" && states.iter().any(|state| rank(state) == 4);
+        let forgotten =
+            none && status["reason"] == "REASON_RECONCILIATION" && states.iter().any(|state| rank(state) == 4);
         if of_task(&state) && !forgotten {
             states.push(state);
         }
     }
     // What an agent tells has an order; answers to questions may be a little older than what was told last.
-    let updates: Vec<&Value> = task.statuses.iter().filter(|status| status["uuid"].is_string()).collect();
-    let ranks: Vec<u8> = updates.iter().filter_map(|status| status["state"].as_str()).filter(|state| of_task(state)).map(rank).collect();
+    let updates = statuses.iter().filter(|status| status["uuid"].is_string());
+    let ranks: Vec<u8> =
+        updates.filter_map(|status| status["state"].as_str()).filter(|state| of_task(state)).map(rank).collect();
     if !ranks.is_sorted() {
         return Some("its statuses are out of order".to_owned());
     }
@@ -348,7 +363,9 @@ fn why_wrong(id: &str, task: &Launched, started: usize) -> Option<String> {
         "TASK_FINISHED" => kind == "end" && started == 1,
         "TASK_KILLED" if message.contains("before it ran") => kind == "kill" && started == 0,
         "TASK_KILLED" => matches!(kind, "kill" | "stays"),
-        "TASK_FAILED" => (kind == "fail" && started == 1) || message.contains(NO_ROOM) || message.contains("Docker at tcp"),
+        "TASK_FAILED" => {
+            (kind == "fail" && started == 1) || message.contains(NO_ROOM) || message.contains("Docker at tcp")
+        }
         _ => false,
     };
     (!right).then(|| format!("{end:?} is not its right end"))

@@ -129,11 +129,8 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     checkpoint.check_resources(&options.resources).map_err(AgentError::Option)?;
     volumes::empty_trash(&options.work_dir);
     let reserve = Reserve::of(&options.work_dir);
-    let store: Arc<dyn Store> = Arc::new(Reserved {
-        store: ports.store.clone(),
-        work_dir: options.work_dir.clone(),
-        cancel: cancel.clone(),
-    });
+    let store: Arc<dyn Store> =
+        Arc::new(Reserved { store: ports.store.clone(), work_dir: options.work_dir.clone(), cancel: cancel.clone() });
     let (events, received) = mpsc::unbounded_channel();
     let containers =
         Containers::new(options.clone(), ports.containerizers.clone(), events.clone()).map_err(AgentError::Option)?;
