@@ -11,7 +11,7 @@ use mesos_core::{
     driver::Config,
     row::{AgentSelfRow, ExecutorRow, Row, RowChange, service},
 };
-use mesos_model::{AgentId, LaunchId, id::uuid_text, subject::Subjects};
+use mesos_model::{AgentId, LaunchId, Resources, id::uuid_text, subject::Subjects};
 use mesos_ports::{bus::Bus, containerizer::Containerizer, store::Store};
 use mesos_proto::v1;
 use mesos_runtime::{
