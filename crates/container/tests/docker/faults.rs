@@ -263,7 +263,9 @@ async fn f50_the_log_of_a_container_is_rotated_and_bounded_and_its_end_is_there(
     }
     let host = Daemon::new();
     let adapter = DockerContainerizer::new(DockerOptions { log_bytes: 100_000, ..DockerOptions::default() });
-    let spec = host.spec("seq 1 100000; echo the end");
+    let mut spec = host.spec("seq 1 100000; echo the end");
+    // Or a test that recovers all of the usual one would follow this container too.
+    spec.agent_id = "agent-of-the-log".into();
     let (id, sandbox) = (spec.container_id.clone(), spec.sandbox.clone());
     adapter.launch(spec).await.expect("starts");
     assert_eq!(adapter.wait(&id).await.expect("ends").code, Some(0));
