@@ -14,13 +14,29 @@ use tokio::sync::mpsc;
 
 use crate::task;
 
-/// Reads a subject until the receiver of events is gone.
-pub(crate) fn listen(bus: Arc<dyn Bus>, subject: String, events: mpsc::UnboundedSender<Event>) {
+/// For how long a subject on which little is said may be silent before it is subscribed to anew.
+pub(crate) const QUIET: Duration = Duration::from_secs(60);
+
+/// Reads a subject until the receiver of events is gone. A subscription that has been silent for so long may be dead
+/// without anybody saying so, and an agent that beats and hears nothing would stay as it is for ever: it is renewed.
+pub(crate) fn listen(bus: Arc<dyn Bus>, subject: String, silence: Duration, events: mpsc::UnboundedSender<Event>) {
     tokio::spawn(async move {
         while !events.is_closed() {
             match bus.subscribe(&subject).await {
                 Ok(mut messages) => {
-                    while let Some(message) = messages.next().await {
+                    loop {
+                        let message = match tokio::time::timeout(silence, messages.next()).await {
+                            Ok(Some(message)) => message,
+                            Ok(None) => break,
+                            // The new one is there before the old one goes, so that nothing is missed between them.
+                            Err(_) => match bus.subscribe(&subject).await {
+                                Ok(renewed) => {
+                                    messages = renewed;
+                                    continue;
+                                }
+                                Err(_) => break,
+                            },
+                        };
                         match envelope::open::<Vec<ToAgent>>(kind::AGENT, &message.payload) {
                             Ok(batch) => {
                                 if batch.into_iter().any(|message| events.send(event(message)).is_err()) {

@@ -158,8 +158,9 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     }
     inbox::watch_bus(&*host.ports.bus, events.clone());
     let subjects = &host.ports.subjects;
-    inbox::listen(host.ports.bus.clone(), subjects.agents(), events.clone());
-    inbox::listen(host.ports.bus.clone(), subjects.agent(&uuid_text(checkpoint.own.instance)), events);
+    inbox::listen(host.ports.bus.clone(), subjects.agents(), inbox::QUIET, events.clone());
+    let instance = subjects.agent(&uuid_text(checkpoint.own.instance));
+    inbox::listen(host.ports.bus.clone(), instance, inbox::QUIET, events);
     let machine = machine_options(&options, checkpoint.own.instance);
     let config = Config {
         service: service::AGENT,
@@ -336,7 +337,9 @@ impl Host {
         drop(known);
         (self.ports.admitted)(&agent);
         let subjects = &self.ports.subjects;
-        inbox::listen(self.ports.bus.clone(), subjects.agent(agent.as_str()), self.events.clone());
+        // Each beat is answered there.
+        let silence = (self.options.beat * 3).max(Duration::from_secs(5));
+        inbox::listen(self.ports.bus.clone(), subjects.agent(agent.as_str()), silence, self.events.clone());
         files::serve(
             self.ports.bus.clone(),
             subjects.agent_files(agent.as_str()),
