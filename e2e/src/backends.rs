@@ -1,6 +1,7 @@
 //! How nats-server, redis-server and Jaeger are found and started.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -98,6 +99,44 @@ pub fn redis(directory: &Path, port: u16) -> Result<Spec> {
         env: BTreeMap::new(),
         log: directory.join("redis.log"),
     })
+}
+
+/// A second Redis, which follows the first.
+pub fn replica(directory: &Path, port: u16, primary: u16) -> Result<Spec> {
+    let directory = directory.join("replica");
+    std::fs::create_dir_all(&directory)?;
+    let mut spec = redis(&directory, port)?;
+    spec.name = "redis-1".to_owned();
+    make_replica(&mut spec, primary);
+    Ok(spec)
+}
+
+/// Has a Redis follow another one from its next start on.
+pub fn make_replica(spec: &mut Spec, primary: u16) {
+    if let Some(at) = spec.args.iter().position(|arg| arg == "--replicaof") {
+        spec.args.truncate(at);
+    }
+    spec.args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), primary.to_string()]);
+}
+
+/// Sends a command to a Redis on loopback; the first line of its answer, or all of a bulk text.
+pub fn command(port: u16, words: &[&str]) -> Result<String> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+    stream.write_all(format!("{}\r\n", words.join(" ")).as_bytes())?;
+    let mut answer = vec![0; 64 << 10];
+    let length = stream.read(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+    if text.starts_with('-') {
+        bail!("{words:?}: {text}");
+    }
+    Ok(text)
+}
+
+/// Which of two leads.
+pub fn leading(ports: [u16; 2]) -> Result<usize> {
+    let leads = |port| command(port, &["INFO", "replication"]).is_ok_and(|text| text.contains("role:master"));
+    ports.iter().position(|port| leads(*port)).ok_or_else(|| anyhow::anyhow!("no Redis leads"))
 }
 
 /// The ports of Jaeger that tests speak to.

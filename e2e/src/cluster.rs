@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backends::{self, JaegerPorts};
 use crate::cli::{self, Outcome};
+use crate::link::{Link, Target};
 use crate::process::{Process, Spec, has_stopped, sweep, tail};
 use crate::wait::{eventually, eventually_some};
 use crate::{http, ports};
@@ -27,6 +28,9 @@ const TAIL_LINES: usize = 25;
 /// other late.
 const SIDE_BY_SIDE: usize = 2;
 
+/// Where the host's Docker daemon listens.
+const DOCKER: &str = "/var/run/docker.sock";
+
 static ROOM: Semaphore = Semaphore::const_new(SIDE_BY_SIDE);
 
 /// One agent to start.
@@ -36,17 +40,25 @@ pub struct AgentSpec {
     pub args: Vec<String>,
     /// Talks to the gateways over gRPC (`--master`) in place of NATS.
     pub linked: bool,
+    /// Its work directory is a file system of this many megabytes.
+    pub disk_mb: Option<u32>,
 }
 
 impl AgentSpec {
     /// An agent with fixed resources, so that a test does not depend on its host's size.
     pub fn with_resources(resources: &str) -> Self {
-        Self { args: vec![format!("--resources={resources}")], linked: false }
+        Self { args: vec![format!("--resources={resources}")], ..Self::default() }
     }
 
     /// With one more option.
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// On a small disk of its own, which a test can fill. Needs root.
+    pub fn disk(mut self, megabytes: u32) -> Self {
+        self.disk_mb = Some(megabytes);
         self
     }
 
@@ -65,6 +77,7 @@ pub struct ClusterBuilder {
     gateways: usize,
     agents: Vec<AgentSpec>,
     jaeger: bool,
+    links: bool,
     args: BTreeMap<&'static str, Vec<String>>,
     env: BTreeMap<String, String>,
 }
@@ -78,6 +91,7 @@ impl Default for ClusterBuilder {
             gateways: 1,
             agents: Vec::new(),
             jaeger: false,
+            links: false,
             args: BTreeMap::new(),
             env: BTreeMap::new(),
         }
@@ -101,6 +115,13 @@ impl ClusterBuilder {
     pub fn agents(mut self, count: usize) -> Self {
         let resources = "cpus:4;mem:4096;disk:10000;ports:[31000-32000]";
         self.agents.extend((0..count).map(|_| AgentSpec::with_resources(resources)));
+        self
+    }
+
+    /// Each process reaches NATS, Redis and Docker over a [`Link`] of its own, which a test can cut; and Redis
+    /// has a replica, `redis-1`.
+    pub fn links(mut self) -> Self {
+        self.links = true;
         self
     }
 
@@ -131,6 +152,10 @@ impl ClusterBuilder {
         cluster.redis_url = format!("redis://127.0.0.1:{redis}");
         cluster.add(backends::nats(&cluster.directory, nats)?)?;
         cluster.add(backends::redis(&cluster.directory, redis)?)?;
+        if self.links {
+            cluster.redis_ports = [redis, ports::free()?];
+            cluster.add(backends::replica(&cluster.directory, cluster.redis_ports[1], redis)?)?;
+        }
         if self.jaeger {
             cluster.start_jaeger().await?;
         }
@@ -140,12 +165,20 @@ impl ClusterBuilder {
             [("allocator", self.allocators), ("registry", self.registries), ("gateway", self.gateways)]
         {
             for number in 0..count {
-                let mut args = cluster.bus_args();
-                args.extend([format!("--redis-url={}", cluster.redis_url)]);
+                let args = cluster.control_args(&format!("{service}-{number}"), self.links).await?;
                 cluster.add_service(&self, service, number, args)?;
             }
         }
-        self.add_agents(&mut cluster)?;
+        if self.links {
+            for (number, agent) in self.agents.iter().enumerate() {
+                let mut args = cluster.agent_args(&format!("agent-{number}")).await?;
+                args.extend(agent.args.clone());
+                cluster.make_disk(number, agent)?;
+                cluster.add_service(&self, "agent", number, args)?;
+            }
+        } else {
+            self.add_agents(&mut cluster)?;
+        }
         cluster.wait_until_ready(self.agents.len()).await?;
         Ok(cluster)
     }
@@ -177,6 +210,7 @@ impl ClusterBuilder {
                 cluster.bus_args()
             };
             args.extend(agent.args.clone());
+            cluster.make_disk(number, agent)?;
             cluster.add_service(self, "agent", number, args)?;
         }
         Ok(())
@@ -207,6 +241,11 @@ pub struct Cluster {
     agents: Vec<u16>,
     nats_url: String,
     redis_url: String,
+    /// The primary's at first, then the replica's; 0 without links.
+    redis_ports: [u16; 2],
+    /// By process and what it leads to: `nats`, `redis` or `docker`.
+    links: BTreeMap<(String, &'static str), Link>,
+    disks: Vec<PathBuf>,
     jaeger: Option<JaegerPorts>,
     finished: bool,
     room: Option<SemaphorePermit<'static>>,
@@ -230,6 +269,9 @@ impl Cluster {
             agents: Vec::new(),
             nats_url: String::new(),
             redis_url: String::new(),
+            redis_ports: [0; 2],
+            links: BTreeMap::new(),
+            disks: Vec::new(),
             jaeger: None,
             finished: false,
             room: None,
@@ -398,6 +440,94 @@ impl Cluster {
         vec![format!("--nats-url={}", self.nats_url), format!("--cluster={}", self.name)]
     }
 
+    /// The links of a cluster with links, by process and by what they lead to.
+    pub fn links(&self) -> &BTreeMap<(String, &'static str), Link> {
+        &self.links
+    }
+
+    /// Where the work directory of an agent is.
+    pub fn work_dir(&self, agent: usize) -> PathBuf {
+        self.directory.join(format!("agent-{agent}"))
+    }
+
+    /// Writes to the disk of an agent until there is no room; what was written is in this file.
+    pub fn fill_disk(&self, agent: usize) -> Result<PathBuf> {
+        let ballast = self.work_dir(agent).join("ballast");
+        let mut file = fs::File::create(&ballast)?;
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+        Ok(ballast)
+    }
+
+    /// Kills the Redis that leads, has the other one lead, and starts the first as its replica. What the replica
+    /// did not have yet is lost. Needs links. Gives the name of the one that leads now.
+    pub async fn promote_replica(&mut self) -> Result<String> {
+        let leads = backends::leading(self.redis_ports)?;
+        let names = ["redis", "redis-1"];
+        let (old, new) = (names[leads], names[1 - leads]);
+        self.kill_9(old)?;
+        let port = self.redis_ports[1 - leads];
+        backends::command(port, &["REPLICAOF", "NO", "ONE"])?;
+        for ((_, to), link) in &self.links {
+            if *to == "redis" {
+                link.lead_to(Target::Port(port));
+            }
+        }
+        self.with(old, |process| {
+            backends::make_replica(process.spec_mut(), port);
+            process.restart()
+        })?;
+        // Others may be dead at this time.
+        listens(old, self.redis_ports[leads]).await?;
+        Ok(new.to_owned())
+    }
+
+    async fn link(&mut self, process: &str, to: &'static str, target: Target) -> Result<u16> {
+        let link = Link::open(target).await?;
+        let port = link.port();
+        self.links.insert((process.to_owned(), to), link);
+        Ok(port)
+    }
+
+    /// What ties a service to NATS and Redis.
+    async fn control_args(&mut self, process: &str, links: bool) -> Result<Vec<String>> {
+        let mut args = self.bus_args();
+        let mut redis = self.redis_url.clone();
+        if links {
+            args[0] = format!("--nats-url=nats://127.0.0.1:{}", self.nats_link(process).await?);
+            let port = self.link(process, "redis", Target::Port(self.redis_ports[0])).await?;
+            redis = format!("redis://127.0.0.1:{port}");
+        }
+        args.push(format!("--redis-url={redis}"));
+        Ok(args)
+    }
+
+    /// What ties an agent with links to NATS and Docker.
+    async fn agent_args(&mut self, process: &str) -> Result<Vec<String>> {
+        let mut args = self.bus_args();
+        args[0] = format!("--nats-url=nats://127.0.0.1:{}", self.nats_link(process).await?);
+        let docker = self.link(process, "docker", Target::Socket(DOCKER.into())).await?;
+        args.push(format!("--docker-host=tcp://127.0.0.1:{docker}"));
+        Ok(args)
+    }
+
+    async fn nats_link(&mut self, process: &str) -> Result<u16> {
+        let port = self.nats_url.rsplit(':').next().and_then(|port| port.parse().ok()).context("no NATS")?;
+        self.link(process, "nats", Target::Port(port)).await
+    }
+
+    fn make_disk(&mut self, agent: usize, spec: &AgentSpec) -> Result<()> {
+        let Some(megabytes) = spec.disk_mb else { return Ok(()) };
+        let dir = self.work_dir(agent);
+        fs::create_dir_all(&dir)?;
+        let options = format!("size={megabytes}m,mode=755");
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&dir).status()?;
+        if !status.success() {
+            bail!("cannot mount a small disk: {status}; is this root?");
+        }
+        self.disks.push(dir);
+        Ok(())
+    }
+
     async fn start_jaeger(&mut self) -> Result<()> {
         let jaeger = JaegerPorts { otlp: ports::free()?, query: ports::free()? };
         self.add(backends::jaeger(&self.directory, jaeger)?)?;
@@ -445,12 +575,7 @@ impl Cluster {
     }
 
     async fn wait_for_port(&self, name: &str, port: u16) -> Result<()> {
-        let what = format!("{name} listens on port {port}");
-        self.unless_one_ends(eventually(START_TIMEOUT, &what, async || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-            Ok(true)
-        }))
-        .await
+        self.unless_one_ends(listens(name, port)).await
     }
 
     async fn wait_until_ready(&self, agents: usize) -> Result<()> {
@@ -506,10 +631,30 @@ impl Drop for Cluster {
         self.lock().clear();
         sweep(&self.directory);
         remove_containers(&self.directory);
+        for disk in &self.disks {
+            if !self.finished {
+                // What was on it is of use to whoever looks for the failure.
+                let _ = Command::new("cp")
+                    .args(["--recursive", "--no-target-directory"])
+                    .arg(disk)
+                    .arg(disk.with_extension("kept"))
+                    .status();
+            }
+            let _ = Command::new("umount").arg("--lazy").arg(disk).status();
+        }
         if self.finished {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// Waits until a process takes connections.
+async fn listens(name: &str, port: u16) -> Result<()> {
+    eventually(START_TIMEOUT, &format!("{name} listens on port {port}"), async || {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        Ok(true)
+    })
+    .await
 }
 
 /// Removes the Docker containers that agents of this cluster started: those that mount something below

@@ -130,6 +130,8 @@ struct Shared {
     info: Value,
     subscribe_at: Vec<String>,
     call_at: Vec<String>,
+    /// Whether a task that never started is launched again under the same id.
+    relaunch: bool,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -143,10 +145,20 @@ impl Framework {
     /// The same with a FrameworkInfo of one's own, and with other gateways for the calls (none: where it
     /// subscribed).
     pub async fn start_with(info: Value, subscribe_at: &[String], call_at: &[String]) -> Result<Self> {
+        Self::subscribe(info, subscribe_at, call_at, true).await
+    }
+
+    /// The same, but no task is launched a second time: what is told of it is all there is.
+    pub async fn start_launching_once(info: Value, subscribe_at: &[String]) -> Result<Self> {
+        Self::subscribe(info, subscribe_at, &[], false).await
+    }
+
+    async fn subscribe(info: Value, subscribe_at: &[String], call_at: &[String], relaunch: bool) -> Result<Self> {
         let shared = Arc::new(Shared {
             info,
             subscribe_at: subscribe_at.to_vec(),
             call_at: call_at.to_vec(),
+            relaunch,
             state: Mutex::default(),
             wake: Notify::new(),
         });
@@ -189,6 +201,16 @@ impl Framework {
     /// Removes the framework with all its tasks.
     pub async fn teardown(self) -> Result<()> {
         self.shared.caller()?.call("TEARDOWN", Value::Null).await
+    }
+
+    /// All that is known of all tasks that were launched.
+    pub fn tasks(&self) -> BTreeMap<String, Launched> {
+        self.shared.lock().launched.clone()
+    }
+
+    /// How many tasks wait for an offer.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().waiting.len()
     }
 
     /// What is known of a task that was launched.
@@ -385,7 +407,7 @@ fn take_status(shared: &Shared, status: &Value) -> bool {
     let had_started = task.statuses.iter().any(|status| status["uuid"].is_string());
     task.heard = Instant::now();
     task.statuses.push(status.clone());
-    let never_started = !had_started && matches!(task.state(), "TASK_DROPPED" | "TASK_UNKNOWN");
+    let never_started = shared.relaunch && !had_started && matches!(task.state(), "TASK_DROPPED" | "TASK_UNKNOWN");
     if never_started {
         task.relaunches += 1;
         let spec = task.spec.clone();
@@ -402,7 +424,8 @@ async fn ask_about_silent_tasks(shared: &Shared, caller: &Caller) -> Result<()> 
         state
             .launched
             .values_mut()
-            .filter(|task| !task.is_over() && task.heard.elapsed() >= SILENCE)
+            .filter(|task| !task.is_over() || (task.state() == "TASK_UNKNOWN" && !shared.relaunch))
+            .filter(|task| task.heard.elapsed() >= SILENCE)
             .map(|task| {
                 task.heard = Instant::now();
                 json!({"task_id": {"value": task.spec.id}, "agent_id": {"value": task.agent_id}})

@@ -7,6 +7,7 @@
 //! - `framework`: a Mesos v1 framework that launches, acknowledges and remembers, for tests to be one
 //! - `cli`: the commands of `mesos` that end by themselves
 //! - `host`: what tasks look like from the host: processes, cgroups, containers
+//! - `link`: connections that a test can cut
 //! - `clients`: Mesos clients that others wrote, as child processes
 //! - `scheduler`: the v1 scheduler API over HTTP and JSON, call by call
 //! - `recordio`: the framing of event streams
@@ -22,6 +23,7 @@ pub mod clients;
 pub mod cluster;
 pub mod framework;
 pub mod host;
+pub mod link;
 pub mod ports;
 pub mod process;
 pub mod recordio;
@@ -30,6 +32,7 @@ pub mod wait;
 
 pub use cluster::{AgentSpec, Cluster, ClusterBuilder};
 pub use framework::{Framework, TaskSpec};
+pub use link::Link;
 pub use scheduler::Scheduler;
 pub use wait::{eventually, eventually_some};
 

@@ -192,6 +192,12 @@ pub(crate) struct Sequential {
 /// Options of `recovery`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Recovery {
+    /// What runs the tasks: process or docker
+    #[arg(long, default_value = "process", value_parser = ["process", "docker"])]
+    pub(crate) containerizer: String,
+    /// The image of the tasks in Docker; it must be there
+    #[arg(long, default_value = "mesos-e2e/busybox:1")]
+    pub(crate) image: String,
     /// Running tasks
     #[arg(long, default_value_t = 100)]
     pub(crate) tasks: usize,

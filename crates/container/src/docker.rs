@@ -17,6 +17,7 @@ mod spec;
 use std::{
     collections::HashMap,
     future::Future,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,13 +27,17 @@ use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
     exec::{CreateExecOptions, StartExecResults},
-    models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummaryStateEnum, ContainerUpdateBody},
+    models::{
+        ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+        ContainerUpdateBody,
+    },
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
         RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
     },
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
+use mesos_model::planted::{Bug, is_planted};
 use mesos_ports::containerizer::{
     Command, ContainerError, ContainerSpec, Containerizer, DockerSpec, Exit, Limits, Recovered, Running,
 };
@@ -54,6 +59,14 @@ pub(crate) const LABEL_SANDBOX: &str = "mesos.sandbox";
 /// Sizes of the sandbox's `stdout` and `stderr` before the container wrote to them.
 pub(crate) const LABEL_LOG_BASE: &str = "mesos.log_base";
 
+/// How long the daemon may take to say that it is there.
+const PING_MAX: Duration = Duration::from_secs(10);
+/// How long to leave a registry alone that is asked too much: at first, and doubled to less than the other.
+const PULL_PAUSE: Duration = Duration::from_secs(1);
+const PULL_PAUSE_END: Duration = Duration::from_secs(8);
+/// How many containers are looked at side by side after a restart.
+const RECOVER_AT_ONCE: usize = 16;
+
 /// Where the daemon is and how long it may take.
 #[derive(Clone, Debug)]
 pub struct DockerOptions {
@@ -63,6 +76,11 @@ pub struct DockerOptions {
     pub call_timeout: Duration,
     /// For one pull.
     pub pull_timeout: Duration,
+    /// The work directory of the agent: what has its sandbox below it belongs to this agent, or to one that
+    /// was here before.
+    pub work_dir: Option<PathBuf>,
+    /// How large a task's `stdout` and its `stderr` may become; 0 is without a bound.
+    pub log_bytes: u64,
 }
 
 impl Default for DockerOptions {
@@ -71,6 +89,8 @@ impl Default for DockerOptions {
             host: "unix:///var/run/docker.sock".into(),
             call_timeout: Duration::from_secs(60),
             pull_timeout: Duration::from_secs(600),
+            work_dir: None,
+            log_bytes: crate::process::DEFAULT_LOG_BYTES,
         }
     }
 }
@@ -143,6 +163,12 @@ fn answer(error: &Error) -> Option<(u16, &str)> {
     }
 }
 
+/// Whether a registry says that it is asked too often.
+fn is_too_many(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["toomanyrequests", "too many requests", "429"].iter().any(|word| message.contains(word))
+}
+
 fn is_absent(error: &Error) -> bool {
     matches!(answer(error), Some((404, _)))
 }
@@ -157,8 +183,55 @@ impl DockerContainerizer {
 
     /// Asks the daemon whether it is there; for the agent to know whether to offer Docker at all.
     pub async fn ping(&self) -> Result<(), ContainerError> {
-        let client = self.shared.client().await?;
-        self.shared.call("ping", client.ping()).await?.map(drop).map_err(|error| self.shared.failed(error))
+        let limit = self.shared.options.call_timeout.min(PING_MAX);
+        let ping = async {
+            let client = self.shared.client().await?;
+            self.shared.call("ping", client.ping()).await?.map(drop).map_err(|error| self.shared.failed(error))
+        };
+        timeout(limit, ping).await.unwrap_or_else(|_| {
+            let host = &self.shared.options.host;
+            Err(ContainerError::Unavailable(format!("Docker at {host} did not answer within {limit:?}")))
+        })
+    }
+
+    /// What a container is to this agent: its id, its labels and whether it runs, or nothing.
+    async fn recover_one(
+        &self,
+        client: &Docker,
+        agent_id: &str,
+        summary: ContainerSummary,
+    ) -> Result<Option<(String, HashMap<String, String>, Option<Running>)>, ContainerError> {
+        let labels = summary.labels.unwrap_or_default();
+        let Some(id) = labels.get(LABEL_CONTAINER).cloned() else { return Ok(None) };
+        if self.shared.containers().contains_key(&id) {
+            return Ok(None);
+        }
+        if labels.get(LABEL_AGENT).is_none_or(|agent| agent != agent_id) {
+            let below = |dir: &PathBuf| {
+                labels.get(LABEL_SANDBOX).is_some_and(|sandbox| PathBuf::from(sandbox).starts_with(dir.join("slaves")))
+            };
+            if self.shared.options.work_dir.as_ref().is_some_and(below) && !is_planted(Bug::OrphansKept) {
+                // This was the same host before it lost its checkpoint. Nobody counts what the container uses any
+                // more, nor would hear how it ends.
+                warn!(container_id = id, "removing a container without an owner");
+                self.shared.remove(client, &name_of(&id)).await?;
+            }
+            return Ok(None);
+        }
+        use ContainerSummaryStateEnum as Is;
+        let running = match summary.state {
+            Some(Is::CREATED) => {
+                // Nothing ran in it, and nobody was told that it would.
+                info!(container_id = id, "removing a container that was never started");
+                self.shared.remove(client, &name_of(&id)).await?;
+                return Ok(None);
+            }
+            Some(Is::RUNNING | Is::PAUSED | Is::RESTARTING | Is::STOPPING) => {
+                Some(self.shared.look(client, &name_of(&id)).await?.0)
+            }
+            _ => None,
+        };
+        Ok(Some((id, labels, running)))
     }
 
     fn find(&self, id: &str) -> Result<Arc<Container>, ContainerError> {
@@ -205,6 +278,9 @@ impl Shared {
 
     /// Puts a deadline on a call.
     async fn call<T>(&self, what: &str, call: impl Future<Output = T>) -> Result<T, ContainerError> {
+        if is_planted(Bug::DockerWithoutDeadline) {
+            return Ok(call.await);
+        }
         let limit = self.options.call_timeout;
         timeout(limit, call).await.map_err(|_| {
             let host = &self.options.host;
@@ -227,6 +303,10 @@ impl Shared {
                 self.follow(container, sandbox).await;
             }
             Err(error) => {
+                if error.is_retryable() {
+                    // Nobody knows what the daemon has done, or will still do when it goes on.
+                    tokio::spawn(self.clone().remove_at_last(container.name()));
+                }
                 self.containers().remove(&container.id);
                 container.state.send_replace(State::Failed(Arc::new(error)));
             }
@@ -240,8 +320,8 @@ impl Shared {
     ) -> Result<(Running, follow::Output), ContainerError> {
         let docker = spec.docker.clone();
         let docker = docker.ok_or_else(|| ContainerError::Invalid("the task names no Docker image".into()))?;
-        let body = spec::body(&spec, &docker)?;
-        let output = follow::Output::from_labels(body.labels.as_ref());
+        let body = spec::body(&spec, &docker, self.options.log_bytes)?;
+        let output = follow::Output::from_labels(body.labels.as_ref(), self.options.log_bytes);
         let client = self.client().await?;
         if docker.force_pull {
             self.pull(container, client, &docker).await?;
@@ -270,7 +350,9 @@ impl Shared {
         let Err(error) = self.call("start", client.start_container(name, None)).await? else {
             return Ok(());
         };
-        if let Err(left) = self.remove(client, name).await {
+        if !is_planted(Bug::FailedStartKept)
+            && let Err(left) = self.remove(client, name).await
+        {
             warn!(name, error = %left, "a container that did not start is still there");
         }
         Err(self.failed(error))
@@ -295,7 +377,7 @@ impl Shared {
                 self.start(client, &name).await?;
                 Ok((self.look(client, &name).await?.0, output))
             }
-            _ => Ok((running, follow::Output::from_labels(Some(&labels)))),
+            _ => Ok((running, follow::Output::from_labels(Some(&labels), self.options.log_bytes))),
         }
     }
 
@@ -317,9 +399,9 @@ impl Shared {
         let image = spec::with_tag(&docker.image);
         let failed = |message: String| ContainerError::Pull { image: docker.image.clone(), message };
         let options = CreateImageOptionsBuilder::new().from_image(&image).build();
-        let mut progress = client.create_image(Some(options), None, None);
         // Errors come in the stream, so it is read to its end.
-        let pulled = async {
+        let pull = async || {
+            let mut progress = client.create_image(Some(options.clone()), None, None);
             while let Some(step) = progress.next().await {
                 step.map_err(|error| match answer(&error) {
                     Some((_, message)) => failed(message.trim().to_string()),
@@ -331,7 +413,21 @@ impl Shared {
             }
             Ok(())
         };
-        let limit = self.options.pull_timeout;
+        let pulled = async {
+            let mut pause = PULL_PAUSE;
+            loop {
+                match pull().await {
+                    // A registry that has had too many requests must not get more of them at once.
+                    Err(ContainerError::Pull { message, .. }) if pause < PULL_PAUSE_END && is_too_many(&message) => {
+                        info!(image, message, "the registry refuses for now; trying again");
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
+                    }
+                    done => return done,
+                }
+            }
+        };
+        let limit = if is_planted(Bug::PullWithoutDeadline) { Duration::MAX } else { self.options.pull_timeout };
         tokio::select! {
             pulled = timeout(limit, pulled) => {
                 pulled.unwrap_or_else(|_| Err(failed(format!("not done within {limit:?}"))))
@@ -359,6 +455,20 @@ impl Shared {
         }
     }
 
+    /// Removes what may be left of a launch without a known outcome, once the daemon answers again. Twice: the
+    /// call that made it may be carried out after the one that removes it.
+    async fn remove_at_last(self: Arc<Shared>, name: String) {
+        for _ in 0..2 {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let Ok(client) = self.client().await else { continue };
+                if self.remove(client, &name).await.is_ok() {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Ends a command that runs too long: Docker's API has no call for it.
     async fn end_exec(&self, client: &Docker, exec: &str) {
         let found = self.call("exec inspect", client.inspect_exec(exec)).await;
@@ -377,6 +487,10 @@ impl Shared {
 impl Containerizer for DockerContainerizer {
     fn name(&self) -> &'static str {
         "docker"
+    }
+
+    async fn health(&self) -> Result<(), ContainerError> {
+        self.ping().await
     }
 
     async fn launch(&self, spec: ContainerSpec) -> Result<Running, ContainerError> {
@@ -483,31 +597,18 @@ impl Containerizer for DockerContainerizer {
 
     async fn recover(&self, agent_id: &str) -> Result<Vec<Recovered>, ContainerError> {
         let client = self.shared.client().await?;
-        let filters = HashMap::from([("label".to_string(), vec![format!("{LABEL_AGENT}={agent_id}")])]);
+        let filters = HashMap::from([("label".to_string(), vec![LABEL_AGENT.to_string()])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let listed = self.shared.call("list", client.list_containers(Some(options))).await?;
+        let listed = listed.map_err(|error| self.shared.failed(error))?;
+        let looked = stream::iter(listed).map(|summary| self.recover_one(client, agent_id, summary));
+        let looked: Vec<_> = looked.buffer_unordered(RECOVER_AT_ONCE).try_collect().await?;
         let mut found = Vec::new();
-        for summary in listed.map_err(|error| self.shared.failed(error))? {
-            let labels = summary.labels.unwrap_or_default();
-            let Some(id) = labels.get(LABEL_CONTAINER).cloned() else {
-                continue;
-            };
-            use ContainerSummaryStateEnum as Is;
-            let running = match summary.state {
-                Some(Is::CREATED) => {
-                    // Nothing ran in it, and nobody was told that it would.
-                    info!(container_id = id, "removing a container that was never started");
-                    self.shared.remove(client, &name_of(&id)).await?;
-                    continue;
-                }
-                Some(Is::RUNNING | Is::PAUSED | Is::RESTARTING | Is::STOPPING) => {
-                    Some(self.shared.look(client, &name_of(&id)).await?.0)
-                }
-                _ => None,
-            };
+        for (id, labels, running) in looked.into_iter().flatten() {
             let container = Container::new(&id, State::Running(running.clone().unwrap_or_default()));
             self.shared.containers().insert(id.clone(), container.clone());
-            tokio::spawn(self.shared.clone().follow(container, follow::Output::from_labels(Some(&labels))));
+            let output = follow::Output::from_labels(Some(&labels), self.shared.options.log_bytes);
+            tokio::spawn(self.shared.clone().follow(container, output));
             found.push(Recovered {
                 container_id: id,
                 task_id: labels.get(LABEL_TASK).cloned().unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, fs, io, os::fd::OwnedFd, sync::OnceLock};
 
+use mesos_model::planted::{Bug, is_planted};
 use serde::{Deserialize, Serialize};
 
 use crate::sys;
@@ -25,7 +26,9 @@ impl Process {
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         let fd = sys::pidfd_open(self.pid)?;
         // Checked after the handle is held: from here on it cannot change what it means.
-        if Process::of(self.pid) == Some(*self) { Ok(fd) } else { Err(io::ErrorKind::NotFound.into()) }
+        let now = Process::of(self.pid);
+        let same = now == Some(*self) || (now.is_some() && is_planted(Bug::PidIsEnough));
+        if same { Ok(fd) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 }
 
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_with_another_start_time_is_a_stranger() {
+    fn f46_a_process_with_another_start_time_is_a_stranger_and_never_signalled() {
         let own = Process::of(std::process::id()).expect("this process runs");
         assert!(own.open().is_ok());
         let stranger = Process { start: own.start + 1, ..own };

@@ -66,6 +66,8 @@ pub(crate) struct Spec {
     pub namespaces: bool,
     pub binds: Vec<Bind>,
     pub warnings: Vec<String>,
+    /// How large `stdout` and `stderr` may become; 0 is without a bound.
+    pub log_bytes: u64,
 }
 
 /// `pid.json`

@@ -9,16 +9,18 @@
 //! - `shim`: the life of the shim: start, kill requests, the end.
 //! - `shim/namespaces`: the first process of the PID namespace and the mounts.
 //! - `shim/program`: from a fresh child to `exec`.
+//! - `shim/log`: the task's output, in files of a bounded size.
 //! - `shim/exec`: commands inside a running container.
 
 mod exec;
+mod log;
 mod namespaces;
 mod program;
 
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -26,6 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mesos_model::planted::{Bug, is_planted};
 use nix::{
     fcntl::{Flock, FlockArg},
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -38,6 +41,7 @@ use nix::{
     unistd::{Pid, chdir, setsid},
 };
 
+use self::log::Logs;
 use crate::{
     procfs::{self, Process},
     records::{self, Ended, Kill, Pids, Report, Spec},
@@ -68,13 +72,13 @@ fn run_task(dir: &Path) -> ExitCode {
         return ExitCode::from(1);
     };
     match start(dir) {
-        Ok(task) => {
+        Ok(mut task) => {
             tell(&Report::Running(task.pids.clone()));
             let ended = task.follow(dir);
             tell(&Report::Exited(ended.clone()));
             // After telling: an agent that is there need not wait for the disk, and one that is not finds
             // the shim alive until the file is safe.
-            match records::write_durably(dir, records::EXIT, &ended) {
+            match keep(dir, &ended) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::from(2),
             }
@@ -87,12 +91,24 @@ fn run_task(dir: &Path) -> ExitCode {
     }
 }
 
+/// Writes the last word down. A disk that is full is waited for: nobody else knows how the task ended.
+fn keep(dir: &Path, ended: &Ended) -> io::Result<()> {
+    loop {
+        match records::write_durably(dir, records::EXIT, ended) {
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                thread::sleep(Duration::from_secs(1));
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Takes the container for this shim. Nobody gets it twice: not a second shim, and not one whose agent
 /// came back and declared it lost before it got here.
 fn claim(dir: &Path) -> Option<Flock<File>> {
     let file = File::create(dir.join(records::LOCK)).ok()?;
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
-    (!dir.join(records::EXIT).exists()).then_some(lock)
+    (!dir.join(records::EXIT).exists() || is_planted(Bug::LateShimStarts)).then_some(lock)
 }
 
 /// Speaks to the agent, if there still is one at the other end.
@@ -109,6 +125,7 @@ struct Task {
     pids: Pids,
     task: OwnedFd,
     requests: SignalFd,
+    logs: Logs,
 }
 
 fn start(dir: &Path) -> Result<Task, String> {
@@ -121,7 +138,16 @@ fn start(dir: &Path) -> Result<Task, String> {
     let _ = prctl::set_child_subreaper(true);
     let mut warnings = std::mem::take(&mut spec.warnings);
     let init = namespaces::enter(&spec, &mut warnings)?;
-    let (task, handle) = program::start(&spec, init.as_ref().map(AsFd::as_fd))?;
+    let started = Logs::open(&spec).and_then(|(logs, ends)| {
+        let (task, handle) = program::start(&spec, init.as_ref().map(AsFd::as_fd), &ends)?;
+        Ok((logs, task, handle))
+    });
+    if let (Err(_), Some(init)) = (&started, &init) {
+        // Or it would be seen for a moment after its shim is gone.
+        let init = Pid::from_raw(init.pid() as i32);
+        let _ = kill(init, Signal::SIGKILL).and_then(|()| waitpid(init, None));
+    }
+    let (logs, task, handle) = started?;
     let pids = Pids {
         shim: Process::of(std::process::id()).ok_or("/proc cannot be read")?,
         init: init.as_ref().and_then(|init| Process::of(init.pid())),
@@ -131,7 +157,7 @@ fn start(dir: &Path) -> Result<Task, String> {
     };
     records::write(dir, records::PID, &pids)
         .map_err(|error| format!("cannot write {}: {error}", dir.join(records::PID).display()))?;
-    Ok(Task { spec, pids, task: handle, requests })
+    Ok(Task { spec, pids, task: handle, requests, logs })
 }
 
 /// All signals wait; only the agent's request is looked at. So neither a terminal nor a `killall mesos`
@@ -146,7 +172,7 @@ fn listen() -> nix::Result<SignalFd> {
 
 impl Task {
     /// Waits for the end, doing what the agent asks meanwhile.
-    fn follow(&self, dir: &Path) -> Ended {
+    fn follow(&mut self, dir: &Path) -> Ended {
         let mut deadline: Option<Instant> = None;
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -158,12 +184,17 @@ impl Task {
                 // Rounded up, or the last fraction of a millisecond would be spent spinning.
                 PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
             });
-            let mut fds = [
+            let mut fds = vec![
                 PollFd::new(self.task.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.requests.as_fd(), PollFlags::POLLIN),
             ];
+            fds.extend(self.logs.pipes().map(|pipe| PollFd::new(pipe, PollFlags::POLLIN)));
             let _ = poll(&mut fds, timeout);
             let (ended, asked) = (fds[0].any() == Some(true), fds[1].any() == Some(true));
+            let wrote = fds[2..].iter().any(|fd| fd.any() == Some(true));
+            if wrote {
+                self.logs.take(false);
+            }
             if ended {
                 return self.finish();
             }
@@ -215,6 +246,10 @@ impl Task {
 
     /// Ends every process of the task for good.
     fn kill_all(&self) {
+        if is_planted(Bug::KillMainOnly) {
+            let _ = sys::pidfd_signal(self.task.as_fd(), Signal::SIGKILL);
+            return;
+        }
         if let Some(init) = self.pids.init {
             // It is an unreaped child, so the number is still its own. The kernel ends its whole namespace.
             let _ = kill(Pid::from_raw(init.pid as i32), Signal::SIGKILL);
@@ -232,12 +267,14 @@ impl Task {
     }
 
     /// The main process ended: nothing of the task stays behind it.
-    fn finish(&self) -> Ended {
+    fn finish(&mut self) -> Ended {
         let status = waitpid(Pid::from_raw(self.pids.task.pid as i32), None);
         self.kill_all();
         if let Some(init) = self.pids.init {
             let _ = waitpid(Pid::from_raw(init.pid as i32), None);
         }
+        // Nobody is left who could write; who is told of the end finds all of it.
+        self.logs.take(true);
         let mut ended = match status {
             Ok(WaitStatus::Exited(_, code)) => Ended { code: Some(code), ..Ended::default() },
             Ok(WaitStatus::Signaled(_, signal, _)) => Ended { signal: Some(signal as i32), ..Ended::default() },
@@ -245,7 +282,8 @@ impl Task {
         };
         // A task that survived the death of one of its children and ended well was not ended by it.
         let group = self.spec.group.as_ref();
-        if ended.code != Some(0) && group.is_some_and(|group| group.oom_kills() > 0) {
+        let killed = group.is_some_and(|group| group.oom_kills() > 0) && !is_planted(Bug::MemoryKillUnread);
+        if ended.code != Some(0) && killed {
             ended.out_of_memory = true;
             ended.message = Some("memory limit exceeded".to_string());
         }

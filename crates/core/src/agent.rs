@@ -224,6 +224,9 @@ pub enum Event {
     /// What it has beyond its total, by a new estimate: revocable. The shell asks its estimator from time to
     /// time.
     Estimated(Resources),
+    /// Why no task can be started here, if none can: its disk is full, its only runtime does not answer. The
+    /// shell looks from time to time.
+    Degraded(Option<String>),
     /// The bus is back: everything unanswered is sent again.
     BusBack,
 }
@@ -397,6 +400,8 @@ pub struct Agent {
     report_now: bool,
     /// What it has beyond its total, as of the last estimate that was news.
     oversubscribed: Resources,
+    /// Why it starts no task for now.
+    degraded: Option<String>,
 }
 
 /// An executor and what is known of its tasks beyond their rows.
@@ -482,6 +487,7 @@ impl Agent {
             beat_now: false,
             report_now: false,
             oversubscribed,
+            degraded: None,
         }
     }
 
@@ -684,6 +690,11 @@ impl Machine for Agent {
                 self.executor_closed(now, &(framework, executor), stream);
             }
             Event::Estimated(estimate) => self.estimated(estimate),
+            Event::Degraded(why) => {
+                // Only whether it can is news: a reason that counts bytes would be another each time.
+                self.report_now |= why.is_some() != self.degraded.is_some();
+                self.degraded = why;
+            }
             Event::BusBack => {
                 self.send_again(now);
                 self.beat_at = now;

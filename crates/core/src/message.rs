@@ -709,6 +709,9 @@ pub struct AgentReport {
     /// What it has beyond that as long as its tasks do not use what they hold: revocable.
     #[serde(default)]
     pub oversubscribed: Resources,
+    /// Why no task can be started on it for now, if none can.
+    #[serde(default)]
+    pub degraded: Option<String>,
     /// What it says about itself.
     pub attributes: Vec<Attribute>,
     /// Region and zone.

@@ -240,6 +240,9 @@ pub struct AgentRow {
     /// and is not admitted before it has ended its tasks.
     #[serde(default)]
     pub down: bool,
+    /// Why it takes no tasks for now, as it says itself.
+    #[serde(default)]
+    pub degraded: Option<String>,
     /// The last term that it shook hands with.
     pub handshake: Term,
     /// First admitted.

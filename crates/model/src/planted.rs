@@ -153,6 +153,24 @@ planted! {
     "subscription-keeps-gateway" SubscriptionKeepsGateway [61] "Events go where the framework subscribed first.";
     "handshakes-at-once" HandshakesAtOnce [62] "All agents answer a new term at the same time.";
     "repeats-at-once" RepeatsAtOnce [68] "A call that finds no leader is repeated without a pause.";
+    // Agents, containers, hosts.
+    "recovery-blind" RecoveryBlind [31] "An agent that comes back takes no container for its own.";
+    "late-shim-starts" LateShimStarts [32] "A shim starts its task although the agent has given it up.";
+    "boot-ignored" BootIgnored [37] "An agent does not notice that its host was booted.";
+    "damage-is-the-end" DamageIsTheEnd [38] "A damaged checkpoint is not salvaged.";
+    "disk-without-reserve" DiskWithoutReserve [39] "An agent has nothing to give up when its disk is full.";
+    "docker-wait-believed" DockerWaitBelieved [41] "A container counts as ended when the daemon ends its wait.";
+    "docker-without-deadline" DockerWithoutDeadline [42] "Calls to the Docker daemon may take for ever.";
+    "degraded-offered" DegradedOffered [42] "An agent that can start nothing is offered.";
+    "pull-without-deadline" PullWithoutDeadline [43] "A pull may take for ever.";
+    "orphans-kept" OrphansKept [44] "Containers of an agent that is no more are left alone.";
+    "memory-kill-unread" MemoryKillUnread [45] "Nobody looks whether a task was killed for its memory.";
+    "pid-is-enough" PidIsEnough [46] "A process is known by its number alone.";
+    "kill-main-only" KillMainOnly [47] "Only the main process of a task is killed.";
+    "failed-start-kept" FailedStartKept [48] "A container that did not start is not removed.";
+    "log-without-end" LogWithoutEnd [50] "The log of a task grows without end.";
+    "clock-of-the-wall" ClockOfTheWall [51] "Time is what the wall clock says.";
+    "last-word-unread" LastWordUnread [52] "How a container ended while nobody watched is not read.";
 }
 
 /// Whether this bug is planted in this process.
@@ -163,8 +181,15 @@ pub const fn is_planted(_bug: Bug) -> bool {
     false
 }
 
+/// The variable that plants this process's bug in a child that inherits no environment.
+#[cfg(not(feature = "planted-bugs"))]
+#[must_use]
+pub const fn for_child() -> Option<(&'static str, &'static str)> {
+    None
+}
+
 #[cfg(feature = "planted-bugs")]
-pub use chosen::{choose, is_planted};
+pub use chosen::{choose, for_child, is_planted};
 
 #[cfg(feature = "planted-bugs")]
 mod chosen {
@@ -172,6 +197,7 @@ mod chosen {
 
     use super::{ALL, Bug};
 
+    const VARIABLE: &str = "MESOS_PLANTED_BUG";
     /// Nobody has looked into the environment yet.
     const UNREAD: usize = usize::MAX;
     /// No bug.
@@ -195,9 +221,15 @@ mod chosen {
         CHOSEN.store(bug.map_or(NONE, |bug| bug as usize), Ordering::Relaxed);
     }
 
+    /// The variable that plants this process's bug in a child that inherits no environment.
+    #[must_use]
+    pub fn for_child() -> Option<(&'static str, &'static str)> {
+        ALL.iter().find(|planted| is_planted(planted.bug)).map(|planted| (VARIABLE, planted.name))
+    }
+
     #[cold]
     fn from_environment() -> usize {
-        let name = std::env::var("MESOS_PLANTED_BUG").unwrap_or_default();
+        let name = std::env::var(VARIABLE).unwrap_or_default();
         let bug = ALL.iter().find(|planted| planted.name == name).map(|planted| planted.bug);
         // A misspelt name must not pass for a bug that no test finds, or worse, for one that all find.
         assert!(bug.is_some() || name.is_empty(), "MESOS_PLANTED_BUG: no bug is called '{name}'");

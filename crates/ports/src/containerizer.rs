@@ -200,6 +200,11 @@ pub trait Containerizer: Send + Sync + 'static {
     /// Changes the limits of a running container.
     async fn update(&self, container_id: &str, limits: Limits) -> Result<(), ContainerError>;
 
+    /// Whether a container could be started now, as far as that can be known without trying. Answers soon.
+    async fn health(&self) -> Result<(), ContainerError> {
+        Ok(())
+    }
+
     /// What it has used, for the estimate of what is left over; `None` where that cannot be measured, or it
     /// does not run.
     async fn usage(&self, _container_id: &str) -> Result<Option<Usage>, ContainerError> {

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use file::LogFile;
+pub use file::Salvaged;
 use state::{Shared, State};
 use writer::{Done, Request, Writer};
 
@@ -70,6 +71,15 @@ impl EmbeddedStore {
         let mut state = State::default();
         let file = LogFile::open(path.as_ref(), &mut state)?;
         EmbeddedStore::start(state, Some(file), sync)
+    }
+
+    /// As [`open`](Self::open), but a file that is damaged is no obstacle: what can be read of it is kept, and it
+    /// is put aside under the name with `.damaged` at its end. For an agent's checkpoint, where each row stands
+    /// for itself, and an agent that does not start is worse than one that has lost some.
+    pub fn open_or_salvage(path: impl AsRef<Path>, sync: Sync) -> Result<(Self, Option<Salvaged>), StoreError> {
+        let mut state = State::default();
+        let (file, salvaged) = LogFile::open_or_salvage(path.as_ref(), &mut state)?;
+        Ok((EmbeddedStore::start(state, Some(file), sync)?, salvaged))
     }
 
     /// A store without a file, for tests and throw-away clusters.

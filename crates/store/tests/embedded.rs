@@ -190,6 +190,74 @@ async fn f38_damage_to_what_the_disk_had_taken_is_refused_with_its_place() {
     EmbeddedStore::open(&path, Sync::Each).expect("as it was");
 }
 
+/// Whatever happened to an agent's checkpoint, the agent starts, and only what was hit is lost.
+#[tokio::test]
+async fn f38_a_damaged_checkpoint_is_salvaged_and_put_aside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store");
+    let store = EmbeddedStore::open(&path, Sync::Each).expect("open");
+    let mut fence = leader(&store).await;
+    let mut ends = Vec::new();
+    for n in 0..10u8 {
+        commit(&store, &mut fence, &format!("row-{n}"), vec![n; 40]).await;
+        ends.push(std::fs::metadata(&path).expect("a file").len() as usize);
+    }
+    drop(store);
+    let whole = std::fs::read(&path).expect("a file");
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    let foreign = b"this is a longer text, which is certainly not a store of ours\n".to_vec();
+    // What is in the file, and which rows are lost; the last two are no damage at all.
+    let cases: Vec<(&str, Vec<u8>, Vec<usize>)> = vec![
+        ("a payload", flipped(ends[3] + 70), vec![4]),
+        ("a record's magic", flipped(ends[3]), vec![4]),
+        ("a record's length", flipped(ends[3] + 5), vec![4]),
+        ("the header", flipped(3), vec![]),
+        ("the header's checksum", flipped(22), vec![]),
+        (
+            "a hole of zeros",
+            [&whole[..ends[2]], &vec![0; ends[5] - ends[2]], &whole[ends[5]..]].concat(),
+            vec![3, 4, 5],
+        ),
+        ("the start is gone", whole[ends[0] + 10..].to_vec(), vec![0, 1]),
+        ("foreign", foreign, (0..10).collect()),
+        ("nothing", Vec::new(), (0..10).collect()),
+        ("a torn tail", whole[..ends[9] - 3].to_vec(), vec![9]),
+    ];
+    for (what, bytes, lost) in cases {
+        let hurt = folder.path().join("hurt");
+        let _ = std::fs::remove_file(folder.path().join("hurt.damaged"));
+        std::fs::write(&hurt, &bytes).expect("written");
+        let (store, salvaged) = EmbeddedStore::open_or_salvage(&hurt, Sync::Each).expect(what);
+        let rows: Vec<String> = store.load("agent").await.expect("load").rows.into_iter().map(|(key, _)| key).collect();
+        let expected: Vec<String> = (0..10).filter(|n| !lost.contains(n)).map(|n| format!("row-{n}")).collect();
+        assert_eq!(rows, expected, "{what}");
+        assert_eq!(salvaged.is_some(), !matches!(what, "nothing" | "a torn tail"), "{what}: {salvaged:?}");
+        if let Some(salvaged) = salvaged {
+            assert_eq!(std::fs::read(&salvaged.kept_as).expect("kept"), bytes, "{what}");
+            assert!(salvaged.lost > 0 && salvaged.places == 1, "{what}: {salvaged:?}");
+        }
+        // It goes on as any other.
+        let mut fence = leader(&store).await;
+        commit(&store, &mut fence, "after", "1").await;
+        drop(store);
+        let (store, salvaged) = EmbeddedStore::open_or_salvage(&hurt, Sync::Each).expect("open");
+        assert_eq!(salvaged, None, "{what}");
+        assert_eq!(store.load("agent").await.expect("load").rows.len(), expected.len() + 1, "{what}");
+    }
+    // What a newer version wrote is not damaged, and not to be thrown away.
+    let hurt = folder.path().join("newer");
+    let mut newer = whole[..20].to_vec();
+    newer[8] = 9;
+    let sum = crc32fast::hash(&newer).to_le_bytes();
+    std::fs::write(&hurt, [&newer, &sum[..], &whole[24..]].concat()).expect("written");
+    assert!(EmbeddedStore::open_or_salvage(&hurt, Sync::Each).is_err());
+    assert!(!folder.path().join("newer.damaged").exists());
+}
+
 #[tokio::test]
 async fn a_foreign_file_is_not_touched() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -6,12 +6,14 @@
 mod agent;
 mod allocation;
 mod bad_input;
+mod chaos;
 mod clients;
 mod cluster;
 mod docker;
 mod executors;
 mod harness;
 mod holdings;
+mod hosts;
 mod leave;
 mod local;
 mod reads;

@@ -11,17 +11,24 @@ use mesos_container::{
     checks::{Check, Checker},
     fetcher::{Fetcher, FetcherOptions},
 };
-use mesos_core::agent::{ContainerOrder, Ended, Event};
+use mesos_core::{
+    agent::{ContainerOrder, Ended, Event},
+    row::{AgentTask, TaskStage},
+};
 use mesos_model::{AgentId, Reason, Resource, Resources};
-use mesos_ports::containerizer::{ContainerError, Containerizer, Exit, Running, Usage};
+use mesos_ports::containerizer::{ContainerError, ContainerSpec, Containerizer, Exit, Running, Usage};
 use mesos_proto::v1;
 use mesos_runtime::telemetry::StepSpan;
 use nix::unistd::User;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{AgentOptions, sandbox, task, volumes};
+
+/// Between two tries of what a runtime did not do, at first and at most.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// What is known of a container that was ordered or found.
 struct Known {
@@ -33,6 +40,38 @@ struct Known {
     memory: Option<u64>,
     /// Cancelled when it is to be killed before it runs.
     preparing: Option<CancellationToken>,
+    /// True once it is known whether it is there at all.
+    looked: Option<watch::Receiver<bool>>,
+}
+
+/// What the checkpoint says about a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    body: Bytes,
+    resources: Resources,
+    ended: bool,
+    /// Somebody was told that it runs.
+    runs: bool,
+}
+
+impl Held {
+    pub(crate) fn of(task: &AgentTask) -> Held {
+        Held {
+            body: task.body.clone(),
+            resources: task.resources.clone(),
+            ended: task.stage == TaskStage::Ended,
+            runs: matches!(task.stage, TaskStage::Running | TaskStage::Killing),
+        }
+    }
+
+    /// An executor: it is not checked from outside, and a resize tells what it may use.
+    pub(crate) fn of_executor() -> Held {
+        Held { body: Bytes::new(), resources: Resources::new(), ended: false, runs: true }
+    }
+
+    fn wants_docker(&self) -> bool {
+        v1::TaskInfo::decode(&self.body[..]).is_ok_and(|info| task::wants_docker(&info))
+    }
 }
 
 /// The containers of one agent. Cheap to clone.
@@ -78,30 +117,79 @@ impl Containers {
     }
 
     /// Finds the containers of this agent again: name, and whether it runs.
-    pub(crate) async fn recover(
-        &self,
-        agent: &AgentId,
-        held: &HashMap<String, (Bytes, Resources)>,
-    ) -> Vec<(String, bool)> {
+    ///
+    /// A runtime that does not answer now, such as a daemon that is being restarted, may have all that it had:
+    /// its containers count as found, and what became of them is told once it has answered.
+    pub(crate) async fn recover(&self, agent: &AgentId, held: HashMap<String, Held>) -> Vec<(String, bool)> {
         let mut found = Vec::new();
         for containerizer in &self.shared.containerizers {
-            let recovered = match containerizer.recover(agent.as_str()).await {
-                Ok(recovered) => recovered,
-                Err(error) => {
-                    tracing::error!(containerizer = containerizer.name(), %error, "cannot look for containers of an earlier run");
-                    continue;
+            match containerizer.recover(agent.as_str()).await {
+                Ok(recovered) => {
+                    for container in recovered {
+                        self.find(containerizer, &container.container_id, &held, None);
+                        found.push((container.container_id, container.running.is_some()));
+                    }
                 }
-            };
-            for container in recovered {
-                let (body, resources) = held.get(&container.container_id).cloned().unwrap_or_default();
-                let check = task::check_of(&body, self.shared.options.ip);
-                let known =
-                    Known { containerizer: containerizer.clone(), check, resources, memory: None, preparing: None };
-                self.known().insert(container.container_id.clone(), known);
-                found.push((container.container_id, container.running.is_some()));
+                Err(error) => {
+                    let of_it = |held: &Held| {
+                        !held.ended
+                            && self.choose(held.wants_docker()).is_ok_and(|one| one.name() == containerizer.name())
+                    };
+                    let assumed: Vec<String> =
+                        held.iter().filter(|(_, held)| of_it(held)).map(|(name, _)| name.clone()).collect();
+                    let (containerizer, count) = (containerizer.clone(), assumed.len());
+                    tracing::error!(containerizer = containerizer.name(), %error, count, "cannot look for containers of an earlier run");
+                    if assumed.is_empty() || !error.is_retryable() {
+                        continue;
+                    }
+                    let (looked, waits) = watch::channel(false);
+                    for name in assumed {
+                        self.find(&containerizer, &name, &held, Some(waits.clone()));
+                        found.push((name.clone(), held[&name].runs));
+                    }
+                    tokio::spawn(self.clone().look_again(containerizer, agent.clone(), looked));
+                }
             }
         }
         found
+    }
+
+    /// Asks a runtime for its containers until it answers. What it has and nobody holds is removed.
+    async fn look_again(self, containerizer: Arc<dyn Containerizer>, agent: AgentId, looked: watch::Sender<bool>) {
+        let recovered = loop {
+            tokio::time::sleep(RETRY).await;
+            match containerizer.recover(agent.as_str()).await {
+                Ok(recovered) => break recovered,
+                Err(error) => {
+                    tracing::warn!(containerizer = containerizer.name(), %error, "still cannot look for containers");
+                }
+            }
+        };
+        let (name, count) = (containerizer.name(), recovered.len());
+        tracing::info!(containerizer = name, count, "found the containers of an earlier run");
+        looked.send_replace(true);
+        for container in recovered {
+            let held = self.known().contains_key(&container.container_id);
+            if !held && let Err(error) = containerizer.destroy(&container.container_id).await {
+                tracing::warn!(container = container.container_id, %error, "what is left of a container could not be removed");
+            }
+        }
+    }
+
+    /// Takes a container of an earlier run into the books.
+    fn find(
+        &self,
+        containerizer: &Arc<dyn Containerizer>,
+        name: &str,
+        held: &HashMap<String, Held>,
+        looked: Option<watch::Receiver<bool>>,
+    ) {
+        let (body, resources) =
+            held.get(name).map(|held| (held.body.clone(), held.resources.clone())).unwrap_or_default();
+        let check = task::check_of(&body, self.shared.options.ip);
+        let known =
+            Known { containerizer: containerizer.clone(), check, resources, memory: None, preparing: None, looked };
+        self.known().insert(name.to_owned(), known);
     }
 
     /// Fetches, makes the sandbox, starts, and waits for the end.
@@ -115,15 +203,13 @@ impl Containers {
             resources: order.resources.clone(),
             memory: None,
             preparing: Some(cancel.clone()),
+            looked: None,
         };
         self.known().insert(order.container.clone(), known);
         tokio::spawn(async move {
             let container = order.container.clone();
             let span = order.trace.map(|trace| StepSpan::start("agent", "agent.start_container", trace));
-            let launched = tokio::select! {
-                launched = this.start(&agent, &order) => launched,
-                () = cancel.cancelled() => Err(killed_early()),
-            };
+            let launched = this.start(&agent, &order, &cancel).await;
             if let Some(span) = span {
                 span.end();
             }
@@ -140,7 +226,37 @@ impl Containers {
         });
     }
 
-    async fn start(&self, agent: &AgentId, order: &ContainerOrder) -> Result<Running, (Reason, String)> {
+    /// A kill ends the preparation at once. What was given to a containerizer is waited for: it may run already, and
+    /// must have ended before that is told.
+    async fn start(
+        &self,
+        agent: &AgentId,
+        order: &ContainerOrder,
+        cancel: &CancellationToken,
+    ) -> Result<Running, (Reason, String)> {
+        let (containerizer, spec) = tokio::select! {
+            prepared = self.prepare(agent, order) => prepared?,
+            () = cancel.cancelled() => return Err(killed_early()),
+        };
+        if cancel.is_cancelled() {
+            return Err(killed_early());
+        }
+        let launched = containerizer.launch(spec).await;
+        let running = launched.map_err(|error| match cancel.is_cancelled() {
+            true => killed_early(),
+            false => (Reason::CONTAINER_LAUNCH_FAILED, error.to_string()),
+        })?;
+        for warning in &running.warnings {
+            tracing::warn!(container = order.container, warning, "not all limits are enforced");
+        }
+        Ok(running)
+    }
+
+    async fn prepare(
+        &self,
+        agent: &AgentId,
+        order: &ContainerOrder,
+    ) -> Result<(Arc<dyn Containerizer>, ContainerSpec), (Reason, String)> {
         let shared = &self.shared;
         let sandbox = sandbox::path(&shared.options.work_dir, agent, order);
         let failed = |message: String| (Reason::CONTAINER_LAUNCH_FAILED, message);
@@ -170,11 +286,7 @@ impl Containers {
                 fetched.map_err(|error| failed(error.to_string()))?;
             }
         }
-        let running = containerizer.launch(plan.spec).await.map_err(|error| failed(error.to_string()))?;
-        for warning in &running.warnings {
-            tracing::warn!(container = order.container, warning, "not all limits are enforced");
-        }
-        Ok(running)
+        Ok((containerizer, plan.spec))
     }
 
     fn choose(&self, docker: bool) -> Result<Arc<dyn Containerizer>, String> {
@@ -213,11 +325,15 @@ impl Containers {
     }
 
     async fn wait(&self, container: String) {
-        let containerizer = self.known().get(&container).map(|known| known.containerizer.clone());
-        let Some(containerizer) = containerizer else {
+        let known = self.known().get(&container).map(|known| (known.containerizer.clone(), known.looked.clone()));
+        let Some((containerizer, looked)) = known else {
             let ended = Ended { message: Some("the container is gone".to_owned()), ..Ended::default() };
             return self.tell(Event::Exited { container, ended });
         };
+        if let Some(mut looked) = looked {
+            // Whoever looks goes on until there is an answer, or the agent ends.
+            let _ = looked.wait_for(|looked| *looked).await;
+        }
         loop {
             match containerizer.wait(&container).await {
                 Ok(exit) => return self.tell(Event::Exited { container, ended: ended(exit) }),
@@ -249,11 +365,18 @@ impl Containers {
         });
     }
 
+    /// Removes what is left of a container, if need be once its runtime answers again.
     pub(crate) fn destroy(&self, container: String) {
         let Some(known) = self.known().remove(&container) else { return };
         tokio::spawn(async move {
-            if let Err(error) = known.containerizer.destroy(&container).await {
+            let mut pause = RETRY;
+            while let Err(error) = known.containerizer.destroy(&container).await {
                 tracing::warn!(container, %error, "what is left of a container could not be removed");
+                if !error.is_retryable() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
             }
         });
     }
@@ -327,4 +450,112 @@ fn owner(user: Option<&str>, root: bool) -> Result<Option<User>, String> {
 
 fn ended(exit: Exit) -> Ended {
     Ended { code: exit.code, signal: exit.signal, out_of_memory: exit.out_of_memory, message: exit.message }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use mesos_ports::containerizer::{Command, Limits, Recovered};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Takes its time to start a container.
+    #[derive(Default)]
+    struct Slow {
+        begun: Notify,
+        goes_on: Notify,
+        ended: Notify,
+    }
+
+    #[async_trait]
+    impl Containerizer for Slow {
+        fn name(&self) -> &'static str {
+            "mock"
+        }
+
+        async fn launch(&self, _: ContainerSpec) -> Result<Running, ContainerError> {
+            self.begun.notify_one();
+            self.goes_on.notified().await;
+            Ok(Running::default())
+        }
+
+        async fn wait(&self, _: &str) -> Result<Exit, ContainerError> {
+            self.ended.notified().await;
+            Ok(Exit { signal: Some(9), ..Exit::default() })
+        }
+
+        async fn kill(&self, _: &str, _: Duration) -> Result<(), ContainerError> {
+            Ok(())
+        }
+
+        async fn update(&self, _: &str, _: Limits) -> Result<(), ContainerError> {
+            Ok(())
+        }
+
+        async fn exec(&self, _: &str, _: Command, _: Duration) -> Result<i32, ContainerError> {
+            Ok(0)
+        }
+
+        async fn recover(&self, _: &str) -> Result<Vec<Recovered>, ContainerError> {
+            Err(ContainerError::Unavailable("it does not answer".into()))
+        }
+
+        async fn destroy(&self, _: &str) -> Result<(), ContainerError> {
+            Ok(())
+        }
+    }
+
+    fn containers(slow: &Arc<Slow>) -> (Containers, mpsc::UnboundedReceiver<Event>) {
+        let (events, told) = mpsc::unbounded_channel();
+        let options = AgentOptions::new("/nowhere", Resources::new());
+        (Containers::new(options, vec![slow.clone()], events).unwrap(), told)
+    }
+
+    fn body() -> Bytes {
+        let command = v1::CommandInfo { value: Some("true".into()), ..Default::default() };
+        v1::TaskInfo { command: Some(command), ..Default::default() }.encode_to_vec().into()
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_killed_while_it_starts_is_not_told_as_never_run() {
+        let slow = Arc::new(Slow::default());
+        let (containers, mut told) = containers(&slow);
+        let order = ContainerOrder {
+            container: "c".into(),
+            launch: "l".into(),
+            framework: "f".into(),
+            user: String::new(),
+            executor: "e".into(),
+            task: "t".into(),
+            resources: Resources::new(),
+            body: body(),
+            trace: None,
+        };
+        containers.launch("a".into(), Arc::new(order));
+        slow.begun.notified().await;
+        containers.kill("c".into(), Duration::ZERO);
+        tokio::task::yield_now().await;
+        assert!(told.try_recv().is_err(), "nobody knows yet whether it runs");
+        slow.goes_on.notify_one();
+        assert!(matches!(told.recv().await, Some(Event::Started { .. })));
+        slow.ended.notify_one();
+        assert!(matches!(told.recv().await, Some(Event::Exited { .. })));
+    }
+
+    /// A runtime that does not answer at the start may have everything: nothing is told as ended.
+    #[tokio::test]
+    async fn f41_containers_of_a_runtime_that_does_not_answer_at_the_start_count_as_found() {
+        let slow = Arc::new(Slow::default());
+        let (containers, mut told) = containers(&slow);
+        let held = |runs: bool, ended: bool| Held { body: body(), resources: Resources::new(), ended, runs };
+        let all = [("runs", held(true, false)), ("starts", held(false, false)), ("ended", held(false, true))];
+        let all = all.map(|(name, held)| (name.to_owned(), held)).into_iter().collect();
+        let mut found = containers.recover(&"a".into(), all).await;
+        found.sort();
+        assert_eq!(found, [("runs".to_owned(), true), ("starts".to_owned(), false)]);
+        containers.watch("runs".into());
+        tokio::task::yield_now().await;
+        assert!(told.try_recv().is_err());
+    }
 }

@@ -14,25 +14,29 @@ use tokio::sync::mpsc;
 
 use crate::{executors::info, task};
 
-/// A subscription on which nothing came for so long is made anew, in case that the bus has forgotten it. The
-/// allocator answers each beat, so the agent's own subject is not silent for longer while there is one.
-const SILENCE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(500);
 
+/// For how long a subject on which little is said may be silent before it is subscribed to anew.
+pub(crate) const QUIET: Duration = Duration::from_secs(60);
+
+/// How a subject is read.
+#[derive(Clone)]
+pub(crate) struct Reading {
+    /// Of executors that name no grace of their own.
+    pub(crate) grace: Duration,
+    /// A subscription that has been silent for so long may be dead without anybody saying so, and an agent that
+    /// beats and hears nothing would stay as it is for ever: it is renewed.
+    pub(crate) silence: Duration,
+    pub(crate) quarantine: Quarantine,
+}
+
 /// Reads a subject until the receiver of events is gone.
-/// `grace` is that of executors that name none.
-pub(crate) fn listen(
-    bus: Arc<dyn Bus>,
-    subject: String,
-    grace: Duration,
-    events: mpsc::UnboundedSender<Event>,
-    quarantine: Quarantine,
-) {
+pub(crate) fn listen(bus: Arc<dyn Bus>, subject: String, reading: Reading, events: mpsc::UnboundedSender<Event>) {
     tokio::spawn(async move {
         while !events.is_closed() {
             match bus.subscribe(&subject).await {
                 Ok(messages) => {
-                    if read(messages, grace, &events, &quarantine).await {
+                    if read(messages, &reading, &events).await {
                         continue;
                     }
                 }
@@ -44,24 +48,19 @@ pub(crate) fn listen(
 }
 
 /// Reads a subscription until it ends or is silent, and says whether it was silent.
-async fn read(
-    mut messages: Subscription,
-    grace: Duration,
-    events: &mpsc::UnboundedSender<Event>,
-    quarantine: &Quarantine,
-) -> bool {
+async fn read(mut messages: Subscription, reading: &Reading, events: &mpsc::UnboundedSender<Event>) -> bool {
     loop {
-        let message = match tokio::time::timeout(SILENCE, messages.next()).await {
+        let message = match tokio::time::timeout(reading.silence, messages.next()).await {
             Ok(Some(message)) => message,
             Ok(None) => return false,
             Err(_) if is_planted(Bug::DeadSubscriptionKept) => continue,
             Err(_) => return true,
         };
-        let batch: Vec<ToAgent> = quarantine.open(kind::AGENT, &message).unwrap_or_default();
+        let batch: Vec<ToAgent> = reading.quarantine.open(kind::AGENT, &message).unwrap_or_default();
         if batch.is_empty() && is_planted(Bug::PoisonMessageEndsReading) {
             std::future::pending::<()>().await;
         }
-        if batch.into_iter().any(|message| events.send(event(message, grace)).is_err()) {
+        if batch.into_iter().any(|message| events.send(event(message, reading.grace)).is_err()) {
             return false;
         }
     }

@@ -13,9 +13,12 @@
 //! - `executors`: the door through which frameworks' own executors come.
 //! - `task`: what a `TaskInfo` means for a host.
 //! - `sandbox`: where tasks' files are.
+//! - `condition`: whether the host can start tasks at all.
+//! - `reserve`: room for the checkpoint on a disk that is full.
 //! - `volumes`: directories of persistent volumes.
 //! - `files`: the door through which gateways read sandboxes.
 
+mod condition;
 mod containers;
 pub mod estimator;
 mod executors;
@@ -23,6 +26,7 @@ mod files;
 mod inbox;
 pub mod options;
 mod outbox;
+mod reserve;
 mod sandbox;
 mod service;
 mod task;

@@ -37,6 +37,9 @@ pub struct AgentOptions {
     pub cgroups_hierarchy: PathBuf,
     /// The parent of all tasks' cgroups.
     pub cgroups_root: String,
+    /// How large each of a task's two logs may become; then it goes on in a new file, and the one before is
+    /// kept. 0 is without a bound.
+    pub log_bytes: u64,
     /// How often it says that it lives.
     pub beat: Duration,
     /// What it offers beyond `resources`, as revocable (`--resource-estimator`).
@@ -92,6 +95,7 @@ impl AgentOptions {
             enable_cfs: true,
             cgroups_hierarchy: PathBuf::from("/sys/fs/cgroup"),
             cgroups_root: "mesos".to_owned(),
+            log_bytes: mesos_container::process::DEFAULT_LOG_BYTES,
             beat: Duration::from_secs(5),
             estimator: Estimator::None,
             oversubscribed_interval: Duration::from_secs(15),

@@ -1,12 +1,10 @@
 //! Start, recovery, and the two ends of the machine's loop.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
 use mesos_container::{DockerContainerizer, DockerOptions, MockContainerizer, ProcessContainerizer, ProcessOptions};
 use mesos_core::{
     agent::{Agent, Event, ExecutorTimes, Options, Output, fits_running, held, reconfigured},
@@ -27,12 +25,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    AgentOptions,
-    containers::Containers,
+    AgentOptions, condition,
+    containers::{Containers, Held},
     estimator::{self, Estimator},
     executors::{Executors, server},
     files, inbox,
     outbox::{self, Batch},
+    reserve::{Reserve, Reserved},
     task, volumes,
 };
 
@@ -103,10 +102,13 @@ pub fn containerizers(options: &AgentOptions) -> Result<Vec<Arc<dyn Containerize
                 let mut process = ProcessOptions::new(options.work_dir.join("run"));
                 process.cgroup_root = Some(options.cgroups_hierarchy.clone());
                 process.cgroup_parent = options.cgroups_root.clone();
+                process.log_bytes = options.log_bytes;
                 Arc::new(ProcessContainerizer::new(process).map_err(|error| AgentError::Option(error.to_string()))?)
             }
             "docker" => Arc::new(DockerContainerizer::new(DockerOptions {
                 host: options.docker_host.clone(),
+                work_dir: Some(options.work_dir.clone()),
+                log_bytes: options.log_bytes,
                 ..DockerOptions::default()
             })),
             "mock" => Arc::new(MockContainerizer::new()),
@@ -134,6 +136,9 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     let address = listener.local_addr().map_err(|error| AgentError::Option(error.to_string()))?;
     // Offers name the port, and executors are told of it.
     let options = AgentOptions { port: u32::from(address.port()), ..options };
+    let reserve = Reserve::of(&options.work_dir);
+    let store: Arc<dyn Store> =
+        Arc::new(Reserved { store: ports.store.clone(), work_dir: options.work_dir.clone(), cancel: cancel.clone() });
     let (events, received) = mpsc::unbounded_channel();
     let executors = Executors::new(options.clone(), address.port(), events.clone());
     let containers =
@@ -144,6 +149,8 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
         estimator::watch_usage(containers.clone(), interval, events.clone(), cancel.clone());
     }
     tokio::spawn(server::serve(listener, executors.clone(), cancel.clone()));
+    let watched = ports.containerizers.clone();
+    condition::watch(options.work_dir.clone(), watched, reserve, events.clone(), cancel.clone());
     let host = Host {
         containers,
         executors,
@@ -162,10 +169,9 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     }
     inbox::watch_bus(&*host.ports.bus, events.clone());
     let subjects = &host.ports.subjects;
-    let grace = options.executors.shutdown_grace_period;
     let own_subject = subjects.agent(&uuid_text(checkpoint.own.instance));
     for (subject, events) in [(subjects.agents(), events.clone()), (own_subject, events)] {
-        inbox::listen(host.ports.bus.clone(), subject, grace, events, host.ports.quarantine.clone());
+        inbox::listen(host.ports.bus.clone(), subject, host.reading(inbox::QUIET), events);
     }
     let machine = machine_options(&options, checkpoint.own.instance);
     let config = Config {
@@ -176,7 +182,7 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
         batch_max: 512,
         seed: Uuid::new_v4().as_u128(),
     };
-    let (actor, store) = (host.clone(), host.ports.store.clone());
+    let actor = host.clone();
     solo::run(
         config,
         store,
@@ -228,18 +234,13 @@ impl Checkpoint {
     }
 
     async fn recover(&self, containers: &Containers) -> Event {
-        let tasks = || self.executors.iter().flat_map(|executor| &executor.tasks);
-        // An executor is not checked from outside, and a resize tells what it may use.
+        let tasks = self.executors.iter().flat_map(|executor| &executor.tasks);
+        let tasks = tasks.map(|task| (task.container.clone(), Held::of(task)));
         let processes = self.executors.iter().filter_map(|executor| executor.live_process());
-        let processes = processes.map(|process| (process.container.clone(), (Bytes::new(), Resources::new())));
-        let held: HashMap<String, (Bytes, Resources)> = tasks()
-            .map(|task| (task.container.clone(), (task.body.clone(), task.resources.clone())))
-            .chain(processes)
-            .collect();
-        let found = match &self.own.id {
-            Some(agent) => containers.recover(agent, &held).await,
-            None => Vec::new(),
-        };
+        let processes = processes.map(|process| (process.container.clone(), Held::of_executor()));
+        let held = tasks.chain(processes).collect();
+        // Without an id it holds nothing, but may find what it held before it lost its checkpoint.
+        let found = containers.recover(&self.own.id.clone().unwrap_or_default(), held).await;
         let facts =
             |executor: &ExecutorRow| executor.tasks.iter().map(|task| task::facts(&task.body, executor.kind)).collect();
         let facts: Vec<(LaunchId, Vec<_>)> = self.executors.iter().map(|e| (e.launch.clone(), facts(e))).collect();
@@ -293,6 +294,12 @@ struct Host {
 }
 
 impl Host {
+    /// How a subject is read that may be silent for so long.
+    fn reading(&self, silence: Duration) -> inbox::Reading {
+        let grace = self.options.executors.shutdown_grace_period;
+        inbox::Reading { grace, silence, quarantine: self.ports.quarantine.clone() }
+    }
+
     fn act(&self, happening: Happening<Output>) {
         match happening {
             Happening::Leading(_) => {
@@ -361,9 +368,10 @@ impl Host {
         self.executors.set_agent(agent.clone());
         (self.ports.admitted)(&agent);
         let subjects = &self.ports.subjects;
-        let grace = self.options.executors.shutdown_grace_period;
-        let (subject, quarantine) = (subjects.agent(agent.as_str()), self.ports.quarantine.clone());
-        inbox::listen(self.ports.bus.clone(), subject, grace, self.events.clone(), quarantine);
+        // Each beat is answered there.
+        let silence = (self.options.beat * 3).max(Duration::from_secs(5));
+        let (subject, reading) = (subjects.agent(agent.as_str()), self.reading(silence));
+        inbox::listen(self.ports.bus.clone(), subject, reading, self.events.clone());
         files::serve(
             self.ports.bus.clone(),
             subjects.agent_files(agent.as_str()),

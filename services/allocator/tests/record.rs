@@ -87,6 +87,7 @@ impl Stage {
             version: String::new(),
             total: parse("cpus:4;mem:4096;ports:[31000-32000]", "*").unwrap(),
             oversubscribed: Default::default(),
+            degraded: None,
             attributes: vec![],
             domain: None,
             body: Bytes::from_static(b"\0\xff"),

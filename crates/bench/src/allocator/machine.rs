@@ -200,6 +200,7 @@ fn report(id: &AgentId, total: &Resources, term: Term) -> AgentReport {
         version: String::new(),
         total: total.clone(),
         oversubscribed: Resources::new(),
+        degraded: None,
         attributes: Vec::new(),
         domain: None,
         body: Bytes::new(),

@@ -88,7 +88,12 @@ const TABLE: &[(&str, Setter)] = &[
         Ok(())
     }),
     ("log-driver", |value, _, host| {
-        host.log_config.get_or_insert_default().typ = Some(value.into());
+        let config = host.log_config.get_or_insert_default();
+        config.typ = Some(value.into());
+        if let Some(options) = config.config.as_mut().filter(|_| value != "json-file") {
+            // Those of the driver that it would have had; another may refuse them.
+            options.retain(|key, _| !matches!(key.as_str(), "max-size" | "max-file"));
+        }
         Ok(())
     }),
     ("log-opt", |value, _, host| {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
-use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding};
 use mesos_ports::containerizer::{Command, ContainerError, ContainerSpec, DockerSpec, Limits};
 
 use super::{LABEL_AGENT, LABEL_CONTAINER, LABEL_FRAMEWORK, LABEL_LOG_BASE, LABEL_SANDBOX, LABEL_TASK, parameters};
@@ -12,13 +12,19 @@ use crate::cgroup::MIN_MEMORY;
 const CPU_PERIOD_US: i64 = 100_000;
 /// The kernel takes no smaller quota.
 const CPU_QUOTA_MIN_US: i64 = 1_000;
+/// Docker's own log of a container may always become as large as this, in bytes.
+const DOCKER_LOG_MIN: u64 = 16 << 20;
 
 fn invalid(text: String) -> ContainerError {
     ContainerError::Invalid(text)
 }
 
 /// The whole create call but the name.
-pub(super) fn body(spec: &ContainerSpec, docker: &DockerSpec) -> Result<ContainerCreateBody, ContainerError> {
+pub(super) fn body(
+    spec: &ContainerSpec,
+    docker: &DockerSpec,
+    log_bytes: u64,
+) -> Result<ContainerCreateBody, ContainerError> {
     if docker.image.is_empty() {
         return Err(invalid("the task names no Docker image".into()));
     }
@@ -33,6 +39,7 @@ pub(super) fn body(spec: &ContainerSpec, docker: &DockerSpec) -> Result<Containe
             binds: Some(binds(spec, docker)?),
             network_mode: Some(if docker.network.is_empty() { "host".into() } else { docker.network.clone() }),
             privileged: Some(docker.privileged),
+            log_config: (log_bytes > 0).then(|| log_config(log_bytes)),
             ..limits(&spec.limits)
         }),
         ..ContainerCreateBody::default()
@@ -42,6 +49,16 @@ pub(super) fn body(spec: &ContainerSpec, docker: &DockerSpec) -> Result<Containe
         parameters::apply(key, value, &mut body)?;
     }
     Ok(body)
+}
+
+/// Docker keeps the output as well, each of its two files to this size. Its lines are longer than the task's, and
+/// what it has begun anew twice is lost to an agent that was away or slow; so it may keep some more.
+fn log_config(log_bytes: u64) -> HostConfigLogConfig {
+    let size = log_bytes.saturating_mul(2).max(DOCKER_LOG_MIN);
+    HostConfigLogConfig {
+        typ: Some("json-file".into()),
+        config: Some(HashMap::from([("max-size".into(), size.to_string()), ("max-file".into(), "2".into())])),
+    }
 }
 
 /// As in Mesos: a shell takes the place of the image's entry point, arguments are given to it.
@@ -184,7 +201,7 @@ mod tests {
             ..ContainerSpec::default()
         };
         let mapping = PortMapping { host_port: 31000, container_port: 80, protocol: "TCP".into() };
-        let body = body(&spec, &DockerSpec { port_mappings: vec![mapping], ..docker() }).expect("valid");
+        let body = body(&spec, &DockerSpec { port_mappings: vec![mapping], ..docker() }, 0).expect("valid");
         assert_eq!(body.exposed_ports, Some(vec!["80/tcp".to_string()]));
         let host = body.host_config.expect("there");
         assert_eq!(host.binds, Some(vec!["/s:/mnt/s:rw".to_string(), "/s/d:/d:ro".to_string()]));
@@ -199,10 +216,10 @@ mod tests {
     fn what_docker_cannot_do_is_invalid() {
         let mapping = PortMapping { host_port: 1, container_port: 1, protocol: "tcp".into() };
         let hosted = DockerSpec { port_mappings: vec![mapping], network: "host".into(), ..docker() };
-        let error = body(&ContainerSpec::default(), &hosted).expect_err("invalid").to_string();
+        let error = body(&ContainerSpec::default(), &hosted, 0).expect_err("invalid").to_string();
         assert!(error.contains("bridge"), "{error}");
         let volume = Volume { host_path: "../../etc".into(), container_path: "/e".into(), read_only: false };
         let spec = ContainerSpec { volumes: vec![volume], ..ContainerSpec::default() };
-        assert!(matches!(body(&spec, &docker()), Err(ContainerError::Invalid(_))));
+        assert!(matches!(body(&spec, &docker(), 0), Err(ContainerError::Invalid(_))));
     }
 }

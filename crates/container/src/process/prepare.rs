@@ -8,6 +8,7 @@ use std::{
     process::Stdio,
 };
 
+use mesos_model::planted;
 use mesos_ports::containerizer::{Command, ContainerError, ContainerSpec, Volume};
 use nix::unistd::{User, geteuid, getgrouplist};
 use tokio::process::Child;
@@ -47,6 +48,7 @@ impl Host {
             namespaces: self.options.namespaces,
             binds,
             warnings,
+            log_bytes: self.options.log_bytes,
         };
         records::write(dir, records::SPEC, &record).map_err(|error| launch("runtime directory", dir, &error))?;
         shim_command(&self.options.shim)
@@ -67,7 +69,7 @@ pub(super) fn shim_command(shim: &[OsString]) -> tokio::process::Command {
         .split_first()
         .map_or((OsString::from("/proc/self/exe"), &[][..]), |(program, args)| (program.clone(), args));
     let mut command = tokio::process::Command::new(program);
-    command.args(args).env_clear().stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(args).env_clear().envs(planted::for_child()).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }
 

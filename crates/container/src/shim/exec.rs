@@ -51,7 +51,7 @@ fn perform(dir: &Path) -> Result<ExecReport, String> {
         sandbox: &spec.sandbox,
         group: spec.group.as_ref(),
         namespaces: init.as_ref().map(AsFd::as_fd),
-        output: false,
+        output: None,
     };
     let (pid, handle) = child.spawn()?;
     let pid = Pid::from_raw(pid as i32);

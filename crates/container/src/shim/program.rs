@@ -2,12 +2,9 @@
 
 use std::{
     ffi::CString,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{Read, Write},
-    os::{
-        fd::{BorrowedFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -22,11 +19,12 @@ use nix::{
         wait::waitpid,
     },
     unistd::{
-        ForkResult, Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fchown, pipe2, setgid, setgroups,
-        setsid, setuid,
+        ForkResult, Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setgid, setgroups, setsid,
+        setuid,
     },
 };
 
+use super::log::Ends;
 use crate::{
     cgroup::Group,
     records::{Identity, Program, Spec},
@@ -43,14 +41,14 @@ pub(super) struct Child<'a> {
     pub group: Option<&'a Group>,
     /// The first process of the namespaces to go to.
     pub namespaces: Option<BorrowedFd<'a>>,
-    /// Whether output goes to the sandbox rather than nowhere.
-    pub output: bool,
+    /// Where output goes, if it does not go nowhere.
+    pub output: Option<&'a Ends>,
 }
 
 /// Starts the task and returns once its program runs. The error says what is wrong with it.
-pub(super) fn start(spec: &Spec, namespaces: Option<BorrowedFd<'_>>) -> Result<(u32, OwnedFd), String> {
-    Child { program: &spec.program, sandbox: &spec.sandbox, group: spec.group.as_ref(), namespaces, output: true }
-        .spawn()
+pub(super) fn start(spec: &Spec, namespaces: Option<BorrowedFd<'_>>, output: &Ends) -> Result<(u32, OwnedFd), String> {
+    let output = Some(output);
+    Child { program: &spec.program, sandbox: &spec.sandbox, group: spec.group.as_ref(), namespaces, output }.spawn()
 }
 
 impl Child<'_> {
@@ -108,24 +106,13 @@ impl Child<'_> {
     fn redirect(&self) -> Result<(), String> {
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(|error| format!("/dev/null: {error}"))?;
-        let output = |name: &str| -> Result<File, String> {
-            if !self.output {
-                return null.try_clone().map_err(|error| error.to_string());
-            }
-            let path = self.sandbox.join(name);
-            // Not through a link: the fetcher may have put there what others wrote.
-            let flags = OFlag::O_NOFOLLOW.bits();
-            let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags).open(&path);
-            let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
-            if let Some(identity) = &self.program.identity {
-                let _ = fchown(&file, Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)));
-            }
-            Ok(file)
+        let (stdout, stderr) = match self.output {
+            Some(ends) => (ends.stdout.as_fd(), ends.stderr.as_fd()),
+            None => (null.as_fd(), null.as_fd()),
         };
-        let (stdout, stderr) = (output("stdout")?, output("stderr")?);
         dup2_stdin(&null)
-            .and_then(|()| dup2_stdout(&stdout))
-            .and_then(|()| dup2_stderr(&stderr))
+            .and_then(|()| dup2_stdout(stdout))
+            .and_then(|()| dup2_stderr(stderr))
             .map_err(|errno| errno.desc().to_string())
     }
 }

@@ -260,6 +260,7 @@ impl Agent {
             version: self.options.version.clone(),
             total: self.own.total.clone(),
             oversubscribed: self.oversubscribed.clone(),
+            degraded: self.degraded.clone(),
             attributes: self.options.attributes.clone(),
             domain: self.options.domain.clone(),
             body: self.options.body.clone(),

@@ -19,7 +19,8 @@ impl Agent {
         facts: Vec<(LaunchId, Vec<TaskFacts>)>,
         out: &mut Out,
     ) {
-        let rebooted = !self.own.boot.is_empty() && self.own.boot != self.options.boot;
+        let booted = !self.own.boot.is_empty() && self.own.boot != self.options.boot;
+        let rebooted = booted && !is_planted(Bug::BootIgnored);
         if self.own.instance == 0 {
             self.own.instance = self.options.new_instance;
         }
@@ -29,7 +30,8 @@ impl Agent {
         self.take_options(rebooted, out);
         self.recovered = true;
         self.take_facts(facts);
-        let found: BTreeMap<String, bool> = containers.into_iter().collect();
+        let found: BTreeMap<String, bool> =
+            containers.into_iter().filter(|_| !is_planted(Bug::RecoveryBlind)).collect();
         for (launch, task) in self.each_task() {
             self.recover_task(now, &launch, &task, &found, rebooted, out);
         }

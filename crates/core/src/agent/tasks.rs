@@ -91,7 +91,10 @@ impl Agent {
         if self.refuse_invalid(now, &launch, out) {
             return;
         }
-        if !fits {
+        if let Some(why) = &self.degraded {
+            let message = format!("the agent takes no tasks for now: {why}");
+            self.end_all(now, &launch, TaskState::Dropped, Reason::CONTAINER_LAUNCH_FAILED, &message, out);
+        } else if !fits {
             let message = "the agent has less free than the task needs";
             self.end_all(now, &launch, TaskState::Dropped, Reason::RESOURCES_UNKNOWN, message, out);
         } else if custom {

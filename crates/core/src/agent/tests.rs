@@ -346,6 +346,23 @@ fn f49_a_launch_that_does_not_fit_is_dropped_and_said_so() {
 }
 
 #[test]
+fn f39_an_agent_that_can_start_nothing_says_so_refuses_launches_and_keeps_its_tasks() {
+    let mut host = Host::admitted();
+    host.order(1, launch("l", "t", 1000));
+    host.started("l.0");
+    let full = |free: u64| Event::Degraded(Some(format!("its disk is full: {free} MB are left")));
+    assert_eq!(host.step(full(3)), ["report 1:1"]);
+    assert_eq!(host.report().degraded.as_deref(), Some("its disk is full: 3 MB are left"));
+    assert_eq!(host.step(full(2)), Vec::<String>::new(), "the same in other words is no news");
+    let lines = host.order(2, launch("l2", "u", 1000));
+    assert_eq!(lines, ["u #1 TASK_DROPPED REASON_CONTAINER_LAUNCH_FAILED", "beat 1:2"]);
+    assert_eq!(host.agent.used(), &Resources::of(&[("cpus", 1000)]), "the task that runs is not touched");
+    assert_eq!(host.step(Event::Degraded(None)), ["report 1:2"]);
+    assert_eq!(host.report().degraded, None);
+    assert!(host.order(3, launch("l3", "v", 1000)).contains(&"start l3.0".to_owned()));
+}
+
+#[test]
 fn f56_an_update_is_told_again_until_the_registry_has_it_and_then_until_it_is_acknowledged() {
     let mut host = Host::admitted();
     host.order(1, launch("l", "t", 1000));

@@ -172,6 +172,7 @@ impl Allocator {
             deactivated: old.as_ref().is_some_and(|old| old.deactivated),
             drain: old.as_ref().and_then(|old| old.drain),
             down: false,
+            degraded: report.degraded.clone(),
             handshake: term,
             registered: old.as_ref().map_or(now, |old| old.registered),
             reregistered: now,
@@ -184,6 +185,7 @@ impl Allocator {
         let offers_stand = old.as_ref().is_some_and(|old| {
             (&old.total, &old.oversubscribed, &old.attributes, &old.domain, &old.hostname, old.port)
                 == (&row.total, &row.oversubscribed, &row.attributes, &row.domain, &row.hostname, row.port)
+                && old.degraded == row.degraded
         });
         if !offers_stand {
             self.rescind_all_of(id, fx);

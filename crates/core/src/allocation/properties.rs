@@ -281,6 +281,7 @@ impl Life {
             version: String::new(),
             total: host.total.clone(),
             oversubscribed: Resources::new(),
+            degraded: None,
             attributes: vec![],
             domain: None,
             body: bytes::Bytes::new(),

@@ -366,6 +366,7 @@ fn report(agent: &str, named: &BTreeMap<&str, &str>) -> AgentReport {
         version: "1".into(),
         total: resources(named.get("total").copied().unwrap_or("cpus:4;mem:4096")),
         oversubscribed: Resources::new(),
+        degraded: named.get("degraded").map(|why| (*why).to_owned()),
         attributes: mesos_model::attribute::parse(attributes).unwrap(),
         domain: named.get("region").map(|region| ((*region).to_owned(), "z".to_owned())),
         body: Bytes::new(),

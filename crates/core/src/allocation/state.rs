@@ -119,7 +119,11 @@ impl Allocator {
     /// Whether an agent's resources may be offered.
     pub(super) fn is_offerable(&self, agent: &AgentId) -> bool {
         let row = self.agents.get(agent).and_then(|agent| agent.row.as_ref());
-        self.is_shaken(agent) && row.is_some_and(|row| !row.deactivated || is_planted(Bug::DeactivatedAgentIsOffered))
+        self.is_shaken(agent)
+            && row.is_some_and(|row| {
+                (!row.deactivated || is_planted(Bug::DeactivatedAgentIsOffered))
+                    && (row.degraded.is_none() || is_planted(Bug::DegradedOffered))
+            })
     }
 
     /// Takes a row over.

@@ -155,6 +155,7 @@ impl Cluster {
             version: String::new(),
             total: resources(&format!("cpus:{cpus};mem:4096")),
             oversubscribed: Resources::new(),
+            degraded: None,
             attributes: vec![],
             domain: None,
             body: Bytes::new(),

@@ -268,6 +268,7 @@ pub(super) fn agent(id: &str, state: AgentState, epoch: u64) -> RowChange {
         deactivated: false,
         drain: None,
         down: false,
+        degraded: None,
         handshake: allocator_term(epoch),
         registered: Time(1),
         reregistered: Time(epoch),

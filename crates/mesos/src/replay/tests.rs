@@ -80,6 +80,7 @@ fn report() -> Event {
         version: String::new(),
         total: parse("cpus:4;mem:4096", "*").unwrap(),
         oversubscribed: Default::default(),
+        degraded: None,
         attributes: vec![],
         domain: None,
         body: Default::default(),

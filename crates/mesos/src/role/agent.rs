@@ -173,6 +173,11 @@ pub(crate) struct HostArgs {
     #[arg(long, alias = "cgroups-enable-cfs", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     enable_cfs: bool,
 
+    /// How large a task's stdout and its stderr may become; then each goes on in a new file, and the one before is
+    /// kept. 0 is without a bound
+    #[arg(long, value_name = "SIZE", default_value = "64MB", value_parser = parse_log_size)]
+    task_log_size: u64,
+
     /// Where cgroups are mounted
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup")]
     cgroups_hierarchy: PathBuf,
@@ -243,6 +248,14 @@ fn parse_docker(text: &str) -> Result<String, String> {
     if fine { Ok(text.to_owned()) } else { Err("expected for example unix:///var/run/docker.sock".to_owned()) }
 }
 
+/// In bytes.
+fn parse_log_size(text: &str) -> Result<u64, String> {
+    let milli = super::master::parse_size(text)?;
+    u64::try_from(milli)
+        .map(|milli| milli.saturating_mul(1 << 20) / 1000)
+        .map_err(|_| "expected no less than 0".to_owned())
+}
+
 fn check_resources(text: &str) -> Result<String, String> {
     resources_text::parse(text, "*").map(|_| text.to_owned())
 }
@@ -285,6 +298,7 @@ impl HostArgs {
                 shutdown_grace_period: self.executor_shutdown_grace_period,
             },
             authenticate_http_executors: self.authenticate_http_executors,
+            log_bytes: self.task_log_size,
             ..AgentOptions::new(dir, resources)
         }
     }
@@ -373,7 +387,17 @@ async fn run(
 /// Opens an agent's checkpoint. It is synced with each commit where it may be read again after the host went down.
 pub(crate) fn checkpoint(dir: &Path, sync: Sync) -> Result<Arc<dyn Store>, String> {
     let path = dir.join("checkpoint");
-    let store = EmbeddedStore::open(&path, sync).map_err(|error| format!("{}: {error}", path.display()))?;
+    let opened = EmbeddedStore::open_or_salvage(&path, sync);
+    let (store, salvaged) = opened.map_err(|error| format!("{}: {error}", path.display()))?;
+    if let Some(salvaged) = salvaged {
+        tracing::error!(
+            path = %path.display(),
+            kept_as = %salvaged.kept_as.display(),
+            lost_bytes = salvaged.lost,
+            places = salvaged.places,
+            "the checkpoint was damaged; what could be read of it is kept"
+        );
+    }
     Ok(Arc::new(store))
 }
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mesos_model::planted::{Bug, is_planted};
 use mesos_ports::store::StoreError;
 
 use super::event::Event;
@@ -38,6 +39,17 @@ pub(super) struct LogFile {
     rewrite_at: u64,
 }
 
+/// What became of a damaged file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Where it is now.
+    pub kept_as: PathBuf,
+    /// How many bytes of it could not be read.
+    pub lost: u64,
+    /// In how many places.
+    pub places: u64,
+}
+
 impl LogFile {
     /// Opens or creates the file and replays it into `state`.
     pub(super) fn open(path: &Path, state: &mut State) -> Result<Self, StoreError> {
@@ -55,6 +67,53 @@ impl LogFile {
         log.file.sync_all().and_then(|()| sync_folder(path)).map_err(failed)?;
         log.synced = log.len;
         Ok(log)
+    }
+
+    /// The same, but reads on behind what is damaged.
+    pub(super) fn open_or_salvage(path: &Path, state: &mut State) -> Result<(Self, Option<Salvaged>), StoreError> {
+        let refused = match LogFile::open(path, state) {
+            Ok(log) => return Ok((log, None)),
+            Err(error) => error,
+        };
+        let file = open_locked(path)?;
+        let failed = |error: io::Error| unusable(path, &error.to_string());
+        let mut bytes = Vec::new();
+        (&file).read_to_end(&mut bytes).map_err(failed)?;
+        // What another version wrote is not damaged.
+        if is_planted(Bug::DamageIsTheEnd) || other_version(&bytes) {
+            return Err(refused);
+        }
+        *state = State::default();
+        let mut salvaged = Salvaged { kept_as: with_suffix(path, ".damaged"), lost: 0, places: 0 };
+        // A header that is whole is not lost.
+        let mut at = if read_header(&mut &bytes[..], path).is_ok() { HEADER as usize } else { 0 };
+        while at < bytes.len() {
+            if let Some((event, length)) = whole_event(&bytes[at..]) {
+                state.apply(event, None);
+                at += length;
+                continue;
+            }
+            let next = (at + 1..bytes.len()).find(|from| whole_event(&bytes[*from..]).is_some());
+            let next = next.unwrap_or(bytes.len());
+            salvaged.lost += (next - at) as u64;
+            salvaged.places += 1;
+            at = next;
+        }
+        state.forget_entries();
+        let mut log = LogFile {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            len: bytes.len() as u64,
+            synced: 0,
+            rewrite_at: REWRITE_MIN,
+        };
+        // The one before is not worth more than this one, and they must not pile up.
+        match std::fs::remove_file(&salvaged.kept_as) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        std::fs::hard_link(path, &salvaged.kept_as).and_then(|()| log.rewrite(state)).map_err(failed)?;
+        Ok((log, Some(salvaged)))
     }
 
     /// A second handle for the thread that syncs.
@@ -100,9 +159,7 @@ impl LogFile {
     /// stays in use and the next try comes when it has doubled.
     pub(super) fn rewrite(&mut self, state: &State) -> io::Result<()> {
         self.rewrite_at = self.len.saturating_mul(2);
-        let mut name = self.path.as_os_str().to_owned();
-        name.push(".new");
-        let new_path = PathBuf::from(name);
+        let new_path = with_suffix(&self.path, ".new");
         let written = write_snapshot(&new_path, state).and_then(|(file, len)| {
             // Locked before it has the name, so that no other process can open it in between.
             file.try_lock()?;
@@ -216,6 +273,31 @@ fn write_snapshot(path: &Path, state: &State) -> io::Result<(File, u64)> {
     file.write_all(&header(len))?;
     file.sync_all()?;
     Ok((file, len))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Whether a file of ours says that it is of another version.
+fn other_version(bytes: &[u8]) -> bool {
+    let header_is_whole = |found: &[u8]| crc32fast::hash(&found[..20]) == number32(&found[20..]);
+    bytes
+        .get(..HEADER as usize)
+        .is_some_and(|found| found.starts_with(MAGIC) && header_is_whole(found) && number32(&found[8..]) != VERSION)
+}
+
+/// The event of a whole record that the bytes start with, and the record's length.
+fn whole_event(bytes: &[u8]) -> Option<(Event, usize)> {
+    if !bytes.starts_with(RECORD_MAGIC) {
+        return None;
+    }
+    whole_record(bytes)?;
+    let length = RECORD_HEADER + number32(&bytes[4..]) as usize;
+    let event = Event::decode(Bytes::copy_from_slice(&bytes[RECORD_HEADER..length]))?;
+    Some((event, length))
 }
 
 fn header(snapshot_end: u64) -> Vec<u8> {

@@ -163,6 +163,11 @@ impl State {
         }
     }
 
+    /// Drops all entries: followers load the rows. For a history that has holes.
+    pub(super) fn forget_entries(&mut self) {
+        self.services.values_mut().for_each(|service| service.entries.clear());
+    }
+
     /// The events that give this state again, without its leases.
     pub(super) fn events(&self) -> impl Iterator<Item = Event> + '_ {
         self.services.iter().flat_map(|(name, service)| {

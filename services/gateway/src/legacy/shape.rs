@@ -123,7 +123,7 @@ pub fn agent(agent: &AgentRow, cluster: &Cluster, frame: &Frame, is_full: bool) 
         "offered_resources": Bundle(offered),
         "unreserved_resources": Bundle(&unreserved),
         "reserved_resources": by_role(&agent.total, bundle),
-        "active": agent.state == AgentState::Active && !agent.deactivated,
+        "active": agent.state == AgentState::Active && !agent.deactivated && agent.degraded.is_none(),
         "deactivated": agent.deactivated,
         "version": agent.version,
         "capabilities": AGENT_CAPABILITIES,

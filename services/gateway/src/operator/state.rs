@@ -47,7 +47,7 @@ pub fn agent(row: &AgentRow, cluster: &Cluster, frame: &Frame) -> get_agents::Ag
     let capabilities = [Type::MultiRole, Type::HierarchicalRole, Type::ReservationRefinement];
     get_agents::Agent {
         agent_info: info,
-        active: row.state == AgentState::Active && !row.deactivated,
+        active: row.state == AgentState::Active && !row.deactivated && row.degraded.is_none(),
         deactivated: Some(row.deactivated),
         version: row.version.clone(),
         pid: Some(format!("slave(1)@{}", crate::legacy::shape::agent_address(row))),

@@ -91,6 +91,7 @@ pub fn agent(row: &AgentRow, cluster: &Cluster, frame: &Frame) -> Value {
         AgentState::Active if row.draining().is_some() => "DRAINING",
         AgentState::Active if row.drain.is_some() => "DRAINED",
         AgentState::Active if row.deactivated => "DEACTIVATED",
+        AgentState::Active if row.degraded.is_some() => "DEGRADED",
         AgentState::Active => "ACTIVE",
     };
     let attribute = |value: &AttributeValue| match value {

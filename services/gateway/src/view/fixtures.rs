@@ -53,6 +53,7 @@ pub(crate) fn agent(id: &str) -> AgentRow {
         deactivated: false,
         drain: None,
         down: false,
+        degraded: None,
         handshake: Term { epoch: 1, leader: 1 },
         registered: Time(1_500),
         reregistered: Time(2_000),

@@ -67,6 +67,28 @@ fn f20_a_late_copy_of_a_first_report_leaves_no_ghost_of_the_agent() {
 }
 
 #[test]
+fn f42_an_agent_that_can_start_nothing_is_offered_to_nobody_until_it_can() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a degraded=docker-hangs
+          put agent a shook 1
+          a: welcome a
+        > report a
+          put agent a shook 1
+          a: welcome a
+          f: offers O0=a@r[cpus:4; mem:4096]
+        > report a degraded=docker-hangs
+          put agent a shook 1
+          f: rescind O0
+          a: welcome a
+        ",
+    );
+}
+
+#[test]
 fn f36_a_second_instance_of_an_id_is_refused() {
     plays(
         "

@@ -1,5 +1,7 @@
 //! The process containerizer against the suite of its port, and what only it does.
 
+mod faults;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -50,6 +52,10 @@ impl Processes {
 
     fn adapter(&self) -> Arc<ProcessContainerizer> {
         Arc::new(ProcessContainerizer::new(self.options()).expect("a containerizer"))
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        self.root.path().join("run")
     }
 
     fn spec(&self, line: &str) -> ContainerSpec {
@@ -277,7 +283,7 @@ async fn a_task_dies_with_its_shim_and_is_told_lost() {
 }
 
 #[tokio::test]
-async fn containers_of_another_boot_are_lost_with_the_host() {
+async fn f37_containers_of_another_boot_are_lost_with_the_host() {
     let host = Processes::new(confinable());
     let spec = host.spec("sleep 600");
     let id = spec.container_id.clone();
@@ -305,7 +311,7 @@ async fn containers_of_another_boot_are_lost_with_the_host() {
 }
 
 #[tokio::test]
-async fn what_never_started_is_not_started_later() {
+async fn f32_what_never_started_is_not_started_later() {
     let host = Processes::new(false);
     let id = Uuid::new_v4().to_string();
     let dir = host.root.path().join("run").join(&id);
@@ -330,7 +336,7 @@ async fn what_never_started_is_not_started_later() {
 
 /// An agent of its own process that is killed, as `kill -9` does it.
 #[test]
-fn a_killed_agent_leaves_its_tasks_running() {
+fn f31_a_killed_agent_leaves_its_tasks_running() {
     let host = Processes::new(confinable());
     let marker = "MESOS_TEST_AGENT_ROOT";
     if let Ok(root) = std::env::var(marker) {
@@ -349,7 +355,7 @@ fn a_killed_agent_leaves_its_tasks_running() {
         });
     }
     let mut agent = std::process::Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "a_killed_agent_leaves_its_tasks_running"])
+        .args(["--exact", "f31_a_killed_agent_leaves_its_tasks_running"])
         .env(marker, host.root.path())
         .env("TMPDIR", host.root.path())
         .stdout(Stdio::null())

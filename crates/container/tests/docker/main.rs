@@ -2,6 +2,9 @@
 //!
 //! Without a daemon these tests fail and say what to do; `MESOS_SKIP_MISSING=1` skips them.
 
+mod daemon;
+mod faults;
+
 use std::{
     fs,
     path::Path,
@@ -151,7 +154,7 @@ async fn a_missing_daemon_is_named() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_hangs_meets_a_deadline() {
+async fn f42_a_daemon_that_hangs_meets_a_deadline() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("docker.sock");
     let _silent = std::os::unix::net::UnixListener::bind(&path).expect("bound");
@@ -162,7 +165,7 @@ async fn a_daemon_that_hangs_meets_a_deadline() {
 }
 
 #[tokio::test]
-async fn an_image_that_cannot_be_had_is_named() {
+async fn f43_an_image_that_cannot_be_had_is_named() {
     if !ready() {
         return;
     }
@@ -176,7 +179,7 @@ async fn an_image_that_cannot_be_had_is_named() {
 }
 
 #[tokio::test]
-async fn a_kill_ends_a_pull_that_hangs() {
+async fn f43_a_kill_ends_a_pull_that_hangs() {
     if !ready() {
         return;
     }
@@ -282,7 +285,7 @@ async fn output_is_whole_after_a_restart() {
 
 /// An agent that died between create and start: the container is removed, or used if asked for first.
 #[tokio::test]
-async fn a_container_that_was_only_created_is_never_doubled() {
+async fn f32_a_container_that_was_only_created_is_never_doubled() {
     if !ready() {
         return;
     }
