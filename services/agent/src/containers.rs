@@ -529,6 +529,7 @@ mod tests {
             executor: "e".into(),
             task: "t".into(),
             resources: Resources::new(),
+            workload: mesos_core::agent::Workload::Task,
             body: body(),
             trace: None,
         };
