@@ -1,13 +1,12 @@
 //! One seed from its draw to its verdict: faults, then healing, then what must have come.
 
-use mesos_core::row::{AgentState, FrameworkState, service};
+use mesos_core::row::{AgentState, FrameworkRow, FrameworkState, service};
 use mesos_model::{FrameworkId, TaskState, Time};
 
 use crate::{
     host::Phase,
     invariants::Violation,
     net::{Node, Tracing},
-    node::framework::Framework,
     plan::Plan,
     rng::Rng,
     world::{World, agent_total},
@@ -269,7 +268,8 @@ fn l8_who_keeps_trying_launches(world: &mut World) {
 /// L4: whatever is free is offered, or refused for a while by everybody.
 fn l4_everything_free_is_offered(world: &mut World) {
     // Frameworks decline for a second at most; in between everything is offered.
-    let connected = world.frameworks.values().any(Framework::is_subscribed);
+    let hungry = |row: &FrameworkRow| row.state == FrameworkState::Connected && row.suppressed.is_empty();
+    let connected = world.registry().is_some_and(|machine| machine.frameworks().any(hungry));
     let before = world.allocator().map(|machine| machine.metrics().offers_made);
     let until = world.net.elapsed() + 4000;
     if !world.run_until(until) {

@@ -48,7 +48,7 @@ pub struct World {
 /// Faults are drawn this often, in milliseconds.
 const FAULT_TICK: u64 = 200;
 /// Machines check themselves after so many events.
-const CHECK_EVERY: u64 = 16;
+const CHECK_EVERY: u64 = 32;
 /// How far the store's clock may be ahead of the time after a step, in milliseconds, and half of it before.
 const STEP_MAX: u64 = 10_000;
 /// How many agents there are.
