@@ -506,6 +506,10 @@ pub struct ToStream {
     pub framework: FrameworkId,
     /// Which stream; a gateway that does not hold it drops the event.
     pub stream: u128,
+    /// Who says so: the leader's part of its term. A gateway that has seen another one lead since drops the event,
+    /// which may have waited in a stopped process.
+    #[serde(default)]
+    pub leader: u128,
     /// What.
     pub event: StreamEvent,
 }

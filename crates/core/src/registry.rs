@@ -339,7 +339,8 @@ impl Registry {
             && row.state == FrameworkState::Connected
             && let Some(subscription) = &row.subscription
         {
-            let event = ToStream { framework: framework.clone(), stream: subscription.stream, event };
+            let (stream, leader) = (subscription.stream, self.term().map_or(0, |term| term.leader));
+            let event = ToStream { framework: framework.clone(), stream, leader, event };
             out.emit(Output::Stream { gateway: subscription.gateway.clone(), event });
         }
     }

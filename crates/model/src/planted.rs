@@ -51,6 +51,7 @@ planted! {
     "late-subscribe-takes-over" LateSubscribeTakesOver + seeds [54] "A SUBSCRIBE that comes late ends the stream that has come since.";
     // Leaders and standbys, allocator, agent, registry.
     "speak-before-commit" SpeakBeforeCommit + seeds [1, 2] "Outputs leave before the rows that they rest on are committed.";
+    "deposed-heard" DeposedHeard [4] "Gateways pass on what a leader says whom another one has followed.";
     "claim-without-commit" ClaimWithoutCommit + seeds [4] "A leader says how things are without a commit that shows that it still leads.";
     "clock-steps" ClockSteps [5] "Deadlines jump with the store's clock.";
     "keep-machine" KeepMachine + seeds [6] "A leader whose commit was refused goes on with what it had in memory.";

@@ -302,7 +302,9 @@ impl Seen {
         }
         let Some((reported, stream)) = self.reported.get(id).copied() else { return };
         let closed = self.closed.get(&stream).copied();
-        let away_since = closed.unwrap_or(reported + GRACE);
+        // A store that lost the subscription knows of the one before it.
+        let grace = if self.rolled_back { 0 } else { GRACE };
+        let away_since = closed.unwrap_or(reported + grace);
         let timeout = self.timeouts.get(id).copied().unwrap_or(0);
         if now + clocks < away_since + timeout {
             self.fail("I13", || {

@@ -222,9 +222,12 @@ fn report(options: &Options, request: Request, outcome: &Outcome) {
     if !options.trace && (options.seed.is_some() || options.seeds <= 20) {
         outcome.lines.iter().for_each(|line| println!("{line}"));
     }
-    let bug = options.bug.as_ref().map(|bug| format!(" --bug {bug}")).unwrap_or_default();
+    let mut more = options.bug.as_ref().map(|bug| format!(" --bug {bug}")).unwrap_or_default();
+    if options.events != Request::seed(0).events_max {
+        more.push_str(&format!(" --events {}", options.events));
+    }
     println!(
-        "seed {}: {} does not hold: {}\n  cargo run --release -p mesos-sim -- --seed {}{bug}",
+        "seed {}: {} does not hold: {}\n  cargo run --release -p mesos-sim -- --seed {}{more}",
         request.seed, violation.invariant, violation.text, request.seed
     );
 }

@@ -1,6 +1,6 @@
 //! One seed from its draw to its verdict: faults, then healing, then what must have come.
 
-use mesos_core::row::{AgentState, FrameworkRow, FrameworkState, service};
+use mesos_core::row::{AgentState, FrameworkRow, FrameworkState};
 use mesos_model::{FrameworkId, TaskState, Time};
 
 use crate::{
@@ -78,47 +78,68 @@ pub fn run(request: Request) -> Outcome {
     }
 }
 
-/// Heals everything, and sees that what must come comes in its time.
+/// Heals everything, and sees that what must come comes in its time. What has come is not waited for any longer.
 pub fn recover(world: &mut World) {
     world.heal();
-    type Step = (u64, fn(&mut World));
-    let steps: [Step; 8] = [
-        (10_000, l1_one_leader_each),
-        (20_000, stop_launching),
-        (30_000, l2_every_agent_has_shaken_hands),
-        (75_000, l3_every_task_is_known_as_it_is),
-        (76_000, end_everything),
-        (190_000, l6_nothing_is_left),
-        (191_000, l4_everything_free_is_offered),
-        (196_000, l8_who_keeps_trying_launches),
-    ];
     let healed = world.net.elapsed();
-    for (after, step) in steps {
-        if !world.run_until(healed + after) {
-            return;
+    type Check = fn(&World) -> Result<(), Violation>;
+    let comes = |world: &mut World, by: u64, check: Check| {
+        while let Err(late) = check(world) {
+            let now = world.net.elapsed();
+            if now >= healed + by {
+                world.net.seen.late(late.invariant, late.text);
+                return false;
+            }
+            if !world.run_until((now + LOOK).min(healed + by)) {
+                return false;
+            }
         }
-        step(world);
-        if world.violation().is_some() {
-            return;
-        }
+        true
+    };
+    if !comes(world, 10_000, l1_one_leader_each) || !comes(world, 30_000, l2_every_agent_has_shaken_hands) {
+        return;
     }
+    // Frameworks go on for a while in a whole world.
+    if !world.run_until(world.net.elapsed().max(healed + 10_000)) {
+        return;
+    }
+    stop_launching(world);
+    if !comes(world, 75_000, l3_every_task_is_known_as_it_is) {
+        return;
+    }
+    end_everything(world);
+    if !comes(world, 190_000, l6_nothing_is_left) || !world.run_until(world.net.elapsed() + 5_000) {
+        return;
+    }
+    l4_everything_free_is_offered(world);
+    if world.violation().is_none() {
+        l8_who_keeps_trying_launches(world);
+    }
+}
+
+/// How often it is looked whether what must come has come, in milliseconds.
+const LOOK: u64 = 2_000;
+
+fn late(invariant: &'static str, text: String) -> Result<(), Violation> {
+    Err(Violation { invariant, text })
 }
 
 /// L1: each service has one leader.
-fn l1_one_leader_each(world: &mut World) {
+fn l1_one_leader_each(world: &World) -> Result<(), Violation> {
     let (allocators, registries) = world.leaders();
     for (name, leaders) in [("allocator", allocators), ("registry", registries)] {
         if leaders.len() != 1 {
-            world.net.seen.late("L1", format!("the {name} has these leaders: {leaders:?}"));
+            return late("L1", format!("the {name} has these leaders: {leaders:?}"));
         }
     }
+    Ok(())
 }
 
 /// L2: every agent has shaken hands with the leader.
-fn l2_every_agent_has_shaken_hands(world: &mut World) {
+fn l2_every_agent_has_shaken_hands(world: &World) -> Result<(), Violation> {
     let (allocators, _) = world.leaders();
     let Some((_, term)) = allocators.first().copied() else {
-        return world.net.seen.late("L1", "nobody leads the allocator".to_owned());
+        return late("L1", "nobody leads the allocator".to_owned());
     };
     let missing: Vec<Node> = world
         .agents
@@ -130,9 +151,7 @@ fn l2_every_agent_has_shaken_hands(world: &mut World) {
             !row.is_some_and(|row| row.handshake == term && row.state == AgentState::Active)
         })
         .collect();
-    if !missing.is_empty() {
-        world.net.seen.late("L2", format!("{missing:?} have not shaken hands with {term:?}"));
-    }
+    if missing.is_empty() { Ok(()) } else { late("L2", format!("{missing:?} have not shaken hands with {term:?}")) }
 }
 
 fn stop_launching(world: &mut World) {
@@ -156,7 +175,7 @@ fn runs(world: &World, framework: &FrameworkId, task: &mesos_model::TaskId) -> O
 }
 
 /// L3: every task of a living framework is known to it as it is.
-fn l3_every_task_is_known_as_it_is(world: &mut World) {
+fn l3_every_task_is_known_as_it_is(world: &World) -> Result<(), Violation> {
     let mut wrong = Vec::new();
     let rolled_back = world.net.seen.rolled_back;
     for framework in world.frameworks.values().filter(|framework| !framework.left) {
@@ -182,13 +201,11 @@ fn l3_every_task_is_known_as_it_is(world: &mut World) {
             }
         }
     }
-    if !wrong.is_empty() {
-        world.net.seen.late("L3", wrong.join("; "));
-    }
+    if wrong.is_empty() { Ok(()) } else { late("L3", wrong.join("; ")) }
 }
 
 /// L6: intents, updates and containers have drained.
-fn l6_nothing_is_left(world: &mut World) {
+fn l6_nothing_is_left(world: &World) -> Result<(), Violation> {
     let mut left = Vec::new();
     if let Some(machine) = world.allocator() {
         left.extend(machine.launches().map(|row| format!("launch {} with {:?}", row.launch, row.tasks)));
@@ -225,10 +242,8 @@ fn l6_nothing_is_left(world: &mut World) {
         let open = framework.tasks.iter().filter(|(_, task)| !task.over);
         left.extend(open.map(|(id, task)| format!("{id} is {:?} to its framework", task.state)));
     }
-    if !left.is_empty() {
-        left.truncate(8);
-        world.net.seen.late("L6", left.join("; "));
-    }
+    left.truncate(8);
+    if left.is_empty() { Ok(()) } else { late("L6", left.join("; ")) }
 }
 
 /// I13: whose scheduler has gone for good is removed after its failover timeout, whoever leads.
@@ -252,16 +267,17 @@ fn l8_who_keeps_trying_launches(world: &mut World) {
         framework.temper.run_max_ms = 1_000;
         before.push((*node, framework.launched()));
     }
-    let until = world.net.elapsed() + 30_000;
-    if !world.run_until(until) {
-        return;
-    }
-    for (node, before) in before {
-        let Some(framework) = world.frameworks.get(&node).filter(|framework| !framework.left) else { continue };
-        if framework.launched() == before {
-            world.net.seen.late("L8", format!("{node} got nothing to run"));
-            return;
-        }
+    let waits = |world: &World| {
+        let without = |(node, before): &&(Node, u64)| {
+            world.frameworks.get(node).is_some_and(|framework| !framework.left && framework.launched() == *before)
+        };
+        before.iter().find(without).map(|(node, _)| *node)
+    };
+    // All there is may be out in offers that somebody sat on until the faults were over: they run out after a minute.
+    if !world.run_while_not(75_000, |world| waits(world).is_none())
+        && let Some(node) = waits(world)
+    {
+        world.net.seen.late("L8", format!("{node} got nothing to run"));
     }
 }
 
@@ -292,16 +308,14 @@ fn l4_everything_free_is_offered(world: &mut World) {
     if connected && ((before >= after && !all_out) || !free.is_empty()) {
         world.net.seen.late("L4", format!("offers went from {before:?} to {after:?}; {free:?}"));
     }
-    let cursor = world.net.ledgers.get(service::REGISTRY).map(|ledger| ledger.term().epoch);
-    let connected = world
-        .registry()
-        .map(|machine| machine.frameworks().filter(|row| row.state == FrameworkState::Connected).count());
-    let wanted = world.frameworks.values().filter(|framework| framework.is_subscribed()).count();
-    if connected != Some(wanted) {
-        let now = Time(world.net.now);
-        world
-            .net
-            .seen
-            .late("L3", format!("{connected:?} of {wanted} frameworks are connected at {now:?}, epoch {cursor:?}"));
+    let is_connected = |id: &FrameworkId| {
+        let row = world.registry().and_then(|machine| machine.framework(id));
+        row.is_some_and(|row| row.state == FrameworkState::Connected)
+    };
+    let subscribed = world.frameworks.values().filter(|framework| framework.is_subscribed());
+    let lost: Vec<FrameworkId> =
+        subscribed.filter_map(|framework| framework.id.clone()).filter(|id| !is_connected(id)).collect();
+    if !lost.is_empty() {
+        world.net.seen.late("L3", format!("{lost:?} have a stream, and the registry does not know"));
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod fixtures;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -58,6 +59,9 @@ pub struct Batch {
     pub deltas: Vec<Delta>,
 }
 
+/// So many deposed leaders are remembered: what is older is not on its way any more.
+const DEPOSED_MAX: usize = 64;
+
 /// Terms of both services, as far as their streams tell; the default before anything was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
@@ -84,6 +88,8 @@ pub struct View {
     registry_seq: AtomicU64,
     loaded: watch::Sender<[bool; 2]>,
     terms: watch::Sender<Terms>,
+    /// Leaders that others have followed, the latest last.
+    deposed: Mutex<VecDeque<u128>>,
     leaders: watch::Sender<Leaders>,
     changes: broadcast::Sender<Arc<Batch>>,
     /// Counts what this gateway cannot read.
@@ -100,6 +106,7 @@ impl Default for View {
             registry_seq: AtomicU64::new(0),
             loaded: watch::Sender::new([false; 2]),
             terms: watch::Sender::default(),
+            deposed: Mutex::default(),
             leaders: watch::Sender::default(),
             changes: broadcast::Sender::new(LAG_MAX),
             quarantine: Quarantine::default(),
@@ -229,11 +236,26 @@ impl View {
         }
     }
 
+    /// Whether another leader is known to have followed this one.
+    pub(crate) fn is_deposed(&self, leader: u128) -> bool {
+        self.deposed.lock().unwrap_or_else(PoisonError::into_inner).contains(&leader)
+    }
+
     async fn begin_term(&self, ports: &Ports, owner: &'static str, began: Term) {
         let is_registry = owner == service::REGISTRY;
         self.terms.send_if_modified(|terms| {
             let term = if is_registry { &mut terms.registry } else { &mut terms.allocator };
-            std::mem::replace(term, began) != began
+            let before = std::mem::replace(term, began);
+            if before != began && before != Term::default() {
+                let mut deposed = self.deposed.lock().unwrap_or_else(PoisonError::into_inner);
+                // Rows may be read again as they were before; whoever leads in the end leads.
+                deposed.retain(|leader| *leader != began.leader);
+                deposed.push_back(before.leader);
+                if deposed.len() > DEPOSED_MAX {
+                    deposed.pop_front();
+                }
+            }
+            before != began
         });
         // Only for show: a head that cannot be read leaves the last known leader.
         if let Ok(Some(head)) = ports.store.head(owner).await {

@@ -367,7 +367,12 @@ impl Allocator {
         if let Some(Subscription { stream, gateway, .. }) = connection {
             fx.emit(Output::Stream {
                 gateway: gateway.clone(),
-                event: ToStream { framework: framework.clone(), stream: *stream, event },
+                event: ToStream {
+                    framework: framework.clone(),
+                    stream: *stream,
+                    leader: self.term.map_or(0, |term| term.leader),
+                    event,
+                },
             });
         }
     }

@@ -432,8 +432,9 @@ fn holds(row: &FrameworkRow, gateway: &GatewayId, stream: u128) -> bool {
     open_stream(row) == Some(stream) && row.subscription.as_ref().is_some_and(|last| last.gateway == *gateway)
 }
 
+/// Whoever says so: a stream that its registry does not know is of no use.
 pub(super) fn close(gateway: &GatewayId, id: &FrameworkId, stream: u128, message: &str, out: &mut Out) {
     let event = StreamEvent::Error(message.to_owned());
-    let event = ToStream { framework: id.clone(), stream, event };
+    let event = ToStream { framework: id.clone(), stream, leader: 0, event };
     out.emit(Output::Stream { gateway: gateway.clone(), event });
 }

@@ -35,6 +35,12 @@ pub struct Task {
     settled: bool,
 }
 
+impl Task {
+    fn found(agent: AgentId) -> Task {
+        Task { agent, state: None, over: false, killed: false, asked_at: 0, kill_taken: false, settled: true }
+    }
+}
+
 /// What a request was about.
 #[derive(Clone, Debug)]
 enum Request {
@@ -384,7 +390,8 @@ impl Framework {
             Request::Other => return,
         };
         for task in tasks {
-            if (400..500).contains(&status) {
+            let unheard = self.tasks.get(&task).is_some_and(|task| task.state.is_none());
+            if (400..500).contains(&status) && unheard {
                 self.tasks.remove(&task);
             } else if let Some(task) = self.tasks.get_mut(&task) {
                 task.settled = true;
@@ -495,6 +502,11 @@ impl Framework {
         self.request(net, Passed::Allocator(call), Request::Accept(ids));
     }
 
+    /// What the names of its present tasks begin with.
+    fn prefix(&self) -> String {
+        format!("{}-{}-", self.node, self.life)
+    }
+
     fn task(&mut self, net: &mut Net, offer: &Offer, resources: Resources) -> TaskSpec {
         self.named += 1;
         let run_ms =
@@ -552,6 +564,11 @@ impl Framework {
         });
         net.seen.told(&id, status, &self.temper);
         net.seen.i11_only_own_tasks(self.node, &task);
+        if !self.tasks.contains_key(&task) && !ends(status) && task.as_str().starts_with(&self.prefix()) {
+            // It was told that the task was never launched; a store forgot that it was.
+            let agent = status.agent.clone().unwrap_or_default();
+            self.tasks.insert(task.clone(), Task::found(agent));
+        }
         if let Some(known) = self.tasks.get_mut(&task) {
             self.launched += u64::from(known.state.is_none());
             known.state = Some(status.state);

@@ -61,6 +61,7 @@ pub struct Gateway {
     registry: Follower,
     allocator: Follower,
     registry_term: Term,
+    deposed: BTreeSet<u128>,
     allocator_term: Term,
     term: Term,
     report_at: u64,
@@ -89,6 +90,7 @@ impl Gateway {
             registry: Follower::default(),
             allocator: Follower::default(),
             registry_term: Term::default(),
+            deposed: BTreeSet::new(),
             allocator_term: Term::default(),
             term: Term::default(),
             report_at: 0,
@@ -329,6 +331,8 @@ impl Gateway {
         match &*message.payload {
             Payload::Answer(call, answer) => self.answered(net, call, answer),
             Payload::Streams(events) => {
+                let heard = |event: &&ToStream| !self.deposed.contains(&event.leader) || is_planted(Bug::DeposedHeard);
+                let events: Vec<&ToStream> = events.iter().filter(heard).collect();
                 for ToStream { stream, event, .. } in events {
                     self.event(net, *stream, event.clone());
                 }
@@ -344,18 +348,28 @@ impl Gateway {
         }
     }
 
+    fn depose(&mut self, allocator: bool, term: Term) {
+        let known = if allocator { &mut self.allocator_term } else { &mut self.registry_term };
+        let before = std::mem::replace(known, term);
+        if before.leader != 0 {
+            self.deposed.insert(before.leader);
+        }
+        // A stream is read again from before: whoever leads in the end leads.
+        self.deposed.remove(&term.leader);
+    }
+
     fn followed(&mut self, net: &mut Net, allocator: bool, followed: Vec<Followed>, again: bool) {
         for followed in followed {
             match followed {
                 Followed::Entry(entry) if allocator => {
                     if entry.term != self.allocator_term {
-                        self.allocator_term = entry.term;
+                        self.depose(true, entry.term);
                         net.ask(self.node, service::ALLOCATOR, StoreAsk::Head(HEAD_ALLOCATOR));
                     }
                 }
                 Followed::Entry(entry) => {
                     if entry.term != self.registry_term {
-                        self.registry_term = entry.term;
+                        self.depose(false, entry.term);
                         self.report(net);
                     }
                 }

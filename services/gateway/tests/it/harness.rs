@@ -249,7 +249,7 @@ impl World {
 pub(crate) async fn tell(ports: &Ports, gateway: &GatewayId, framework: &str, stream: u128, events: Vec<StreamEvent>) {
     let framework: FrameworkId = framework.into();
     let events: Vec<ToStream> =
-        events.into_iter().map(|event| ToStream { framework: framework.clone(), stream, event }).collect();
+        events.into_iter().map(|event| ToStream { framework: framework.clone(), stream, leader: 0, event }).collect();
     let payload = envelope::seal(kind::STREAMS, &events).unwrap();
     ports.bus.publish(&ports.subjects.gateway(gateway.as_str()), Vec::new(), payload).await.unwrap();
 }
