@@ -192,17 +192,17 @@ impl Registry {
         if row.state != TaskState::Unreachable || update.number != row.number || !self.cluster.is_active(agent) {
             return;
         }
-        let before = row.pending.len();
         row.pending.retain(|pending| pending.status.state != TaskState::Unreachable);
-        let told = before == row.pending.len();
         let state = inner_state(update.status.state, row.state);
         let mut status = TaskStatus { state, agent: Some(agent.clone()), ..update.status };
         row.state = state;
         row.status = Some(status.clone());
         let waits = row.pending.iter().any(|pending| pending.number == update.number);
-        if told && !waits {
+        // That it was unreachable the framework may have heard by reconciliation, even if the status itself still waited.
+        if !waits {
             status.source = Source::Master;
-            status.uuid = None;
+            // To be acknowledged: who knows nothing of partitions took the task for lost, and asks no more.
+            status.uuid = Some(derived_uuid(&row.launch, &key.1, &format!("back {}", now.0)));
             status.time = now;
             let status = status.because(Reason::AGENT_REREGISTERED, "Agent re-registered");
             row.pending.push(PendingUpdate { number: 0, status });

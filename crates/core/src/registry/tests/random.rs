@@ -272,7 +272,10 @@ impl World {
     fn check_order(&self, task: &str) {
         let mut newest = 0;
         let mut end = None;
-        for status in self.told.iter().filter(|status| status.task.as_str() == task && status.uuid.is_some()) {
+        // That its agent is back has no number of the agent.
+        let numbered =
+            |status: &&TaskStatus| status.uuid.is_some() && status.reason != Some(Reason::AGENT_REREGISTERED);
+        for status in self.told.iter().filter(|status| status.task.as_str() == task).filter(numbered) {
             let number = status.time.0;
             if is_end(status.state) {
                 assert!(end.is_none_or(|uuid| Some(uuid) == status.uuid), "{task} ended twice");
