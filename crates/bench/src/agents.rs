@@ -1,20 +1,24 @@
 //! Simulated agents: the agent's real machine in the real driver, a checkpoint in memory, the real bus.
-//! Only the containers are not there: a task runs at once and ends at once.
+//! Only the containers are not there: a task runs at once, and ends after a [`Life`] or when it is killed.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures::StreamExt;
 use mesos_core::{
-    agent::{Agent, Ended, Event, Options, Output, TaskFacts},
+    agent::{Agent, ContainerOrder, Ended, Event, Options, Output, TaskFacts},
     driver::Config,
     message::{AgentToAllocator, AgentToRegistry, Order, ToAgent, ToAllocator, ToRegistry},
     row::service,
 };
-use mesos_model::{AgentId, Resources, envelope, subject::Subjects, uuid_text};
+use mesos_model::{AgentId, Resources, Term, envelope, subject::Subjects, uuid_text};
 use mesos_ports::bus::Bus;
 use mesos_proto::v1;
 use mesos_runtime::{
@@ -29,6 +33,30 @@ use uuid::Uuid;
 
 /// How often each says that it lives, as agents do by default.
 const BEAT_MS: u64 = 5000;
+
+/// How long a task runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Life {
+    /// It ends at once.
+    None,
+    /// It ends by itself then.
+    For(Duration),
+    /// Until it is killed.
+    Ever,
+}
+
+/// What the agents saw, all together.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The last term that welcomed one, whom it has welcomed, and when the last one was.
+    pub(crate) welcomed: (Term, HashSet<AgentId>, Option<Instant>),
+    /// How often each task was started. Only kept where tasks have a life.
+    pub(crate) started: HashMap<String, u32>,
+    /// How often the tasks of an agent held more than it has.
+    pub(crate) overbooked: u64,
+    /// Tasks that run now.
+    pub(crate) running: usize,
+}
 
 /// Agents at work until they are dropped.
 pub(crate) struct Agents {
@@ -45,6 +73,15 @@ struct Shared {
     /// What each tells about a container that runs.
     running: Bytes,
     stopped: AtomicUsize,
+    life: Life,
+    total: Resources,
+    seen: Mutex<Seen>,
+}
+
+impl Shared {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Agents {
@@ -60,6 +97,7 @@ impl Agents {
         subjects: Subjects,
         count: usize,
         resources: &Resources,
+        life: Life,
     ) -> anyhow::Result<Agents> {
         let (outbox, posts) = mpsc::unbounded_channel();
         tokio::spawn(publish(bus.clone(), posts));
@@ -68,6 +106,9 @@ impl Agents {
             registry: subjects.service(service::REGISTRY).into(),
             running: running_body(),
             stopped: AtomicUsize::new(0),
+            life,
+            total: resources.clone(),
+            seen: Mutex::default(),
             bus,
             subjects,
             outbox,
@@ -89,6 +130,11 @@ impl Agents {
         }
         listen(&shared, shared.subjects.agents(), everyone).await?;
         Ok(Agents { cancel, shared })
+    }
+
+    /// Looks at what they saw.
+    pub(crate) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.shared.seen())
     }
 
     /// How many have stopped by themselves: they were refused, or their checkpoint failed.
@@ -139,12 +185,16 @@ async fn publish(bus: Arc<dyn Bus>, mut posts: mpsc::UnboundedReceiver<(Arc<str>
     }
 }
 
-async fn listen(shared: &Shared, subject: String, agents: Vec<mpsc::UnboundedSender<Event>>) -> anyhow::Result<()> {
+async fn listen(shared: &Arc<Shared>, subject: String, agents: Vec<mpsc::UnboundedSender<Event>>) -> anyhow::Result<()> {
     let mut messages = shared.bus.subscribe(&subject).await?;
+    let shared = shared.clone();
     tokio::spawn(async move {
         while let Some(message) = messages.next().await {
             let Ok(batch) = envelope::open::<Vec<ToAgent>>(kind::AGENT, &message.payload) else { continue };
             for message in batch {
+                if let ToAgent::Welcome { agent, term, .. } = &message {
+                    shared.seen().welcome(agent, *term);
+                }
                 let facts = facts(&message);
                 for agent in &agents {
                     let _ = agent.send(Event::Message { message: message.clone(), facts: facts.clone() });
@@ -153,6 +203,17 @@ async fn listen(shared: &Shared, subject: String, agents: Vec<mpsc::UnboundedSen
         }
     });
     Ok(())
+}
+
+impl Seen {
+    fn welcome(&mut self, agent: &AgentId, term: Term) {
+        if self.welcomed.0 != term {
+            self.welcomed = (term, HashSet::new(), None);
+        }
+        if self.welcomed.1.insert(agent.clone()) {
+            self.welcomed.2 = Some(Instant::now());
+        }
+    }
 }
 
 fn facts(message: &ToAgent) -> Vec<TaskFacts> {
@@ -176,7 +237,7 @@ async fn one(
         batch_max: 512,
         seed: Uuid::new_v4().as_u128(),
     };
-    let mut host = Host { shared: shared.clone(), events, listening: None };
+    let mut host = Host { shared: shared.clone(), events, listening: None, held: BTreeMap::new() };
     let act = move |happening| host.act(happening);
     solo::run(
         config,
@@ -196,6 +257,8 @@ struct Host {
     shared: Arc<Shared>,
     events: mpsc::UnboundedSender<Event>,
     listening: Option<AgentId>,
+    /// What each container holds that has not ended.
+    held: BTreeMap<String, Resources>,
 }
 
 impl Host {
@@ -222,8 +285,14 @@ impl Host {
                 Output::Launch(order) => {
                     let container = order.container.clone();
                     self.tell(Event::Started { container: container.clone(), body: self.shared.running.clone() });
-                    self.tell(Event::Exited { container, ended: Ended { code: Some(0), ..Ended::default() } });
+                    let exited = Event::Exited { container, ended: Ended { code: Some(0), ..Ended::default() } };
+                    match self.shared.life {
+                        Life::None => self.tell(exited),
+                        Life::For(_) | Life::Ever => self.runs(&order, exited),
+                    }
                 }
+                Output::Resize { container, resources } => self.resized(&container, resources),
+                Output::Destroy { container } => self.over(&container),
                 Output::Kill { container, .. } | Output::Wait { container } => {
                     self.tell(Event::Exited { container, ended: Ended { signal: Some(9), ..Ended::default() } });
                 }
@@ -231,9 +300,7 @@ impl Host {
                 Output::Refused { .. } => {
                     self.shared.stopped.fetch_add(1, Ordering::Relaxed);
                 }
-                Output::Destroy { .. }
-                | Output::Check { .. }
-                | Output::Resize { .. }
+                Output::Check { .. }
                 | Output::ExecutorAnswer { .. }
                 | Output::ToExecutor { .. }
                 | Output::CloseExecutor { .. }
@@ -242,6 +309,37 @@ impl Host {
             }
         }
         self.post(allocator, registry);
+    }
+
+    /// A task with a life of its own; it also counts as what its agent holds.
+    fn runs(&mut self, order: &ContainerOrder, exited: Event) {
+        self.held.insert(order.container.clone(), order.resources.clone());
+        let sum = self.held.values().fold(Resources::new(), |sum, each| sum.plus(each));
+        let mut seen = self.shared.seen();
+        *seen.started.entry(order.task.to_string()).or_default() += 1;
+        seen.overbooked += u64::from(!self.shared.total.contains(&sum));
+        seen.running += 1;
+        drop(seen);
+        if let Life::For(life) = self.shared.life {
+            let events = self.events.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(life).await;
+                let _ = events.send(exited);
+            });
+        }
+    }
+
+    fn resized(&mut self, container: &str, resources: Resources) {
+        if let Some(held) = self.held.get_mut(container) {
+            *held = resources;
+        }
+    }
+
+    /// The agent's machine frees what a container holds when it has heard that it ended; then it destroys it.
+    fn over(&mut self, container: &str) {
+        if self.held.remove(container).is_some() {
+            self.shared.seen().running -= 1;
+        }
     }
 
     fn post(&self, allocator: Vec<AgentToAllocator>, registry: Vec<AgentToRegistry>) {

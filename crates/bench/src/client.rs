@@ -20,7 +20,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::options::Api;
+use crate::{options::Api, report::Times};
 
 /// How long a subscription or one call may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,11 +40,16 @@ pub(crate) fn note(errors: &Errors, error: String) {
     errors.lock().unwrap_or_else(PoisonError::into_inner).push(error);
 }
 
+/// How long calls took that were answered.
+pub(crate) type Answered = Arc<Mutex<Times>>;
+
 /// Sends the calls of one subscription.
 pub(crate) struct Client {
     framework: v1::FrameworkId,
     door: Door,
     errors: Errors,
+    /// Not kept for calls on a stream, which have no answer of their own.
+    pub(crate) answered: Answered,
 }
 
 enum Door {
@@ -74,52 +79,71 @@ impl Client {
         let first = tokio::time::timeout(PATIENCE, events.recv()).await.context("SUBSCRIBED did not come")?;
         let first = first.context("the stream ended before SUBSCRIBED")?.event;
         let Some(subscribed) = first.subscribed else { bail!("the first event is not SUBSCRIBED: {first:?}") };
-        Ok((Client { framework: subscribed.framework_id, door, errors }, events))
+        Ok((Client { framework: subscribed.framework_id, door, errors, answered: Answered::default() }, events))
     }
 
     /// Sends a call and does not wait for its answer; one that is refused is noted.
-    pub(crate) fn send(&self, mut call: scheduler::Call) {
+    pub(crate) fn send(&self, call: scheduler::Call) {
+        let answer = self.ask(call);
+        let (errors, answered) = (self.errors.clone(), self.answered.clone());
+        tokio::spawn(async move {
+            let start = Instant::now();
+            match answer.await {
+                Ok(()) => answered.lock().unwrap_or_else(PoisonError::into_inner).add(start.elapsed()),
+                Err(error) => note(&errors, error),
+            }
+        });
+    }
+
+    /// Sends a call; its answer is awaited by whoever asks.
+    pub(crate) fn ask(
+        &self,
+        mut call: scheduler::Call,
+    ) -> impl Future<Output = std::result::Result<(), String>> + Send + 'static {
         call.framework_id = Some(self.framework.clone());
-        let errors = self.errors.clone();
-        match &self.door {
+        let wire = match &self.door {
             Door::Stream(calls) => {
-                if calls.send(call).is_err() {
-                    note(&errors, "the stream is closed".to_owned());
-                }
+                Outgoing::Done(calls.send(call).map_err(|_| "the stream is closed".to_owned()))
             }
             Door::Unary { wire, stream, .. } => {
-                let mut wire = wire.clone();
                 let mut request = Request::new(call);
                 request.metadata_mut().insert(STREAM_ID_HEADER, stream.clone());
-                tokio::spawn(async move {
-                    if let Err(status) = wire.call(request).await {
-                        note(&errors, format!("a call was refused: {}: {}", status.code(), status.message()));
-                    }
-                });
+                request.set_timeout(PATIENCE);
+                Outgoing::Unary(Box::new(wire.clone()), request)
             }
-            Door::Http { client, url, stream } => {
-                let request = client
+            Door::Http { client, url, stream } => Outgoing::Http(
+                client
                     .post(url)
                     .header("content-type", PROTOBUF)
                     .header("mesos-stream-id", stream)
                     .timeout(PATIENCE)
-                    .body(call.encode_to_vec());
-                tokio::spawn(async move {
-                    match request.send().await {
-                        Ok(answer) if answer.status() == reqwest::StatusCode::ACCEPTED => {}
-                        Ok(answer) => {
-                            let status = answer.status();
-                            note(
-                                &errors,
-                                format!("a call was refused: {status}: {}", answer.text().await.unwrap_or_default()),
-                            );
-                        }
-                        Err(error) => note(&errors, format!("a call was not answered: {error}")),
+                    .body(call.encode_to_vec()),
+            ),
+        };
+        async move {
+            match wire {
+                Outgoing::Done(done) => done,
+                Outgoing::Unary(mut wire, request) => match wire.call(request).await {
+                    Ok(_) => Ok(()),
+                    Err(status) => Err(format!("a call was refused: {}: {}", status.code(), status.message())),
+                },
+                Outgoing::Http(request) => match request.send().await {
+                    Ok(answer) if answer.status() == reqwest::StatusCode::ACCEPTED => Ok(()),
+                    Ok(answer) => {
+                        let status = answer.status();
+                        Err(format!("a call was refused: {status}: {}", answer.text().await.unwrap_or_default()))
                     }
-                });
+                    Err(error) => Err(format!("a call was not answered: {error}")),
+                },
             }
         }
     }
+}
+
+enum Outgoing {
+    Done(std::result::Result<(), String>),
+    Unary(Box<Wire<Channel>>, Request<scheduler::Call>),
+    Http(reqwest::RequestBuilder),
 }
 
 async fn grpc(

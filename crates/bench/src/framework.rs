@@ -76,6 +76,8 @@ pub(crate) struct Framework {
     pub(crate) offer_after_decline: Times,
     /// From the end of a task whose agent's offer is held or free to the offer of what it had.
     pub(crate) offer_after_end: Times,
+    /// Whose offers come, by the UUID that their ids begin with, and when the first of these came.
+    pub(crate) offered_by: Option<(String, Instant)>,
     /// Tasks that ended otherwise than they should have, in words.
     pub(crate) bad_ends: Vec<String>,
 }
@@ -123,6 +125,7 @@ impl Framework {
             offer_after_accept: Times::default(),
             offer_after_decline: Times::default(),
             offer_after_end: Times::default(),
+            offered_by: None,
             bad_ends: Vec::new(),
         })
     }
@@ -207,6 +210,34 @@ impl Framework {
             }),
             ..Default::default()
         });
+    }
+
+    /// A question about all tasks, which only the registry can answer; and its answer, when somebody waits for it.
+    pub(crate) fn reconcile(&self) -> impl Future<Output = std::result::Result<(), String>> + Send + 'static {
+        self.client.ask(scheduler::Call {
+            r#type: Some(scheduler::call::Type::Reconcile.into()),
+            reconcile: Some(scheduler::call::Reconcile::default()),
+            ..Default::default()
+        })
+    }
+
+    /// How long calls took so far that were answered; counts anew from here.
+    pub(crate) fn take_answered(&self) -> Times {
+        std::mem::take(&mut *self.client.answered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sends a call that is counted in [`Framework::take_answered`].
+    pub(crate) fn send_reconcile(&self) {
+        self.client.send(scheduler::Call {
+            r#type: Some(scheduler::call::Type::Reconcile.into()),
+            reconcile: Some(scheduler::call::Reconcile::default()),
+            ..Default::default()
+        });
+    }
+
+    /// How many agents have offers here.
+    pub(crate) fn agents_held(&self) -> usize {
+        self.held.len()
     }
 
     /// Takes the framework with all its tasks away.
@@ -294,6 +325,10 @@ impl Framework {
                 Due::Decline => self.offer_after_decline.add(took),
                 Due::End => self.offer_after_end.add(took),
             }
+        }
+        let leader = offer.id.value.get(..36).unwrap_or_default();
+        if self.offered_by.as_ref().is_none_or(|(known, _)| known != leader) {
+            self.offered_by = Some((leader.to_owned(), at));
         }
         let held = self.held.entry(agent.clone()).or_default();
         held.ids.push(offer.id.clone());

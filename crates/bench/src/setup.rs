@@ -3,13 +3,21 @@
 use std::{
     net::{Ipv4Addr, TcpStream},
     path::PathBuf,
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use mesos_bus::{Limits, NatsBus, NatsOptions};
 use mesos_e2e::{Cluster, backends, eventually, http, ports, process::Spec};
+use mesos_model::{resources_text, subject::Subjects};
+use mesos_ports::{bus::Bus, store::Store};
+use mesos_store::redis::{RedisOptions, RedisStore};
 
-use crate::options::Common;
+use crate::{
+    agents::{Agents, Life},
+    options::Common,
+};
 
 const START_MAX: Duration = Duration::from_secs(60);
 
@@ -33,6 +41,10 @@ pub(crate) struct Setup {
     pub(crate) url: String,
     /// Where NATS is, in a cluster.
     pub(crate) nats_url: String,
+    /// Where Redis is, in a cluster.
+    redis_url: String,
+    /// Every gateway, in a cluster.
+    pub(crate) gateways: Vec<String>,
     keep: bool,
 }
 
@@ -41,7 +53,15 @@ impl Setup {
         let cluster = Cluster::empty()?;
         let name =
             cluster.directory().file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-        Ok(Setup { cluster, name, url: String::new(), nats_url: String::new(), keep: common.keep })
+        Ok(Setup {
+            cluster,
+            name,
+            url: String::new(),
+            nats_url: String::new(),
+            redis_url: String::new(),
+            gateways: Vec::new(),
+            keep: common.keep,
+        })
     }
 
     /// `mesos local`.
@@ -74,25 +94,11 @@ impl Setup {
 
     /// nats-server, redis-server, allocator, registry, gateway, and so many agents as processes.
     pub(crate) async fn cluster(common: &Common, agents: usize, agent: &[String]) -> Result<Setup> {
-        let mut setup = Setup::empty(common)?;
-        let (nats, redis, gateway) = (ports::free()?, ports::free()?, ports::free()?);
-        setup.cluster.add(backends::nats(setup.cluster.directory(), nats)?)?;
-        setup.cluster.add(backends::redis(setup.cluster.directory(), redis)?)?;
-        for port in [nats, redis] {
-            let listens = async || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
-            eventually(START_MAX, &format!("something listens on port {port}"), listens).await?;
-        }
-        setup.nats_url = format!("nats://127.0.0.1:{nats}");
-        setup.url = format!("http://127.0.0.1:{gateway}");
-        let bus = [format!("--nats-url={}", setup.nats_url), format!("--cluster={}", setup.name)];
+        let mut setup = Setup::backends(common).await?;
         for service in ["allocator", "registry", "gateway"] {
-            let mut args = bus.to_vec();
-            args.push(format!("--redis-url=redis://127.0.0.1:{redis}"));
-            if service == "gateway" {
-                args.push(format!("--port={gateway}"));
-            }
-            setup.add(common, service, service, args)?;
+            setup.service(common, service, service)?;
         }
+        let bus = setup.bus_args();
         for number in 0..agents {
             let name = format!("agent-{number}");
             let mut args = bus.to_vec();
@@ -102,6 +108,92 @@ impl Setup {
         }
         setup.until_ready(agents).await?;
         Ok(setup)
+    }
+
+    /// nats-server and redis-server, two allocators, two registries and so many gateways, each a process that
+    /// waits for what is not there yet.
+    pub(crate) async fn redundant(common: &Common, gateways: usize) -> Result<Setup> {
+        let mut setup = Setup::backends(common).await?;
+        for (service, count) in [("allocator", 2), ("registry", 2), ("gateway", gateways)] {
+            for number in 0..count {
+                setup.service(common, service, &format!("{service}-{number}"))?;
+            }
+        }
+        setup.until_ready(0).await?;
+        Ok(setup)
+    }
+
+    /// nats-server and redis-server only.
+    pub(crate) async fn backends(common: &Common) -> Result<Setup> {
+        let mut setup = Setup::empty(common)?;
+        let (nats, redis) = (ports::free()?, ports::free()?);
+        setup.cluster.add(backends::nats(setup.cluster.directory(), nats)?)?;
+        setup.cluster.add(backends::redis(setup.cluster.directory(), redis)?)?;
+        for port in [nats, redis] {
+            let listens = async || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+            eventually(START_MAX, &format!("something listens on port {port}"), listens).await?;
+        }
+        setup.nats_url = format!("nats://127.0.0.1:{nats}");
+        setup.redis_url = format!("redis://127.0.0.1:{redis}");
+        Ok(setup)
+    }
+
+    /// One more `allocator`, `registry` or `gateway`.
+    pub(crate) fn service(&mut self, common: &Common, service: &str, name: &str) -> Result<()> {
+        let mut args = self.bus_args();
+        args.extend([format!("--redis-url={}", self.redis_url), "--wait".to_owned()]);
+        if service == "gateway" {
+            let port = ports::free()?;
+            args.push(format!("--port={port}"));
+            self.gateways.push(format!("http://127.0.0.1:{port}"));
+            self.url = self.gateways[0].clone();
+        }
+        self.add(common, service, name, args)
+    }
+
+    fn bus_args(&self) -> Vec<String> {
+        vec![format!("--nats-url={}", self.nats_url), format!("--cluster={}", self.name)]
+    }
+
+    /// Simulated agents with the same resources, once all of them are registered; and their connection.
+    pub(crate) async fn simulate(&self, count: usize, resources: &str, life: Life) -> Result<(Agents, Arc<NatsBus>)> {
+        let nats = NatsOptions { name: "mesos-bench".to_owned(), limits: Limits::default(), ..NatsOptions::default() };
+        let nats = Arc::new(NatsBus::connect(&self.nats_url, nats).await?);
+        let resources = resources_text::parse(resources, "*").map_err(anyhow::Error::msg)?;
+        let bus: Arc<dyn Bus> = nats.clone();
+        let start = Instant::now();
+        let agents = Agents::start(bus, Subjects::new(&self.name), count, &resources, life).await?;
+        self.until_agents(count).await?;
+        eprintln!("   {count} agents are registered after {:.1} s", start.elapsed().as_secs_f64());
+        Ok((agents, nats))
+    }
+
+    /// The store, to look at and to fill.
+    pub(crate) async fn store(&self) -> Result<RedisStore> {
+        Ok(RedisStore::connect(&self.redis_url, &self.name, RedisOptions::default()).await?)
+    }
+
+    /// Which process leads a service: its name and the UUID of its term, once that has said that it leads.
+    pub(crate) async fn leader(&self, store: &RedisStore, service: &'static str) -> Result<(String, String)> {
+        mesos_e2e::wait::eventually_some(START_MAX, &format!("one {service} leads"), async || {
+            let Some(head) = store.head(service).await? else { return Ok(None) };
+            let term = head.leader.to_string();
+            let leads = |name: &String| name.starts_with(service) && self.said_leading(name).contains(&term);
+            Ok(self.cluster.names().into_iter().find(leads).map(|name| (name, term)))
+        })
+        .await
+    }
+
+    /// The lines of a process's log that say that it leads.
+    pub(crate) fn said_leading(&self, name: &str) -> String {
+        let log = self.cluster.log(name).unwrap_or_default();
+        let lines = log.lines().filter(|line| line.contains("leading") && line.contains("leader"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// SIGTERM, and waits until it is over.
+    pub(crate) async fn terminate(&self, name: &str) -> Result<()> {
+        self.cluster.terminate(name, START_MAX).await.map(drop)
     }
 
     /// The cluster's name on the bus.

@@ -10,14 +10,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use mesos_bus::{Limits, NatsBus, NatsOptions};
-use mesos_model::{resources_text, subject::Subjects};
-use mesos_ports::bus::Bus;
+use mesos_bus::NatsBus;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
-    agents::Agents,
+    agents::{Agents, Life},
     framework::{Framework, Happened, Size, command},
     options::{Common, Throughput},
     readers::Readers,
@@ -80,16 +78,8 @@ async fn sleep(seconds: f64) {
 }
 
 async fn start_agents(setup: &Setup, options: &Throughput) -> Result<(Agents, Arc<NatsBus>)> {
-    let nats = NatsOptions { name: "mesos-bench".to_owned(), limits: Limits::default(), ..NatsOptions::default() };
-    let nats = Arc::new(NatsBus::connect(&setup.nats_url, nats).await?);
-    let text = format!("cpus:{};mem:{}", options.cpus, 32 * options.cpus);
-    let resources = resources_text::parse(&text, "*").map_err(anyhow::Error::msg)?;
-    let bus: Arc<dyn Bus> = nats.clone();
-    let start = Instant::now();
-    let agents = Agents::start(bus, Subjects::new(setup.name()), options.agents, &resources).await?;
-    setup.until_agents(options.agents).await?;
-    eprintln!("   {} agents are registered after {:.1} s", options.agents, start.elapsed().as_secs_f64());
-    Ok((agents, nats))
+    let resources = format!("cpus:{};mem:{}", options.cpus, 32 * options.cpus);
+    setup.simulate(options.agents, &resources, Life::None).await
 }
 
 /// What the frameworks count together.

@@ -29,7 +29,7 @@ impl Test {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        child.is_ok_and(|child| passed(child))
+        child.is_ok_and(passed)
     }
 }
 

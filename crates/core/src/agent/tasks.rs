@@ -11,10 +11,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use mesos_model::{
-    FrameworkId, LaunchId, Reason, Resources, Source, TaskId, TaskState, TaskStatus, Time,
-    planted::{Bug, is_planted},
-};
+use mesos_model::{FrameworkId, LaunchId, Reason, Resources, Source, TaskId, TaskState, TaskStatus, Time};
 
 use super::{
     Agent, ContainerOrder, Ended, Ending, Executor, Out, Output, TaskExtra, TaskFacts, Workload, held, live_tasks,
@@ -264,7 +261,7 @@ impl Agent {
             status.reason = Some(Reason::CONTAINER_PREEMPTED);
             status.message = Some(message);
         }
-        if row.draining && status.state == TaskState::Killed && !is_planted(Bug::DrainSaysNothing) {
+        if row.draining && status.state == TaskState::Killed {
             // Whatever else was a reason: its agent goes, as Mesos says it.
             status.reason = Some(Reason::AGENT_DRAINING);
         }

@@ -123,7 +123,7 @@ impl Allocator {
         let held =
             self.launches.get(&row.launch).and_then(|launch| launch.tasks.iter().find(|task| task.task == row.task));
         let over_for_all = row.state.is_terminal() && held.is_some_and(|task| task.resources.is_empty());
-        if (has_ended(row) || over_for_all) && !is_planted(Bug::NeverReleased) {
+        if has_ended(row) || over_for_all {
             self.release_task(&row.launch, &row.task, fx);
             return;
         }

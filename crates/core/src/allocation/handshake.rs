@@ -43,12 +43,7 @@ pub(super) fn refusal(row: &AgentRow, instance: u128) -> Option<ToAgent> {
 fn still_down(row: &AgentRow, report: &AgentReport) -> Option<ToAgent> {
     let runs = report.launches.iter().any(|launch| !launch.tasks.is_empty());
     let reason = || "its tasks have to end first: its machine was down for maintenance".to_owned();
-    (row.down && runs && !is_planted(Bug::DownMachineIsAdmitted)).then(|| ToAgent::Refused {
-        instance: report.instance,
-        reason: reason(),
-        gone: true,
-        wait: true,
-    })
+    (row.down && runs).then(|| ToAgent::Refused { instance: report.instance, reason: reason(), gone: true, wait: true })
 }
 
 impl Allocator {
@@ -214,9 +209,7 @@ impl Allocator {
             if let Some(reported) = reported.remove(&launch) {
                 self.bodies.remove(&launch);
                 self.hold_launch(&launch, &reported, fx);
-            } else if row.sent <= seen && !is_planted(Bug::LaunchAgain) {
-                self.delete_launch(&launch, fx);
-            } else if is_planted(Bug::LaunchForgotten) {
+            } else if (row.sent <= seen && !is_planted(Bug::LaunchAgain)) || is_planted(Bug::LaunchForgotten) {
                 self.delete_launch(&launch, fx);
             } else if row.sent.0 != term || is_planted(Bug::LaunchAgain) {
                 again.push((row.sent, launch));
@@ -247,9 +240,7 @@ impl Allocator {
         for framework in removed {
             self.order(id, Order::ShutdownFramework(framework));
         }
-        if !is_planted(Bug::DrainForgottenAtHandshake) {
-            self.order_drain(id);
-        }
+        self.order_drain(id);
         self.look_at_drain(id);
         self.maintenance.look_at(id);
         if self.has_lingering(id) {

@@ -7,10 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesos_model::{
-    AgentId, FrameworkId, OfferId, Time,
-    planted::{Bug, is_planted},
-};
+use mesos_model::{AgentId, FrameworkId, OfferId, Time};
 
 use super::{Allocator, Output, timers::Timers};
 use crate::{
@@ -212,9 +209,6 @@ impl Allocator {
     /// What an agent is told whose machine is down.
     pub(super) fn kept_down(&self, hostname: &str, ip: &str, instance: u128) -> Option<crate::message::ToAgent> {
         let machine = self.maintenance.down(hostname, ip)?;
-        if is_planted(Bug::DownMachineIsAdmitted) {
-            return None;
-        }
         let reason = format!("machine {machine} is down for maintenance; `mesos maintenance stop` brings it up");
         Some(crate::message::ToAgent::Refused { instance, reason, gone: true, wait: true })
     }
@@ -319,7 +313,7 @@ impl Allocator {
 
     fn rescind_inverse(&mut self, pair: &Pair, fx: &mut Effects<Output>) {
         let number = self.maintenance.close(pair);
-        if let Some(number) = number.filter(|_| !is_planted(Bug::InverseOffersNotRescinded)) {
+        if let Some(number) = number {
             self.tell(&pair.1, StreamEvent::RescindInverse(self.inverse_id(number)), fx);
         }
     }
@@ -457,7 +451,7 @@ fn check_schedule(mut windows: Vec<Window>) -> Result<Vec<Window>, Refusal> {
             let keys: Vec<String> =
                 [&machine.hostname, &machine.ip].into_iter().filter(|key| !key.is_empty()).cloned().collect();
             let twice = keys.iter().filter_map(|key| seen.get(key)).flatten().any(|other| other.overlaps(machine));
-            if twice && !is_planted(Bug::OverlappingMachines) {
+            if twice {
                 return Err((400, format!("Machine '{machine}' is in the maintenance schedule more than once")));
             }
             for key in keys {

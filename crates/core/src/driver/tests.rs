@@ -271,6 +271,20 @@ fn f6_a_standby_with_another_history_than_the_store_loads_again() {
 }
 
 #[test]
+fn f19_a_gap_in_the_peers_stream_is_healed_from_the_store() {
+    let mut bench = Bench::new();
+    bench.lead();
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 4, term: term(2) })));
+    let out = bench.give(Input::PeerEntry(Changes {
+        seq: 6,
+        term: term(2),
+        changes: Arc::new(vec![RowChange::Put(job("p"))]),
+    }));
+    assert!(said(&out).is_empty(), "nobody knows what the entry before it said");
+    assert!(out.iter().any(|output| matches!(output, Output::LoadPeer)), "{out:?}");
+}
+
+#[test]
 fn f19_a_gap_in_the_own_stream_is_healed_from_the_store() {
     let mut bench = Bench::new();
     bench.give(Input::Tick);

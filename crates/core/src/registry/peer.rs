@@ -310,10 +310,7 @@ impl Registry {
                 Some(AgentState::Unreachable { .. }) if self.cluster.is_given_up(&id) => {
                     self.agent_down(now, &id, out);
                 }
-                Some(AgentState::Unreachable { since }) if !is_planted(Bug::UnreachableUntold) => {
-                    self.agent_unreachable(now, &id, since, out);
-                }
-                Some(AgentState::Unreachable { .. }) => {}
+                Some(AgentState::Unreachable { since }) => self.agent_unreachable(now, &id, since, out),
                 Some(AgentState::Gone) => self.agent_gone(now, &id, out),
                 Some(AgentState::Active) => self.ask_absent(&id),
                 None => {}

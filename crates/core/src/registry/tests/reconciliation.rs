@@ -36,7 +36,7 @@ fn what_is_said_of_an_unknown_task_depends_on_its_agent() {
 }
 
 #[test]
-fn nothing_is_said_of_an_unknown_task_before_the_agents_have_shaken_hands() {
+fn f33_nothing_is_said_of_an_unknown_task_before_the_agents_have_shaken_hands() {
     let mut desk = Desk::with_framework();
     desk.peer(agent("S1", AgentState::Active, 1));
     desk.peer(agent("S2", AgentState::Active, 2));
