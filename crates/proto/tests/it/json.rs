@@ -229,6 +229,9 @@ fn the_contract_has_every_package_and_our_fields_start_at_10000() {
             "mesos.v1.Request.role=10001",
             "mesos.v1.TaskInfo.priority=10000",
             "mesos.v1.TaskStatus.exit_code=10000",
+            "mesos.v1.master.Response.GetAgents.Agent.down=10001",
+            "mesos.v1.master.Response.GetAgents.Agent.unreachable=10000",
+            "mesos.v1.master.Response.GetAgents.unreachable_agents=10000",
             "mesos.v1.scheduler.Call.call_id=10000",
             "mesos.v1.scheduler.Call.trace_parent=10001",
         ]
