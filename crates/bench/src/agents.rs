@@ -185,7 +185,11 @@ async fn publish(bus: Arc<dyn Bus>, mut posts: mpsc::UnboundedReceiver<(Arc<str>
     }
 }
 
-async fn listen(shared: &Arc<Shared>, subject: String, agents: Vec<mpsc::UnboundedSender<Event>>) -> anyhow::Result<()> {
+async fn listen(
+    shared: &Arc<Shared>,
+    subject: String,
+    agents: Vec<mpsc::UnboundedSender<Event>>,
+) -> anyhow::Result<()> {
     let mut messages = shared.bus.subscribe(&subject).await?;
     let shared = shared.clone();
     tokio::spawn(async move {
@@ -223,6 +227,13 @@ fn facts(message: &ToAgent) -> Vec<TaskFacts> {
     launches.flat_map(|launch| launch.tasks.iter().map(|_| TaskFacts::default())).collect()
 }
 
+/// A container has ended: nothing is held from here on, before anybody hears of it.
+fn over(shared: &Shared, held: &Held, container: &str) {
+    if held.lock().unwrap_or_else(PoisonError::into_inner).remove(container).is_some() {
+        shared.seen().running -= 1;
+    }
+}
+
 async fn one(
     shared: Arc<Shared>,
     options: Options,
@@ -237,7 +248,7 @@ async fn one(
         batch_max: 512,
         seed: Uuid::new_v4().as_u128(),
     };
-    let mut host = Host { shared: shared.clone(), events, listening: None, held: BTreeMap::new() };
+    let mut host = Host { shared: shared.clone(), events, listening: None, held: Held::default() };
     let act = move |happening| host.act(happening);
     solo::run(
         config,
@@ -257,9 +268,11 @@ struct Host {
     shared: Arc<Shared>,
     events: mpsc::UnboundedSender<Event>,
     listening: Option<AgentId>,
-    /// What each container holds that has not ended.
-    held: BTreeMap<String, Resources>,
+    held: Held,
 }
+
+/// What each container of an agent holds that has not ended.
+type Held = Arc<Mutex<BTreeMap<String, Resources>>>;
 
 impl Host {
     fn act(&mut self, happening: Happening<Output>) {
@@ -292,15 +305,16 @@ impl Host {
                     }
                 }
                 Output::Resize { container, resources } => self.resized(&container, resources),
-                Output::Destroy { container } => self.over(&container),
                 Output::Kill { container, .. } | Output::Wait { container } => {
+                    over(&self.shared, &self.held, &container);
                     self.tell(Event::Exited { container, ended: Ended { signal: Some(9), ..Ended::default() } });
                 }
                 Output::Admitted { agent } => self.admitted(agent),
                 Output::Refused { .. } => {
                     self.shared.stopped.fetch_add(1, Ordering::Relaxed);
                 }
-                Output::Check { .. }
+                Output::Destroy { .. }
+                | Output::Check { .. }
                 | Output::ExecutorAnswer { .. }
                 | Output::ToExecutor { .. }
                 | Output::CloseExecutor { .. }
@@ -313,32 +327,30 @@ impl Host {
 
     /// A task with a life of its own; it also counts as what its agent holds.
     fn runs(&mut self, order: &ContainerOrder, exited: Event) {
-        self.held.insert(order.container.clone(), order.resources.clone());
-        let sum = self.held.values().fold(Resources::new(), |sum, each| sum.plus(each));
+        let sum = {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.insert(order.container.clone(), order.resources.clone());
+            held.values().fold(Resources::new(), |sum, each| sum.plus(each))
+        };
         let mut seen = self.shared.seen();
         *seen.started.entry(order.task.to_string()).or_default() += 1;
         seen.overbooked += u64::from(!self.shared.total.contains(&sum));
         seen.running += 1;
         drop(seen);
         if let Life::For(life) = self.shared.life {
-            let events = self.events.clone();
+            let (events, shared, held) = (self.events.clone(), self.shared.clone(), self.held.clone());
+            let container = order.container.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(life).await;
+                over(&shared, &held, &container);
                 let _ = events.send(exited);
             });
         }
     }
 
     fn resized(&mut self, container: &str, resources: Resources) {
-        if let Some(held) = self.held.get_mut(container) {
+        if let Some(held) = self.held.lock().unwrap_or_else(PoisonError::into_inner).get_mut(container) {
             *held = resources;
-        }
-    }
-
-    /// The agent's machine frees what a container holds when it has heard that it ended; then it destroys it.
-    fn over(&mut self, container: &str) {
-        if self.held.remove(container).is_some() {
-            self.shared.seen().running -= 1;
         }
     }
 

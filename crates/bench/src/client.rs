@@ -67,6 +67,7 @@ impl Client {
         errors: Errors,
     ) -> Result<(Client, mpsc::UnboundedReceiver<Arrived>)> {
         let subscribe = scheduler::Call {
+            framework_id: info.id.clone(),
             r#type: Some(scheduler::call::Type::Subscribe.into()),
             subscribe: Some(scheduler::call::Subscribe { framework_info: info, ..Default::default() }),
             ..Default::default()
@@ -80,6 +81,11 @@ impl Client {
         let first = first.context("the stream ended before SUBSCRIBED")?.event;
         let Some(subscribed) = first.subscribed else { bail!("the first event is not SUBSCRIBED: {first:?}") };
         Ok((Client { framework: subscribed.framework_id, door, errors, answered: Answered::default() }, events))
+    }
+
+    /// The framework's id.
+    pub(crate) fn id(&self) -> &v1::FrameworkId {
+        &self.framework
     }
 
     /// Sends a call and does not wait for its answer; one that is refused is noted.
@@ -102,9 +108,7 @@ impl Client {
     ) -> impl Future<Output = std::result::Result<(), String>> + Send + 'static {
         call.framework_id = Some(self.framework.clone());
         let wire = match &self.door {
-            Door::Stream(calls) => {
-                Outgoing::Done(calls.send(call).map_err(|_| "the stream is closed".to_owned()))
-            }
+            Door::Stream(calls) => Outgoing::Done(calls.send(call).map_err(|_| "the stream is closed".to_owned())),
             Door::Unary { wire, stream, .. } => {
                 let mut request = Request::new(call);
                 request.metadata_mut().insert(STREAM_ID_HEADER, stream.clone());

@@ -17,6 +17,12 @@ use crate::{
     report::Times,
 };
 
+/// Longer than a framework of a measurement is ever away.
+const FAILOVER_TIMEOUT_SECONDS: f64 = 3600.0;
+
+/// Tasks that are under way to their start when a cluster is filled.
+const FILL_AT_ONCE: usize = 2000;
+
 /// What a task asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Size {
@@ -55,11 +61,13 @@ struct Held {
 struct Flight {
     agent: String,
     accepted: Instant,
+    heard: Instant,
     running: bool,
 }
 
 /// A subscribed framework. Whoever has it also calls [`Framework::next`], or nothing moves.
 pub(crate) struct Framework {
+    info: v1::FrameworkInfo,
     client: Client,
     events: mpsc::UnboundedReceiver<Arrived>,
     errors: Errors,
@@ -104,16 +112,18 @@ impl Framework {
                 .map(|user| user.name)
                 .unwrap_or_default(),
             roles: vec!["*".to_owned()],
+            failover_timeout: Some(FAILOVER_TIMEOUT_SECONDS),
             capabilities: vec![v1::framework_info::Capability {
                 r#type: Some(v1::framework_info::capability::Type::MultiRole.into()),
             }],
             ..Default::default()
         };
         let errors = Errors::default();
-        let (client, events) = Client::subscribe(url, common.api, info, errors.clone())
+        let (client, events) = Client::subscribe(url, common.api, info.clone(), errors.clone())
             .await
             .with_context(|| format!("{name} at {url}"))?;
         Ok(Framework {
+            info,
             client,
             events,
             errors,
@@ -128,6 +138,36 @@ impl Framework {
             offered_by: None,
             bad_ends: Vec::new(),
         })
+    }
+
+    /// Subscribes again under its id, after its stream broke, and asks about every task. A framework that does
+    /// this wants to be waited for.
+    pub(crate) async fn resubscribe(&mut self, common: &Common, url: &str) -> Result<()> {
+        let info = v1::FrameworkInfo { id: Some(self.client.id().clone()), ..self.info.clone() };
+        (self.client, self.events) = Client::subscribe(url, common.api, info, self.errors.clone()).await?;
+        self.held.clear();
+        self.due.clear();
+        self.ask_about_silent(Duration::ZERO);
+        Ok(())
+    }
+
+    /// Asks about tasks of which nothing was heard for so long.
+    pub(crate) fn ask_about_silent(&mut self, silence: Duration) {
+        let now = Instant::now();
+        let silent =
+            self.flights.iter_mut().filter(|(_, flight)| now.saturating_duration_since(flight.heard) >= silence);
+        let tasks: Vec<_> = silent
+            .map(|(id, flight)| {
+                flight.heard = now;
+                scheduler::call::reconcile::Task {
+                    task_id: v1::TaskId { value: id.clone() },
+                    agent_id: Some(v1::AgentId { value: flight.agent.clone() }),
+                }
+            })
+            .collect();
+        if !tasks.is_empty() {
+            self.client.send(reconcile(tasks));
+        }
     }
 
     /// How many tasks are under way.
@@ -155,16 +195,19 @@ impl Framework {
     /// Launches tasks with one ACCEPT of all offers of the agent with the most room: as many of the given
     /// ones, from the front, as fit. What is left of the offers is to come back at once.
     pub(crate) fn launch(&mut self, tasks: &[(String, v1::TaskInfo)]) -> usize {
-        let Some((agent, room)) =
-            self.held.iter().map(|(agent, held)| (agent, self.fits(held))).max_by_key(|(_, room)| *room)
-        else {
-            return 0;
-        };
+        let most = self.held.iter().map(|(agent, held)| (agent, self.fits(held))).max_by_key(|(_, room)| *room);
+        let Some(agent) = most.map(|(agent, _)| agent.clone()) else { return 0 };
+        self.launch_on(&agent, tasks)
+    }
+
+    /// The same on this agent.
+    pub(crate) fn launch_on(&mut self, agent: &str, tasks: &[(String, v1::TaskInfo)]) -> usize {
+        let room = self.held.get(agent).map_or(0, |held| self.fits(held));
         let count = room.min(tasks.len());
+        let agent = agent.to_owned();
         if count == 0 {
             return 0;
         }
-        let agent = agent.clone();
         let Some(held) = self.held.remove(&agent) else { return 0 };
         let infos: Vec<v1::TaskInfo> = tasks[..count].iter().map(|(id, info)| self.task(id, info, &agent)).collect();
         let call = scheduler::Call {
@@ -184,7 +227,7 @@ impl Framework {
             self.due.remove(&agent);
         }
         for (id, _) in &tasks[..count] {
-            self.flights.insert(id.clone(), Flight { agent: agent.clone(), accepted: now, running: false });
+            self.flights.insert(id.clone(), Flight { agent: agent.clone(), accepted: now, heard: now, running: false });
         }
         count
     }
@@ -212,32 +255,66 @@ impl Framework {
         });
     }
 
-    /// A question about all tasks, which only the registry can answer; and its answer, when somebody waits for it.
-    pub(crate) fn reconcile(&self) -> impl Future<Output = std::result::Result<(), String>> + Send + 'static {
-        self.client.ask(scheduler::Call {
-            r#type: Some(scheduler::call::Type::Reconcile.into()),
-            reconcile: Some(scheduler::call::Reconcile::default()),
-            ..Default::default()
-        })
+    /// Asks about all tasks, which only the registry can answer. The answer is awaited by whoever wants it.
+    pub(crate) fn ask_reconcile(&self) -> impl Future<Output = std::result::Result<(), String>> + Send + 'static {
+        self.client.ask(reconcile(Vec::new()))
     }
 
-    /// How long calls took so far that were answered; counts anew from here.
+    /// The same, as one of the calls that are counted.
+    pub(crate) fn reconcile(&self) {
+        self.client.send(reconcile(Vec::new()));
+    }
+
+    /// How long calls took that were answered since this was last asked.
     pub(crate) fn take_answered(&self) -> Times {
         std::mem::take(&mut *self.client.answered.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends a call that is counted in [`Framework::take_answered`].
-    pub(crate) fn send_reconcile(&self) {
-        self.client.send(scheduler::Call {
-            r#type: Some(scheduler::call::Type::Reconcile.into()),
-            reconcile: Some(scheduler::call::Reconcile::default()),
-            ..Default::default()
-        });
+    /// What went wrong with calls and streams since this was last asked.
+    pub(crate) fn take_errors(&self) -> Vec<String> {
+        std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How many agents have offers here.
-    pub(crate) fn agents_held(&self) -> usize {
-        self.held.len()
+    /// Whether this task is under way.
+    pub(crate) fn knows(&self, task: &str) -> bool {
+        self.flights.contains_key(task)
+    }
+
+    /// The agents of which offers are held.
+    pub(crate) fn agents_held(&self) -> Vec<String> {
+        self.held.keys().cloned().collect()
+    }
+
+    /// Launches so many tasks on each of so many agents, and waits until all of them run.
+    pub(crate) async fn fill(&mut self, agents: usize, tasks: usize, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while self.held.len() < agents {
+            self.next_within(deadline, &format!("offers of {agents} agents")).await?;
+        }
+        let mut missing = 0;
+        for (at, agent) in self.agents_held().into_iter().enumerate() {
+            let tasks: Vec<_> =
+                (0..tasks).map(|number| (format!("kept-{at}-{number}"), command("sleep 1000000"))).collect();
+            if self.launch_on(&agent, &tasks) != tasks.len() {
+                anyhow::bail!("the offer of {agent} does not hold {} tasks", tasks.len());
+            }
+            missing += tasks.len();
+            // A client that is flooded by what it asked for does not read its events in time.
+            self.until_missing(&mut missing, FILL_AT_ONCE, deadline).await?;
+        }
+        self.until_missing(&mut missing, 0, deadline).await
+    }
+
+    /// Waits until no more than so many tasks do not run yet.
+    async fn until_missing(&mut self, missing: &mut usize, most: usize, deadline: Instant) -> Result<()> {
+        while *missing > most {
+            match self.next_within(deadline, "all tasks run").await? {
+                Happened::Running(..) => *missing -= 1,
+                Happened::Ended(id, ..) => anyhow::bail!("{id} ended: {:?}", self.bad_ends.last()),
+                Happened::Offers | Happened::Nothing => {}
+            }
+        }
+        Ok(())
     }
 
     /// Takes the framework with all its tasks away.
@@ -341,6 +418,7 @@ impl Framework {
         let state = status.state();
         let id = &status.task_id.value;
         let Some(flight) = self.flights.get_mut(id) else { return Happened::Nothing };
+        flight.heard = at;
         let took = at.saturating_duration_since(flight.accepted);
         if state == TaskState::TaskRunning && !flight.running {
             flight.running = true;
@@ -369,6 +447,14 @@ impl Framework {
             }),
             ..Default::default()
         });
+    }
+}
+
+fn reconcile(tasks: Vec<scheduler::call::reconcile::Task>) -> scheduler::Call {
+    scheduler::Call {
+        r#type: Some(scheduler::call::Type::Reconcile.into()),
+        reconcile: Some(scheduler::call::Reconcile { tasks }),
+        ..Default::default()
     }
 }
 

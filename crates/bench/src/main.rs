@@ -9,6 +9,7 @@
 //! - [`setup`]: starts and stops what is measured.
 //! - [`client`]: a framework's connection; [`framework`]: one framework with its offers and tasks.
 //! - [`latency`], [`throughput`], [`tasks`], [`recovery`], [`docker`], [`idle`]: the measurements.
+//! - [`failover`], [`rehandshake`], [`load`], [`outage`], [`storm`]: what processes that die cost.
 //! - [`allocator`]: the allocator by itself, against Mesos's.
 //! - [`agents`]: simulated agents, many in this process. [`readers`]: clients that poll `/state`.
 
@@ -16,14 +17,19 @@ mod agents;
 mod allocator;
 mod client;
 mod docker;
+mod failover;
 mod framework;
 mod idle;
 mod latency;
+mod load;
 mod options;
+mod outage;
 mod readers;
 mod recovery;
+mod rehandshake;
 mod report;
 mod setup;
+mod storm;
 mod tasks;
 mod throughput;
 mod usage;
@@ -76,6 +82,11 @@ fn run(bench: Bench) -> Result<()> {
             Command::Recovery(options) => recovery::run(&common, &options).await,
             Command::Docker(options) => docker::run(&common, &options).await,
             Command::Idle(options) => idle::run(&common, &options).await,
+            Command::Failover(options) => failover::run(&common, &options).await,
+            Command::Rehandshake(options) => rehandshake::run(&common, &options).await,
+            Command::Load(options) => load::run(&common, &options).await,
+            Command::Outage(options) => outage::run(&common, &options).await,
+            Command::Storm(options) => storm::run(&common, &options).await,
             Command::Allocator(options) => allocator::run(common.quiet, &options),
         }
     })

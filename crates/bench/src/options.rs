@@ -74,6 +74,16 @@ pub(crate) enum Command {
     Docker(Docker),
     /// Time until `mesos local` is ready, its memory and its CPU while nothing happens
     Idle(Idle),
+    /// The leading allocator, then the leading registry is killed, or asked to end: how long nobody leads
+    Failover(Failover),
+    /// The leading allocator is killed: until the last of many agents has shaken hands with the next one
+    Rehandshake(Rehandshake),
+    /// An allocator and a registry start on a store full of tasks: until each leads
+    Load(Load),
+    /// NATS or Redis is away for a while: what is lost, and how long it takes until all is well again
+    Outage(Outage),
+    /// Launches at a fixed rate while control processes are killed at random
+    Storm(Storm),
     /// The allocation engine by itself, on the workloads that Mesos's allocator was measured with
     #[command(after_help = ALLOCATOR_EXAMPLES)]
     Allocator(Allocator),
@@ -204,6 +214,97 @@ pub(crate) struct Recovery {
     /// How often the agent is killed
     #[arg(long, default_value_t = 5)]
     pub(crate) runs: usize,
+}
+
+/// Options of `failover`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Failover {
+    /// How often each service loses its leader
+    #[arg(long, default_value_t = 20)]
+    pub(crate) runs: usize,
+    /// SIGTERM in place of SIGKILL: how long calls take, and whether one fails
+    #[arg(long)]
+    pub(crate) graceful: bool,
+    /// Calls per second: launches, DECLINE and RECONCILE in turn
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) rate: f64,
+    /// Simulated agents
+    #[arg(long, default_value_t = 20)]
+    pub(crate) agents: usize,
+}
+
+/// Options of `rehandshake`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Rehandshake {
+    /// Simulated agents
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) agents: usize,
+    /// Running tasks of each
+    #[arg(long, default_value_t = 10)]
+    pub(crate) tasks_per_agent: usize,
+    /// How often the leader is killed
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: usize,
+}
+
+/// Options of `load`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Load {
+    /// Running tasks in the store
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) tasks: usize,
+    /// Tasks of each agent
+    #[arg(long, default_value_t = 100)]
+    pub(crate) tasks_per_agent: usize,
+}
+
+/// Options of `outage`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Outage {
+    /// What is killed and stays away
+    #[arg(long, value_enum, default_value = "both")]
+    pub(crate) what: Backend,
+    /// For how long
+    #[arg(long, default_value_t = 300.0)]
+    pub(crate) seconds: f64,
+    /// Simulated agents
+    #[arg(long, default_value_t = 20)]
+    pub(crate) agents: usize,
+    /// Running tasks of each
+    #[arg(long, default_value_t = 10)]
+    pub(crate) tasks_per_agent: usize,
+}
+
+/// What a cluster rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Backend {
+    /// nats-server
+    Nats,
+    /// redis-server, with its append-only file
+    Redis,
+    /// Both at the same time
+    Both,
+}
+
+/// Options of `storm`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Storm {
+    /// Launches per second
+    #[arg(long, default_value_t = 500.0)]
+    pub(crate) rate: f64,
+    /// How long
+    #[arg(long, default_value_t = 600.0)]
+    pub(crate) seconds: f64,
+    /// Seconds between two kills; a process is started again after a third of it
+    #[arg(long, default_value_t = 30.0)]
+    pub(crate) kill_every: f64,
+    /// Simulated agents with room for 80 tasks each; few, so that most of what there is is in use
+    #[arg(long, default_value_t = 5)]
+    pub(crate) agents: usize,
+    /// How long each task runs, milliseconds
+    #[arg(long, default_value_t = 500)]
+    pub(crate) task_ms: u64,
 }
 
 /// Options of `docker`.

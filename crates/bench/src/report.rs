@@ -31,6 +31,12 @@ impl Times {
         self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1));
     }
 
+    /// All of another one too.
+    pub(crate) fn merge(&mut self, other: &Times) {
+        // Both have the same bounds.
+        let _ = self.0.add(&other.0);
+    }
+
     /// How many.
     pub(crate) fn count(&self) -> u64 {
         self.0.len()

@@ -196,11 +196,6 @@ impl Setup {
         self.cluster.terminate(name, START_MAX).await.map(drop)
     }
 
-    /// The cluster's name on the bus.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Where everything is written.
     pub(crate) fn directory(&self) -> &std::path::Path {
         self.cluster.directory()
@@ -260,7 +255,8 @@ impl Setup {
         self.cluster.finish()
     }
 
-    fn must_run(&self) -> Result<()> {
+    /// Fails if a process is over.
+    pub(crate) fn must_run(&self) -> Result<()> {
         self.cluster.names().iter().try_for_each(|name| self.cluster.with(name, mesos_e2e::process::Process::must_run))
     }
 

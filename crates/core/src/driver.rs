@@ -151,6 +151,8 @@ pub struct Granted {
     /// The term that wrote the last commit; with `seq` it says which history the store holds. (The epoch alone
     /// does not: a wiped store begins again with the first.)
     pub last: Term,
+    /// How far the last leader had applied the peer.
+    pub peer_cursor: u64,
     /// The store's clock.
     pub store_time: Time,
 }
@@ -418,7 +420,7 @@ impl<M: Machine> Driver<M> {
                     out.push(Output::Load);
                     self.load_peer(out);
                 }
-                Phase::Standby => self.ask(out),
+                Phase::Standby => self.ask_when_ready(out),
                 Phase::Asking | Phase::CatchingUp(_) | Phase::Leading | Phase::Stopped => {}
             }
             if self.config.peer.is_some() && !self.peer.loaded {
@@ -455,7 +457,7 @@ impl<M: Machine> Driver<M> {
         self.phase = Phase::Standby;
         self.audit_at = Some(now.after(audit::EVERY));
         out.push(Output::Follow { after: snapshot.seq });
-        self.ask(out);
+        self.ask_when_ready(out);
     }
 
     fn entry(&mut self, entry: Changes, out: &mut Vec<Output<M::Output>>) {
@@ -525,6 +527,9 @@ impl<M: Machine> Driver<M> {
                 if self.phase != Phase::Leading {
                     let mut effects = Effects::default();
                     self.take_peer(now, &mut effects);
+                }
+                if self.phase == Phase::Standby && self.retry_at.is_none() {
+                    self.ask(out);
                 }
             }
             Err(_) => self.retry_at = Some(now.after(RETRY)),
@@ -613,6 +618,14 @@ impl<M: Machine> Driver<M> {
 
     // Terms.
 
+    /// A lease that is held while millions of the peer's rows are still on their way runs out unused, so it is asked
+    /// for once they are there.
+    fn ask_when_ready(&mut self, out: &mut Vec<Output<M::Output>>) {
+        if self.config.peer.is_none() || self.peer.loaded {
+            self.ask(out);
+        }
+    }
+
     fn ask(&mut self, out: &mut Vec<Output<M::Output>>) {
         if self.stopping {
             return;
@@ -643,6 +656,10 @@ impl<M: Machine> Driver<M> {
                     return self.reload(out);
                 }
                 self.phase = Phase::CatchingUp(granted);
+                // What the last leader has answered to, its follower must not take for news.
+                if self.peer.seq < granted.peer_cursor && !is_planted(Bug::PeerCursorIgnored) {
+                    self.load_peer(out);
+                }
             }
             Err(failure) => {
                 let wait = match failure {
@@ -669,6 +686,11 @@ impl<M: Machine> Driver<M> {
         out.push(Output::Leading(self.lease.term));
         let mut effects = Effects::default();
         let machine_now = self.clock(now);
+        // Nothing is begun on rows that the peer's store shows no longer: what is still true of them agents will say.
+        let mut unsaid = Effects::default();
+        for gone in std::mem::take(&mut self.peer.vanished) {
+            self.machine.peer_lost(machine_now, gone, &mut unsaid);
+        }
         self.machine.lead(machine_now, self.lease.term, &mut effects);
         self.machine.settle(machine_now, &mut effects);
         // A first commit in every term, so that followers learn of the term.

@@ -51,7 +51,6 @@ planted! {
     "late-subscribe-takes-over" LateSubscribeTakesOver [54] "A SUBSCRIBE that comes late ends the stream that has come since.";
     // Leaders and standbys, allocator, agent, registry.
     "speak-before-commit" SpeakBeforeCommit + seeds [1, 2] "Outputs leave before the rows that they rest on are committed.";
-    "deposed-heard" DeposedHeard [4] "Gateways pass on what a leader says whom another one has followed.";
     "claim-without-commit" ClaimWithoutCommit [4] "A leader says how things are without a commit that shows that it still leads.";
     "clock-steps" ClockSteps [5] "Deadlines jump with the store's clock.";
     "keep-machine" KeepMachine + seeds [6] "A leader whose commit was refused goes on with what it had in memory.";
@@ -59,6 +58,7 @@ planted! {
     "own-gap-ignored" OwnGapIgnored [19] "A standby applies an entry of its stream although one before it is missing.";
     "peer-gap-ignored" PeerGapIgnored [19] "An entry of the peer's stream is applied although one before it is missing.";
     "answer-before-peer" AnswerBeforePeer + seeds [] "An event does not wait for the peer's rows that it may rest on.";
+    "peer-cursor-ignored" PeerCursorIgnored [2] "A new leader knows less of the peer than the last one did.";
     "local-clock" LocalClock [51] "Deadlines that outlive a leader are in the time of its own clock.";
     "vanished-counts-at-once" VanishedCountsAtOnce + seeds [] "Rows that a reload of the peer no longer shows count as deleted, though the peer may not know yet that they are lost.";
     "offer-without-handshake" OfferWithoutHandshake + seeds [33] "Agents are offered before they have shaken hands in the term.";

@@ -119,7 +119,7 @@ pub struct ShellOptions {
 
 impl Default for ShellOptions {
     fn default() -> Self {
-        ShellOptions { lease: Duration::from_secs(3) }
+        ShellOptions { lease: Duration::from_millis(1_800) }
     }
 }
 

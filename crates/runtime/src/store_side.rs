@@ -51,6 +51,7 @@ impl StoreSide {
             epoch: acquired.fence.epoch,
             seq: acquired.fence.seq,
             last: acquired.last,
+            peer_cursor: acquired.peer_cursor,
             store_time: Time(acquired.store_time_ms),
         })
     }

@@ -136,7 +136,8 @@ impl Ledger {
         self.header.term = Term { epoch, leader };
         self.header.lease_until = clock + millis(length);
         self.header.last_batch = 0;
-        Ok(Granted { epoch, seq: before.seq, last: before.last, store_time: Time(clock) })
+        let (last, peer_cursor) = (before.last, before.peer_cursor);
+        Ok(Granted { epoch, seq: before.seq, last, peer_cursor, store_time: Time(clock) })
     }
 
     /// Gives the lease back.

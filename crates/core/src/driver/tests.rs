@@ -173,7 +173,7 @@ fn term(epoch: u64) -> Term {
 
 fn granted(epoch: u64, seq: u64, last: u64) -> Granted {
     let last = if last == 0 { Term::default() } else { term(last) };
-    Granted { epoch, seq, last, store_time: Time(1000) }
+    Granted { epoch, seq, last, peer_cursor: 0, store_time: Time(1000) }
 }
 
 fn said(out: &[Output<Said>]) -> Vec<&Said> {
@@ -240,6 +240,18 @@ fn f4_a_fenced_leader_says_nothing_and_starts_over() {
         assert!(bench.driver.machine().rows.is_empty(), "the machine is built anew");
         assert_eq!(bench.driver.leading(), None);
     }
+}
+
+#[test]
+fn f2_a_new_leader_knows_the_peer_at_least_as_far_as_the_last_one_did() {
+    let mut bench = Bench::new();
+    bench.give(Input::Tick);
+    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 4, term: term(2) })));
+    bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 7, term: term(1) })));
+    let out = bench.give(Input::Acquired(Ok(Granted { peer_cursor: 9, ..granted(3, 4, 2) })));
+    assert!(matches!(&out[..], [Output::LoadPeer]), "{out:?}");
+    let out = bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 9, term: term(1) })));
+    assert!(out.iter().any(|output| matches!(output, Output::Leading(_))), "{out:?}");
 }
 
 #[test]
@@ -446,7 +458,8 @@ fn an_agent_that_obeys_a_higher_epoch_makes_the_leader_take_a_higher_one() {
     bench.lead();
     let out = bench.give(Input::RaiseEpoch(41));
     assert!(matches!(&out[..], [Output::Following(_), Output::Load, Output::LoadPeer]), "{out:?}");
-    let out = bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 1, term: term(1) })));
+    bench.give(Input::Loaded(Ok(Snapshot { rows: vec![], seq: 1, term: term(1) })));
+    let out = bench.give(Input::PeerLoaded(Ok(Snapshot { rows: vec![], seq: 0, term: Term::default() })));
     let asks = out.iter().any(|o| matches!(o, Output::Acquire { epoch_min: 42, previous: Some(_), .. }));
     assert!(asks, "{out:?}");
 }
