@@ -98,7 +98,7 @@ planted! {
     "no-failover-timeout" NoFailoverTimeout + seeds [53] "A framework is removed as soon as its stream is closed.";
     "deadline-forgotten" DeadlineForgotten + seeds [53] "A new leader forgets when absent frameworks are to be removed.";
     "unknown-too-early" UnknownTooEarly [33] "A task is said to be gone before its agent has said what it runs.";
-    "gone-before-told" GoneBeforeTold + seeds [6] "A task is said to be gone before its agent has said which tasks it knows.";
+    "gone-before-told" GoneBeforeTold [6] "A task is said to be gone before its agent has said which tasks it knows.";
     "absent-too-early" AbsentTooEarly + seeds [] "A task is taken for over because a row is missing, before its agent has said what it runs.";
     "unreachable-is-gone" UnreachableIsGone + seeds [34] "The tasks of an unreachable agent are over for good.";
     "events-before-subscribed" EventsBeforeSubscribed + seeds [61] "Gateways let events out before SUBSCRIBED.";
