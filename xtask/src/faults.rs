@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use mesos_model::planted::{ALL, Planted};
+use mesos_model::planted::{self, ALL, Planted};
 
 use crate::finding::Finding;
 use binaries::Test;
@@ -122,7 +122,7 @@ fn table(tests: &Tests) -> String {
 
 /// Runs the tests of every fault under the bugs that must break them; all of them, or of these bugs only.
 pub(crate) fn run(root: &Path, only: &[String]) -> Result<bool> {
-    let unknown: Vec<&String> = only.iter().filter(|name| ALL.iter().all(|bug| bug.name != name.as_str())).collect();
+    let unknown: Vec<&String> = only.iter().filter(|name| planted::named(name).is_none()).collect();
     anyhow::ensure!(unknown.is_empty(), "no bug is called {unknown:?}; crates/model/src/planted.rs has the names");
     let tests = binaries::tests(root)?;
     let wanted = |bug: &&Planted| only.is_empty() || only.iter().any(|name| name == bug.name);

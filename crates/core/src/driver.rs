@@ -421,6 +421,8 @@ impl<M: Machine> Driver<M> {
                     self.load_peer(out);
                 }
                 Phase::Standby => self.ask_when_ready(out),
+                // The peer's stream did not bring what the last leader saw: it may be lost there.
+                Phase::CatchingUp(granted) if self.peer.seq < granted.peer_cursor => self.load_peer(out),
                 Phase::Asking | Phase::CatchingUp(_) | Phase::Leading | Phase::Stopped => {}
             }
             if self.config.peer.is_some() && !self.peer.loaded {
@@ -528,8 +530,11 @@ impl<M: Machine> Driver<M> {
                     let mut effects = Effects::default();
                     self.take_peer(now, &mut effects);
                 }
-                if self.phase == Phase::Standby && self.retry_at.is_none() {
-                    self.ask(out);
+                match &mut self.phase {
+                    Phase::Standby if self.retry_at.is_none() => self.ask(out),
+                    // More than this the peer's store does not hold: it has lost what the last leader saw.
+                    Phase::CatchingUp(granted) => granted.peer_cursor = 0,
+                    _ => {}
                 }
             }
             Err(_) => self.retry_at = Some(now.after(RETRY)),
@@ -656,9 +661,8 @@ impl<M: Machine> Driver<M> {
                     return self.reload(out);
                 }
                 self.phase = Phase::CatchingUp(granted);
-                // What the last leader has answered to, its follower must not take for news.
-                if self.peer.seq < granted.peer_cursor && !is_planted(Bug::PeerCursorIgnored) {
-                    self.load_peer(out);
+                if self.peer.seq < granted.peer_cursor {
+                    self.retry_at = Some(now.after(LOOK));
                 }
             }
             Err(failure) => {
@@ -673,7 +677,9 @@ impl<M: Machine> Driver<M> {
     }
 
     fn try_to_lead(&mut self, now: Time, granted: Granted, out: &mut Vec<Output<M::Output>>) {
-        let peer_ready = self.config.peer.is_none() || self.peer.loaded;
+        // What the last leader has answered to, its follower must not take for news.
+        let level = self.peer.seq >= granted.peer_cursor || is_planted(Bug::PeerCursorIgnored);
+        let peer_ready = self.config.peer.is_none() || (self.peer.loaded && level);
         if self.lease.seq != granted.seq || !peer_ready {
             // The rest of the own stream, or the peer's rows, are on their way.
             if self.renew_at.after(self.config.lease) < now {

@@ -166,6 +166,12 @@ planted! {
     "last-word-unread" LastWordUnread [52] "How a container ended while nobody watched is not read.";
 }
 
+/// The bug of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Planted> {
+    ALL.iter().find(|planted| planted.name == name)
+}
+
 /// Whether this bug is planted in this process.
 #[cfg(not(feature = "planted-bugs"))]
 #[inline(always)]
@@ -188,7 +194,7 @@ pub use chosen::{choose, for_child, is_planted};
 mod chosen {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::{ALL, Bug};
+    use super::{ALL, Bug, named};
 
     const VARIABLE: &str = "MESOS_PLANTED_BUG";
     /// Nobody has looked into the environment yet.
@@ -223,7 +229,7 @@ mod chosen {
     #[cold]
     fn from_environment() -> usize {
         let name = std::env::var(VARIABLE).unwrap_or_default();
-        let bug = ALL.iter().find(|planted| planted.name == name).map(|planted| planted.bug);
+        let bug = named(&name).map(|planted| planted.bug);
         // A misspelt name must not pass for a bug that no test finds, or worse, for one that all find.
         assert!(bug.is_some() || name.is_empty(), "MESOS_PLANTED_BUG: no bug is called '{name}'");
         choose(bug);

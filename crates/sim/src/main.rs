@@ -4,7 +4,7 @@ use std::{
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -13,7 +13,7 @@ use clap::Parser;
 use mesos_model::planted;
 use mesos_sim::{
     net::Tracing,
-    run::{Outcome, Request, run},
+    run::{Outcome, Request, first_violation, run},
 };
 
 /// Simulates the cluster: real machines, virtual time, faults drawn from a seed.
@@ -87,7 +87,7 @@ fn plant(name: Option<&str>) -> Result<(), String> {
     let bug = match name {
         None => None,
         Some(name) => {
-            let found = planted::ALL.iter().find(|planted| planted.name == name);
+            let found = planted::named(name);
             let names = || planted::ALL.iter().filter(|planted| planted.by_seeds).map(|planted| planted.name);
             let found = found.ok_or_else(|| {
                 format!("no bug is called '{name}'; there are {}", names().collect::<Vec<_>>().join(", "))
@@ -116,12 +116,11 @@ fn all_bugs(options: &Options) -> ExitCode {
             return ExitCode::from(2);
         }
         let started = Instant::now();
-        let found = first_violation(options);
+        let found = first_violation(options.start_seed..options.start_seed + options.seeds, options.events);
         let seconds = started.elapsed().as_secs_f64();
         match &found {
-            Some((seed, outcome)) => {
-                let invariant = outcome.violation.as_ref().map_or("", |violation| violation.invariant);
-                println!("{:<40} seed {seed:>5}  {invariant:<4} {seconds:>6.2} s", planted.name);
+            Some((seed, violation)) => {
+                println!("{:<40} seed {seed:>5}  {:<4} {seconds:>6.2} s", planted.name, violation.invariant);
             }
             None => {
                 println!("{:<40} NOT FOUND in {} seeds, {seconds:.1} s", planted.name, options.seeds);
@@ -134,31 +133,6 @@ fn all_bugs(options: &Options) -> ExitCode {
     }
     println!("not found: {}", missed.join(", "));
     ExitCode::FAILURE
-}
-
-/// The first seeds to break something, with what came of one.
-fn first_violation(options: &Options) -> Option<(u64, Outcome)> {
-    let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let found = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..options.threads.max(1) {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    if at >= options.seeds {
-                        return;
-                    }
-                    let seed = options.start_seed + at;
-                    let outcome = run(Request { seed, events_max: options.events, tracing: Tracing::Off });
-                    if outcome.violation.is_some() {
-                        over.store(true, Ordering::Relaxed);
-                        found.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((seed, outcome));
-                    }
-                }
-            });
-        }
-    });
-    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn one(options: &Options, request: Request) -> Sum {

@@ -78,6 +78,14 @@ pub fn run(request: Request) -> Outcome {
     }
 }
 
+/// The first of these seeds that breaks something, and what.
+pub fn first_violation(seeds: impl IntoIterator<Item = u64>, events_max: u64) -> Option<(u64, Violation)> {
+    seeds.into_iter().find_map(|seed| {
+        let violation = run(Request { seed, events_max, tracing: Tracing::Off }).violation?;
+        Some((seed, violation))
+    })
+}
+
 /// Heals everything, and sees that what must come comes in its time. What has come is not waited for any longer.
 pub fn recover(world: &mut World) {
     world.heal();

@@ -36,8 +36,8 @@ pub struct Task {
 }
 
 impl Task {
-    fn found(agent: AgentId) -> Task {
-        Task { agent, state: None, over: false, killed: false, asked_at: 0, kill_taken: false, settled: true }
+    fn new(agent: AgentId, settled: bool) -> Task {
+        Task { agent, state: None, over: false, killed: false, asked_at: 0, kill_taken: false, settled }
     }
 }
 
@@ -467,15 +467,7 @@ impl Framework {
         let group = net.rng.chance(self.temper.group) && left.take(&executor);
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.task.clone()).collect();
         for task in &ids {
-            let known = Task {
-                agent: offer.agent.clone(),
-                state: None,
-                over: false,
-                killed: false,
-                asked_at: 0,
-                kill_taken: false,
-                settled: false,
-            };
+            let known = Task::new(offer.agent.clone(), false);
             self.tasks.insert(task.clone(), known);
         }
         let kind = match ids.first() {
@@ -567,7 +559,7 @@ impl Framework {
         if !self.tasks.contains_key(&task) && !ends(status) && task.as_str().starts_with(&self.prefix()) {
             // It was told that the task was never launched; a store forgot that it was.
             let agent = status.agent.clone().unwrap_or_default();
-            self.tasks.insert(task.clone(), Task::found(agent));
+            self.tasks.insert(task.clone(), Task::new(agent, true));
         }
         if let Some(known) = self.tasks.get_mut(&task) {
             self.launched += u64::from(known.state.is_none());

@@ -1,4 +1,4 @@
-//! Cases of the protocol, each played on purpose: the real machines, and one fault at the worst moment.
+//! The hard cases of the protocol between services.
 
 use mesos_core::{
     message::ToAgent,
@@ -6,64 +6,17 @@ use mesos_core::{
 };
 use mesos_sim::{
     host::Phase,
-    net::{Node, Payload, Tracing},
-    plan::{Plan, Temper},
-    rng::Rng,
+    net::{Node, Payload},
+    plan::Temper,
     world::World,
 };
 
-fn one_task() -> Temper {
-    Temper { tasks_max: 1, run_max_ms: 1000, ..Temper::default() }
-}
-
-fn for_ever() -> Temper {
-    Temper { tasks_max: 4, run_for_ever: 10_000, ..Temper::default() }
-}
-
-fn world(frameworks: Vec<Temper>) -> World {
-    let plan = Plan { frameworks, ..Plan::calm() };
-    World::new(Rng::new(4), plan, Tracing::Kept)
-}
+use super::play::{
+    for_ever, is_orders, launches, leader, one_task, only, pass, rows, running, stop_launching, until_within, world,
+};
 
 fn until(world: &mut World, what: &str, done: impl FnMut(&World) -> bool) {
-    let came = world.run_while_not(60_000, done);
-    let lines: Vec<_> = world.net.lines.iter().cloned().collect();
-    assert!(came, "{what} did not come to be: {:?}\n{}", world.violation(), lines.join("\n"));
-}
-
-fn pass(world: &mut World, ms: u64) {
-    let elapsed = world.net.elapsed();
-    assert!(world.run_until(elapsed + ms), "{:?}", world.violation());
-}
-
-fn running(world: &World) -> usize {
-    world.net.hosts.values().map(|host| host.running().count()).sum()
-}
-
-fn rows(world: &World, service: &str, of: fn(&Row) -> bool) -> usize {
-    world.net.ledgers.get(service).map_or(0, |ledger| ledger.rows.values().filter(|row| of(row)).count())
-}
-
-fn launches(world: &World) -> usize {
-    rows(world, service::ALLOCATOR, |row| matches!(row, Row::Launch(_)))
-}
-
-fn is_orders(payload: &Payload) -> bool {
-    matches!(payload, Payload::Agent(messages) if messages.iter().any(|m| matches!(m, ToAgent::Orders { .. })))
-}
-
-fn leader(world: &World, registry: bool) -> Node {
-    let (allocators, registries) = world.leaders();
-    let leaders = if registry { registries } else { allocators };
-    leaders.first().expect("somebody leads").0
-}
-
-fn only(world: &World) -> &mesos_sim::node::framework::Framework {
-    world.frameworks.values().next().expect("there is one")
-}
-
-fn stop_launching(world: &mut World) {
-    world.frameworks.values_mut().for_each(|framework| framework.idle = true);
+    until_within(world, 60_000, what, done);
 }
 
 #[test]

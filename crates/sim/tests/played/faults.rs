@@ -1,57 +1,25 @@
-//! Faults of the catalogue (`docs/faults.md`), each played on purpose on the whole cluster: the real machines in
-//! their real drivers, and one fault at the worst moment. What must hold always is checked all the while.
+//! Faults of the catalogue (`docs/faults.md`).
 
 use mesos_core::{
-    message::{AgentToAllocator, ToAgent, ToAllocator},
+    message::{AgentToAllocator, ToAllocator},
     row::{AgentState, FrameworkState, Row, service},
 };
 use mesos_model::TaskState;
 use mesos_sim::{
-    net::{Node, Payload, Tracing},
+    net::{Node, Payload},
     plan::{Plan, Temper},
-    rng::Rng,
     world::World,
+};
+
+use super::play::{
+    for_ever, is_orders, launches, leader, one_task, only, pass, planned, rows, running, stop_launching, until_within,
+    world,
 };
 
 const SECOND: u64 = 1000;
 
-fn one_task() -> Temper {
-    Temper { tasks_max: 1, run_max_ms: 1000, ..Temper::default() }
-}
-
-fn for_ever() -> Temper {
-    Temper { tasks_max: 4, run_for_ever: 10_000, ..Temper::default() }
-}
-
-fn world(frameworks: Vec<Temper>) -> World {
-    planned(Plan { frameworks, ..Plan::calm() })
-}
-
-fn planned(plan: Plan) -> World {
-    World::new(Rng::new(4), plan, Tracing::Kept)
-}
-
 fn until(world: &mut World, what: &str, done: impl FnMut(&World) -> bool) {
-    let came = world.run_while_not(90 * SECOND, done);
-    let lines: Vec<_> = world.net.lines.iter().cloned().collect();
-    assert!(came, "{what} did not come to be: {:?}\n{}", world.violation(), lines.join("\n"));
-}
-
-fn pass(world: &mut World, ms: u64) {
-    let elapsed = world.net.elapsed();
-    assert!(world.run_until(elapsed + ms), "{:?}", world.violation());
-}
-
-fn running(world: &World) -> usize {
-    world.net.hosts.values().map(|host| host.running().count()).sum()
-}
-
-fn rows(world: &World, service: &str, of: fn(&Row) -> bool) -> usize {
-    world.net.ledgers.get(service).map_or(0, |ledger| ledger.rows.values().filter(|row| of(row)).count())
-}
-
-fn launches(world: &World) -> usize {
-    rows(world, service::ALLOCATOR, |row| matches!(row, Row::Launch(_)))
+    until_within(world, 90 * SECOND, what, done);
 }
 
 fn unreachable(world: &World) -> usize {
@@ -60,24 +28,6 @@ fn unreachable(world: &World) -> usize {
         service::ALLOCATOR,
         |row| matches!(row, Row::Agent(row) if matches!(row.state, AgentState::Unreachable { .. })),
     )
-}
-
-fn leader(world: &World, registry: bool) -> Node {
-    let (allocators, registries) = world.leaders();
-    let leaders = if registry { registries } else { allocators };
-    leaders.first().expect("somebody leads").0
-}
-
-fn only(world: &World) -> &mesos_sim::node::framework::Framework {
-    world.frameworks.values().next().expect("there is one")
-}
-
-fn stop_launching(world: &mut World) {
-    world.frameworks.values_mut().for_each(|framework| framework.idle = true);
-}
-
-fn orders(payload: &Payload) -> bool {
-    matches!(payload, Payload::Agent(messages) if messages.iter().any(|m| matches!(m, ToAgent::Orders { .. })))
 }
 
 fn told(world: &World, state: TaskState) -> usize {
@@ -242,7 +192,7 @@ fn f21_messages_may_overtake_each_other() {
 #[test]
 fn f22_a_kill_that_comes_before_its_launch_is_not_forgotten() {
     let mut world = world(vec![Temper { run_for_ever: 10_000, ..one_task() }]);
-    world.net.filter = Some(Box::new(|_, _, payload| !orders(payload)));
+    world.net.filter = Some(Box::new(|_, _, payload| !is_orders(payload)));
     until(&mut world, "a launch", |world| launches(world) > 0);
     world.frameworks.values_mut().for_each(|framework| {
         framework.idle = true;
