@@ -9,7 +9,7 @@ use mesos_core::message::Answer;
 use mesos_runtime::http::text;
 use tonic::{Code, Status};
 
-/// A refusal: an HTTP status and its text.
+/// A refusal: an HTTP status and its text. Not the runtime's type of that name, so that `?` makes a gRPC status of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
