@@ -11,6 +11,7 @@ use mesos_e2e::process::Spec;
 use mesos_e2e::{Cluster, backends, cli, eventually, ports};
 use mesos_ports::conformance::certificates::Authority;
 use mesos_ports::conformance::nats_users::Account;
+use mesos_sdk::{Access, Event, Options, SchedulerClient, v1};
 use nix::sys::signal::Signal;
 
 use crate::support::LATER;
@@ -123,7 +124,11 @@ impl Secured {
         self.service("registry", control())?;
         let mut gateway = control();
         gateway.push(format!("--port={}", self.gateway));
-        gateway.extend([file("--tls-cert", "gateway.crt"), file("--tls-key", "gateway.key"), file("--ca-cert", "ca.crt")]);
+        gateway.extend([
+            file("--tls-cert", "gateway.crt"),
+            file("--tls-key", "gateway.key"),
+            file("--ca-cert", "ca.crt"),
+        ]);
         self.service("gateway", gateway)?;
         for (name, mut args) in [
             ("agent-nats", nats()),
@@ -193,7 +198,8 @@ impl Secured {
         })
         .await?;
         eventually(FIRST_CREDENTIALS + LATER, "all are on NATS with their new credentials", async || {
-            let back = |name: &&str| self.cluster.log(name).is_ok_and(|log| log.contains("the connection to NATS is back"));
+            let back =
+                |name: &&str| self.cluster.log(name).is_ok_and(|log| log.contains("the connection to NATS is back"));
             Ok(["allocator", "registry", "gateway", "agent-nats"].iter().all(back))
         })
         .await?;
@@ -207,11 +213,23 @@ async fn everything_is_encrypted_and_what_lets_it_in_changes_while_tasks_launch(
     let output = secured.mesos(&["launch", "--command", "echo over TLS"]).await?.expect(0)?;
     ensure!(output.stdout.contains("over TLS"), "{output:?}");
 
+    // A framework of its own comes in by the same door.
+    let info = v1::FrameworkInfo { name: "sdk".into(), user: "root".into(), ..Default::default() };
+    let access = Access { ca: Some(secured.path("ca.crt")), ..Access::default() };
+    let options = Options { access, ..Options::default() };
+    let (framework, mut events) = SchedulerClient::connect(&[secured.master()], info, options)?;
+    let subscribed = tokio::time::timeout(LATER, events.next()).await.context("the framework is let in")?;
+    ensure!(matches!(subscribed, Some(Event::Subscribed { .. })), "{subscribed:?}");
+    framework.teardown().await?;
+
     let (over, launched) = (AtomicBool::new(false), AtomicUsize::new(0));
     let launching = async {
         while !over.load(Ordering::SeqCst) {
             let name = format!("t{}", launched.load(Ordering::SeqCst));
-            secured.mesos(&["launch", "--name", &name, "--cpus", "0.1", "--mem", "16MB", "--command", "true"]).await?.expect(0)?;
+            secured
+                .mesos(&["launch", "--name", &name, "--cpus", "0.1", "--mem", "16MB", "--command", "true"])
+                .await?
+                .expect(0)?;
             launched.fetch_add(1, Ordering::SeqCst);
         }
         Ok::<_, anyhow::Error>(())
@@ -257,7 +275,10 @@ async fn plain_clients_are_refused_with_a_line_that_says_what_to_do() -> Result<
         (vec!["allocator", &nats, &tls], vec!["--nats-url", "--nats-ca"]),
         (vec!["allocator", &nats, &nats_ca, &tls], vec!["--nats-url", "--nats-credentials"]),
         (vec!["allocator", &nats, &nats_ca, &credentials, &tls], vec!["--redis-url", "--redis-ca"]),
-        (vec!["allocator", &nats, &nats_ca, &credentials, &tls, &redis_ca], vec!["--redis-url", "--redis-password-file"]),
+        (
+            vec!["allocator", &nats, &nats_ca, &credentials, &tls, &redis_ca],
+            vec!["--redis-url", "--redis-password-file"],
+        ),
     ] {
         let mut args = args;
         args.push("--log-level=off");
@@ -278,7 +299,10 @@ async fn a_door_is_not_opened_to_others_without_certificates_and_tokens() -> Res
         for (args, words) in [
             (vec!["--ip=0.0.0.0"], vec!["--ip 0.0.0.0", "--tls-cert", "--token-key", "mesos pki init"]),
             (vec!["--ip=0.0.0.0", "--insecure"], vec!["--insecure refuses other addresses", "mesos pki init"]),
-            (vec!["--tls-cert=missing.crt", "--tls-key=missing.key"], vec!["--tls-cert", "missing.crt", "cannot be read"]),
+            (
+                vec!["--tls-cert=missing.crt", "--tls-key=missing.key"],
+                vec!["--tls-cert", "missing.crt", "cannot be read"],
+            ),
         ] {
             let mut all = vec![service, &work, "--port=0"];
             all.extend(args);

@@ -30,7 +30,6 @@ use tower_http::compression::{
 use uuid::Uuid;
 
 pub use self::{listen::Connection, tls::TlsFiles};
-pub use mesos_proto::dial::PeerCertificate;
 use crate::{
     calls::Calls,
     errors::Refusal,
@@ -42,6 +41,7 @@ use crate::{
     streams::{Limits, Streams},
     view::View,
 };
+pub use mesos_proto::dial::PeerCertificate;
 
 /// Bodies from this size on are packed, as libprocess packs them.
 const GZIP_MIN: u64 = 1024;

@@ -116,7 +116,9 @@ fn refusal(error: &ConnectError) -> Option<String> {
         rustls::Error::InvalidCertificate(why) => {
             format!("has a certificate that is not accepted: {why}; the server needs one for the name in --nats-url")
         }
-        rustls::Error::InvalidMessage(_) => "does not speak TLS: use nats:// and no --nats-ca, or give the server a certificate".to_owned(),
+        rustls::Error::InvalidMessage(_) => {
+            "does not speak TLS: use nats:// and no --nats-ca, or give the server a certificate".to_owned()
+        }
         other => format!("cannot be spoken to over TLS: {other}"),
     };
     Some(text)

@@ -75,7 +75,12 @@ mod tests {
             );
             assert_eq!((between(&text, JWT), between(&text, SEED)), (Some("a.b.c"), Some(seed)));
         }
-        for wrong in ["", "a.b.c", "-----BEGIN NATS USER JWT-----\na.b.c\n", "-----BEGIN NATS USER JWT-----\n\n------END NATS USER JWT------"] {
+        for wrong in [
+            "",
+            "a.b.c",
+            "-----BEGIN NATS USER JWT-----\na.b.c\n",
+            "-----BEGIN NATS USER JWT-----\n\n------END NATS USER JWT------",
+        ] {
             assert_eq!(between(wrong, JWT), None, "{wrong}");
         }
     }

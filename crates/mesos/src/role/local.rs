@@ -194,8 +194,7 @@ async fn serve(
     until_ready(inside, ids).await?;
     let agents = if ids.len() == 1 { "1 agent".to_owned() } else { format!("{} agents", ids.len()) };
     let amount = |name| milli_text(whole.scalar(name));
-    let ready =
-        format!("mesos is ready at {url} ({agents}, {} cpus, {} MB memory)", amount("cpus"), amount("mem"));
+    let ready = format!("mesos is ready at {url} ({agents}, {} cpus, {} MB memory)", amount("cpus"), amount("mem"));
     let Some(command) = &options.launch else {
         println!("{ready}");
         cancel.cancelled().await;

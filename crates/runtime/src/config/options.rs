@@ -96,8 +96,10 @@ impl DoorArgs {
             ));
         }
         if self.insecure && (self.tls_cert.is_some() || self.tls_key.is_some() || self.token_key.is_some()) {
-            return Err("--insecure is given together with certificates or a token key; leave the one or the other away"
-                .to_owned());
+            return Err(
+                "--insecure is given together with certificates or a token key; leave the one or the other away"
+                    .to_owned(),
+            );
         }
         let all = self.tls_cert.is_some() && self.tls_key.is_some() && self.token_key.is_some();
         if !loopback && !all {

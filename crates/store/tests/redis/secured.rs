@@ -99,8 +99,9 @@ async fn a_user_without_a_permission_is_told_where_they_are_listed() {
     server::command(&server.url(), &["ACL", "SETUSER", "mesos", "+xadd"]).await;
     assert_eq!(store.commit(commit(fence, "2")).await.expect("it may again").seq, 1);
     // Another cluster's keys are not this user's.
-    let other =
-        RedisStore::connect(&format!("rediss://{}", server.tls_address()), "other", secured.options()).await.expect("in");
+    let other = RedisStore::connect(&format!("rediss://{}", server.tls_address()), "other", secured.options())
+        .await
+        .expect("in");
     let error = other.acquire("allocator", uuid::Uuid::new_v4(), None, 0, crate::LONG).await.expect_err("not its keys");
     assert!(error.to_string().contains("docs/security.md"), "{error}");
 }
