@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::files::{FileEntry, FilesAnswer, FilesRequest};
 pub use self::{
     maintenance::{InverseAnswer, InverseOffer, MachineId, MaintenanceView, Unavailability, Window},
-    operator::{Conversion, OperatorCall, PolicyView, Quota, RoleView},
+    operator::{Conversion, Join, OperatorCall, PolicyView, Quota, RoleView},
 };
 
 use crate::{
@@ -143,6 +143,8 @@ pub enum AnswerBody {
     WhatIf(Box<WhatIf>),
     /// What maintenance is planned, and where it stands.
     Maintenance(Box<MaintenanceView>),
+    /// An agent has joined, under this id.
+    Joined(AgentId),
 }
 
 impl Answer {

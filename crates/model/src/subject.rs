@@ -40,6 +40,25 @@ impl Subjects {
         format!("{}.files.{}", self.prefix, token(agent))
     }
 
+    /// What one agent says to the leader of a service: its id is in the subject, so that a server can hold it to
+    /// its own, and so that the service knows who speaks.
+    #[must_use]
+    pub fn said(&self, service: &str, agent: &str) -> String {
+        format!("{}.said.{service}.{}", self.prefix, token(agent))
+    }
+
+    /// What all agents say to the leader of a service.
+    #[must_use]
+    pub fn said_by_all(&self, service: &str) -> String {
+        format!("{}.said.{service}.*", self.prefix)
+    }
+
+    /// Everything in the cluster.
+    #[must_use]
+    pub fn all(&self) -> String {
+        format!("{}.>", self.prefix)
+    }
+
     /// Announcements to all agents.
     #[must_use]
     pub fn agents(&self) -> String {
@@ -77,9 +96,30 @@ pub fn token(id: &str) -> String {
     hex
 }
 
+/// The id that a token stands for: what [`token`] was made of.
+#[must_use]
+pub fn id_of(token: &str) -> Option<String> {
+    let Some(hex) = token.strip_prefix('x') else { return Some(token.to_owned()) };
+    let digits = hex.as_bytes().chunks(2).map(|pair| {
+        let digit = |at: usize| char::from(*pair.get(at)?).to_digit(16);
+        u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+    });
+    String::from_utf8(digits.collect::<Option<Vec<u8>>>()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_gives_its_id_back() {
+        for id in ["0a-S1", "x41", "", "a b", "ü.*"] {
+            assert_eq!(id_of(&token(id)).as_deref(), Some(id));
+        }
+        for bad in ["x4", "xzz", "xff"] {
+            assert_eq!(id_of(bad), None);
+        }
+    }
 
     #[test]
     fn f29_no_id_adds_a_token_or_a_wildcard_to_a_subject() {

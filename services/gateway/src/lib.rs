@@ -4,6 +4,7 @@
 //!
 //! # Layout
 //! - [`options`]: what can be chosen. [`server`]: the port, what handlers share, the route table.
+//! - [`auth`]: who calls, and what the bearer of a token may do.
 //! - [`calls`]: the doors to the allocator and the registry. [`streams`]: event streams.
 //! - [`scheduler`]: the Mesos v1 scheduler API over HTTP. [`grpc`]: the gRPC services.
 //! - [`translate`]: between the contract's messages and what the machines speak.
@@ -16,6 +17,7 @@
 //! - [`health`], [`leaders`]: whether this gateway and the leaders live. [`errors`]: refusals.
 
 pub mod allocation;
+pub mod auth;
 pub mod calls;
 pub mod errors;
 pub mod files;
@@ -37,5 +39,6 @@ pub mod translate;
 pub mod view;
 pub mod web;
 
+pub use auth::Security;
 pub use options::GatewayOptions;
 pub use server::{Bound, Gateway, StartError};

@@ -27,8 +27,9 @@ use tower_http::compression::{
 };
 use uuid::Uuid;
 
-pub use self::listen::Connection;
+pub use self::listen::{Connection, PeerCertificate};
 use crate::{
+    auth::{self, Door},
     calls::Calls,
     errors::Refusal,
     grpc, health,
@@ -215,7 +216,9 @@ impl Bound {
         tokio::spawn(async move { background.run_until_cancelled(leaders.watch(ports)).await });
         let (grpc, links) = grpc::routes(&app).await.map_err(StartError::Serve)?;
         // After the merge: the gRPC side brings a fallback of its own, which would answer everybody.
-        let router = router(&app).merge(grpc).fallback(nowhere);
+        let door = Arc::new(Door::new(app.options.security.clone(), &app.options.cluster));
+        let door = axum::middleware::from_fn_with_state(door, auth::door);
+        let router = router(&app).merge(grpc).fallback(nowhere).layer(door);
         let grace = app.options.grace;
         let farewell = async {
             cancel.cancelled().await;

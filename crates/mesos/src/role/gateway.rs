@@ -1,14 +1,20 @@
 //! `mesos gateway`, and the gateway inside other roles.
 
-use std::{ffi::OsString, net::IpAddr, process::ExitCode, time::Duration};
+use std::{ffi::OsString, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use mesos_agent::options::host_name;
-use mesos_gateway::{Gateway, GatewayOptions};
+use mesos_gateway::{Gateway, GatewayOptions, Security};
+use mesos_identity::{
+    authority::Authority,
+    files::Reloaded,
+    nats::AccountSigner,
+    token::{self, TokenKeys},
+};
 use mesos_runtime::{
     config::{
         Role,
-        options::{ClusterOptions, CommonOptions},
+        options::{ClusterOptions, CommonOptions, DoorArgs},
         parse_duration,
     },
     process,
@@ -32,6 +38,9 @@ pub(crate) struct GatewayArgs {
     /// The port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 5050)]
     port: u16,
+
+    #[command(flatten)]
+    door: DoorArgs,
 
     /// The name that clients are told [default: the host's own]
     #[arg(long, value_name = "NAME")]
@@ -60,8 +69,12 @@ pub(crate) struct GatewayArgs {
 
 impl GatewayArgs {
     /// As the gateway takes them.
-    pub(crate) fn options(&self, cluster: &str) -> GatewayOptions {
-        GatewayOptions {
+    ///
+    /// # Errors
+    /// If a file cannot be used; names the option.
+    pub(crate) fn options(&self, cluster: &str) -> Result<GatewayOptions, String> {
+        Ok(GatewayOptions {
+            security: security(&self.door)?,
             ip: self.ip,
             port: self.port,
             cluster: cluster.to_owned(),
@@ -72,8 +85,29 @@ impl GatewayArgs {
             connections_max: self.max_connections,
             grace: self.shutdown_grace,
             ..GatewayOptions::default()
-        }
+        })
     }
+}
+
+/// What a gateway knows about who is who, from the files that are named. They are read again when they change.
+///
+/// # Errors
+/// If a file cannot be used; names the option.
+pub(crate) fn security(door: &DoorArgs) -> Result<Security, String> {
+    let named = |option: &'static str| move |error: mesos_identity::Error| format!("{option}: {error}");
+    let tokens = door.token_key.clone().map(|path| Reloaded::open(vec![path], |texts| TokenKeys::read(&texts[0])));
+    let authority = door.ca_cert.clone().zip(door.ca_key.clone());
+    let authority =
+        authority.map(|(cert, key)| Reloaded::open(vec![cert, key], |texts| Authority::read(&texts[0], &texts[1])));
+    let account = door.nats_account_seed.clone();
+    let account = account.map(|path| Reloaded::open(vec![path], |texts| AccountSigner::read(&texts[0])));
+    Ok(Security {
+        tokens: tokens.transpose().map_err(named("--token-key"))?.map(Arc::new),
+        authority: authority.transpose().map_err(named("--ca-cert, --ca-key"))?.map(Arc::new),
+        nats_account: account.transpose().map_err(named("--nats-account-seed"))?.map(Arc::new),
+        inside: Some(token::password().map_err(|error| error.to_string())?.into()),
+        ..Security::default()
+    })
 }
 
 /// Options of a gateway that is a process of its own.
@@ -107,11 +141,12 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 
 async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: CancellationToken) -> Result<ExitCode, String> {
     options.cluster.urls()?;
+    let gateway = options.gateway.options(&options.cluster.cluster)?;
     let ports = tokio::select! {
         ports = control::ports(&options.cluster, "mesos-gateway", None) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    let mut gateway = start(options.gateway.options(&options.cluster.cluster), ports.clone(), metrics).await?;
+    let mut gateway = start(gateway, ports.clone(), metrics).await?;
     println!("mesos gateway is at http://{}", gateway.address);
     let stop_launcher = CancellationToken::new();
     let launcher = options.launcher.then(|| launcher(&gateway, ports, stop_launcher.clone()));
@@ -131,12 +166,15 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
 pub(crate) struct Running {
     /// `host:port` by which this host reaches it.
     pub(crate) address: String,
+    /// What the launcher of this process shows it.
+    inside: Option<Arc<str>>,
     task: JoinHandle<Result<(), String>>,
     stop: CancellationToken,
 }
 
 /// Takes the port and serves.
 pub(crate) async fn start(options: GatewayOptions, ports: Ports, metrics: Metrics) -> Result<Running, String> {
+    let inside = options.security.inside.clone();
     let bound = Gateway::bind(options, ports, metrics).await.map_err(|error| error.to_string())?;
     let mut address = bound.local_addr();
     if address.ip().is_unspecified() {
@@ -145,7 +183,7 @@ pub(crate) async fn start(options: GatewayOptions, ports: Ports, metrics: Metric
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let task = tokio::spawn(async move { bound.run(stopped).await.map_err(|error| error.to_string()) });
-    Ok(Running { address: address.to_string(), task, stop })
+    Ok(Running { address: address.to_string(), inside, task, stop })
 }
 
 impl Running {
@@ -169,7 +207,10 @@ impl Running {
 
 /// Runs the framework behind `mesos launch`, which talks to this gateway.
 pub(crate) fn launcher(gateway: &Running, ports: Ports, stop: CancellationToken) -> JoinHandle<()> {
-    let options =
-        mesos_launcher::Options { gateways: vec![gateway.address.clone()], ..mesos_launcher::Options::default() };
+    let options = mesos_launcher::Options {
+        gateways: vec![gateway.address.clone()],
+        token: gateway.inside.as_deref().map(str::to_owned),
+        ..mesos_launcher::Options::default()
+    };
     tokio::spawn(mesos_launcher::run(options, ports, stop))
 }

@@ -111,15 +111,12 @@ async fn run(
         tokio::spawn(watch_memory(most));
     }
     let state = dir.join("master");
+    let gateway = options.gateway.options(&options.cluster.cluster)?;
     let ports = tokio::select! {
         ports = control::ports(&options.cluster, "mesos-master", Some(&state)) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    let services = ControlOptions {
-        gateway: options.gateway.options(&options.cluster.cluster),
-        allocator: options.allocator,
-        registry: options.registry,
-    };
+    let services = ControlOptions { gateway, allocator: options.allocator, registry: options.registry };
     let mut control = control::start(services, ports, metrics).await?;
     println!("mesos master is at http://{} (state in {})", control.address, state_text(&options.cluster, &dir));
     let failed = tokio::select! {

@@ -6,6 +6,26 @@ use clap::{Args, ValueEnum};
 
 use crate::telemetry::{LogFormat, TelemetryOptions};
 
+/// What makes a gateway's door safe to open to others.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DoorArgs {
+    /// The CA of the cluster: a client may show a certificate that it signed
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+
+    /// The key of that CA, which signs agents' certificates
+    #[arg(long, value_name = "FILE", requires = "ca_cert")]
+    pub ca_key: Option<PathBuf>,
+
+    /// The key (Ed25519, PKCS#8 PEM) that signs and checks tokens; without it nobody needs one
+    #[arg(long, value_name = "FILE")]
+    pub token_key: Option<PathBuf>,
+
+    /// The nkey seed that signs agents' NATS users
+    #[arg(long, value_name = "FILE")]
+    pub nats_account_seed: Option<PathBuf>,
+}
+
 /// Where a service's cluster is.
 #[derive(Args, Clone, Debug)]
 pub struct ClusterOptions {
@@ -121,7 +141,11 @@ fn parse_level(text: &str) -> Result<String, String> {
         .map_err(|error| format!("{error}; expected for example info, debug or mesos_gateway=debug,info"))
 }
 
-fn parse_cluster(text: &str) -> Result<String, String> {
+/// The name of a cluster.
+///
+/// # Errors
+/// Says what is expected.
+pub fn parse_cluster(text: &str) -> Result<String, String> {
     // `{` and `}` would move the Redis hash tag.
     let fine =
         !text.is_empty() && text.len() <= 64 && !text.contains(['{', '}']) && !text.chars().any(char::is_control);

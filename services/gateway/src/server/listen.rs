@@ -36,6 +36,11 @@ pub struct Connection {
     pub cut: CancellationToken,
 }
 
+/// The certificate (DER) that the peer of the connection showed, in a request's extensions: the listener has
+/// checked that the cluster's CA signed it.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate(pub Vec<u8>);
+
 /// Accepts until cancelled, then waits for what is under way.
 pub(super) async fn serve(listener: TcpListener, router: Router, options: &GatewayOptions, cancel: CancellationToken) {
     let graceful = GracefulShutdown::new();
