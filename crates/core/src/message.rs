@@ -851,6 +851,36 @@ pub enum AgentToRegistry {
     },
 }
 
+impl AgentToAllocator {
+    /// The agent that says so: its id, or the text of its instance as long as it has none.
+    #[must_use]
+    pub fn speaker(&self) -> String {
+        match self {
+            AgentToAllocator::Report(report) => match &report.agent {
+                Some(agent) => agent.as_str().to_owned(),
+                None => mesos_model::uuid_text(report.instance),
+            },
+            AgentToAllocator::Beat { agent, .. } | AgentToAllocator::Disobeys { agent, .. } => {
+                agent.as_str().to_owned()
+            }
+        }
+    }
+}
+
+impl AgentToRegistry {
+    /// The agent that says so.
+    #[must_use]
+    pub fn speaker(&self) -> &AgentId {
+        match self {
+            AgentToRegistry::Update { agent, .. }
+            | AgentToRegistry::Knows { agent, .. }
+            | AgentToRegistry::Forgotten { agent, .. }
+            | AgentToRegistry::Message { agent, .. }
+            | AgentToRegistry::ExecutorExited { agent, .. } => agent,
+        }
+    }
+}
+
 /// Folds launch ids into one number, whatever their order, so that two sides can compare what they hold.
 #[must_use]
 pub fn digest<'a>(launches: impl IntoIterator<Item = &'a LaunchId>) -> u64 {

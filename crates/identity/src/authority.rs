@@ -193,6 +193,20 @@ fn agent_of(certificate: &X509Certificate<'_>, cluster: &str) -> Result<AgentId,
     Ok(AgentId::from(mesos_model::subject::id_of(token).ok_or_else(none)?))
 }
 
+/// The id in an agent's certificate (PEM), for the agent itself, which knows where it has it from.
+///
+/// # Errors
+/// If it is not an agent's.
+pub fn agent_named(pem: &str) -> Result<AgentId, Error> {
+    let none = || Error::new("it is not an agent's certificate");
+    let ders = ders(pem)?;
+    let (_, certificate) = X509Certificate::from_der(&ders[0]).map_err(|_| none())?;
+    let names = certificate.subject_alternative_name().map_err(|_| none())?.ok_or_else(none)?;
+    let [GeneralName::URI(uri)] = names.value.general_names[..] else { return Err(none()) };
+    let token = uri.strip_prefix("mesos://").and_then(|rest| rest.split_once("/agent/")).map(|(_, token)| token);
+    Ok(AgentId::from(token.and_then(mesos_model::subject::id_of).ok_or_else(none)?))
+}
+
 /// A request of an agent, whose signature shows that it has the key.
 #[derive(Debug)]
 pub struct Request(CertificateSigningRequestParams);
@@ -346,6 +360,7 @@ mod tests {
             let pem = authority.agent(&request, "c", &id, DAY).unwrap();
             let der = &ders(&pem).unwrap()[0];
             let shown = authority.verify_agent(der, "c").unwrap();
+            assert_eq!(agent_named(&pem).unwrap(), id);
             assert_eq!((shown.agent, &shown.public_key[..]), (id, &request.public_key()[..]));
             assert!(authority.verify_agent(der, "d").unwrap_err().0.contains("not one of an agent"));
             assert!(super::tests::authority().verify_agent(der, "c").unwrap_err().0.contains("not signed"));

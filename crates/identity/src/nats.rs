@@ -318,7 +318,7 @@ mod tests {
         let signer = AccountSigner::read(&new_account().unwrap()).unwrap();
         let token = signer.agent("c", &AgentId::from("l-S1"), 1, &[1; 32], Duration::from_secs(60)).unwrap();
         let nats = said(&token)["nats"].clone();
-        let says = ["mesos.c.said.allocator.l-S1", "mesos.c.said.registry.l-S1", "_INBOX.l-S1.>"];
+        let says = ["mesos.c.allocator.agent.l-S1", "mesos.c.registry.agent.l-S1", "_INBOX.l-S1.>"];
         assert_eq!(nats["pub"]["allow"], json!(says));
         let hears = [
             "mesos.c.agent.l-S1",

@@ -197,7 +197,7 @@ fn f79_an_agent_uses_its_own_subjects_and_is_refused_all_others() {
         subjects.agent("l-S2"),
         subjects.agent_files("l-S2"),
         subjects.said("allocator", "l-S2"),
-        subjects.said_by_all("allocator"),
+        subjects.inbox("allocator"),
         subjects.service("allocator"),
         subjects.changes("allocator"),
         subjects.all(),
@@ -235,7 +235,7 @@ fn f79_an_agent_uses_its_own_subjects_and_is_refused_all_others() {
     assert!(asked.iter().any(|line| line.starts_with("MSG mesos.c.files.l-S1")), "{asked:?}");
     assert!(own.publish("_INBOX.gateway.9", ""));
     assert!(control.settle().iter().any(|line| line.starts_with("MSG _INBOX.gateway.9")));
-    assert!(control.publish(&subjects.agent("l-S1"), "") && control.subscribe(&subjects.said_by_all("allocator")));
+    assert!(control.publish(&subjects.agent("l-S1"), "") && control.subscribe(&subjects.inbox("allocator")));
     assert!(!control.subscribe("$SYS.>"));
 }
 

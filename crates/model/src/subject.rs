@@ -16,10 +16,30 @@ impl Subjects {
         Subjects { prefix: format!("mesos.{}", token(cluster)) }
     }
 
-    /// Calls and messages for the leader of a service (`allocator`, `registry`, `launcher`).
+    /// Calls and messages of the control plane for the leader of a service (`allocator`, `registry`, `launcher`).
     #[must_use]
     pub fn service(&self, service: &str) -> String {
-        format!("{}.{service}", self.prefix)
+        format!("{}.{service}.calls", self.prefix)
+    }
+
+    /// What one agent says to the leader of a service: its id is in the subject, so that a server can hold it to
+    /// its own, and so that the service knows who speaks.
+    #[must_use]
+    pub fn said(&self, service: &str, agent: &str) -> String {
+        format!("{}.{service}.agent.{}", self.prefix, token(agent))
+    }
+
+    /// All that is for the leader of a service: to subscribe to.
+    #[must_use]
+    pub fn inbox(&self, service: &str) -> String {
+        format!("{}.{service}.>", self.prefix)
+    }
+
+    /// The token of the agent that says something to a service, if one does.
+    #[must_use]
+    pub fn speaker<'a>(&self, service: &str, subject: &'a str) -> Option<&'a str> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?.strip_prefix(service)?;
+        rest.strip_prefix(".agent.")
     }
 
     /// The change stream of a service, as its leader commits.
@@ -38,19 +58,6 @@ impl Subjects {
     #[must_use]
     pub fn agent_files(&self, agent: &str) -> String {
         format!("{}.files.{}", self.prefix, token(agent))
-    }
-
-    /// What one agent says to the leader of a service: its id is in the subject, so that a server can hold it to
-    /// its own, and so that the service knows who speaks.
-    #[must_use]
-    pub fn said(&self, service: &str, agent: &str) -> String {
-        format!("{}.said.{service}.{}", self.prefix, token(agent))
-    }
-
-    /// What all agents say to the leader of a service.
-    #[must_use]
-    pub fn said_by_all(&self, service: &str) -> String {
-        format!("{}.said.{service}.*", self.prefix)
     }
 
     /// Everything in the cluster.
@@ -129,6 +136,18 @@ mod tests {
             assert_eq!(subject.split('.').count(), 4, "{subject}");
             assert!(subject.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>'), "{subject}");
         }
+    }
+
+    #[test]
+    fn who_speaks_is_in_the_subject() {
+        let subjects = Subjects::new("c");
+        for id in ["l-S1", "a.b", "calls"] {
+            let said = subjects.said("allocator", id);
+            assert_eq!(subjects.speaker("allocator", &said), Some(&*token(id)));
+            assert_eq!(subjects.speaker("registry", &said), None);
+            assert_ne!(said, subjects.service("allocator"));
+        }
+        assert_eq!(subjects.speaker("allocator", &subjects.service("allocator")), None);
     }
 
     #[test]

@@ -30,7 +30,11 @@ use mesos_identity::{
 use mesos_proto::v1::master::call::Type;
 use tokio::time::Sleep;
 
-use crate::{errors::Refusal, reads::Principal, server::PeerCertificate};
+use crate::{
+    errors::Refusal,
+    reads::Principal,
+    server::{Connection, PeerCertificate},
+};
 
 /// Tokens whose signatures were checked, at most.
 const KNOWN_MAX: usize = 4096;
@@ -44,10 +48,8 @@ pub struct Security {
     pub authority: Option<Arc<Reloaded<Authority>>>,
     /// Signs agents' NATS users.
     pub nats_account: Option<Arc<Reloaded<AccountSigner>>>,
-    /// How long what an agent gets is good for.
+    /// How long what an agent gets is good for; a day if `None`.
     pub agent_life: Option<Duration>,
-    /// What the launcher inside this process shows instead of a token; it never leaves the process.
-    pub inside: Option<Arc<str>>,
 }
 
 impl std::fmt::Debug for Security {
@@ -111,7 +113,7 @@ fn needs(method: &Method, path: &str) -> Needs {
     let own = path.strip_prefix("/master").filter(|rest| rest.starts_with('/')).unwrap_or(path);
     match own {
         "/health" | "/ready" | "/metrics" | "/" | "/index.html" | "/favicon.svg" => return Needs::Nothing,
-        "/v1/agents/join" | "/v1/agents/renew" => return Needs::Nothing,
+        "/v1/agents/join" | "/v1/agents/renew" | "/v1/agents/ca" => return Needs::Nothing,
         // The operator API looks at each call itself.
         "/api/v1/scheduler" | "/api/v1" => return Needs::Token,
         // These ask, though by POST.
@@ -181,31 +183,47 @@ impl Door {
         Ok(claims)
     }
 
+    /// The agent whose certificate or token was shown; `None` where nobody is asked.
+    ///
+    /// # Errors
+    /// If none was shown, or one that is not good.
+    pub fn agent(&self, headers: &HeaderMap, certificate: Option<&PeerCertificate>) -> Result<Option<String>, String> {
+        let Some(keys) = &self.security.tokens else { return Ok(None) };
+        match self.shown(keys, headers, certificate)? {
+            Some((Bearer { name, role: Role::Agent }, _)) => Ok(Some(name)),
+            Some(_) => Err("this is not an agent's token".to_owned()),
+            None => Err("an agent has to join first: start it with --join-token".to_owned()),
+        }
+    }
+
     /// Who calls, and until when that is good; `None` if nobody says so.
     fn bearer(&self, keys: &Reloaded<TokenKeys>, request: &Request) -> Result<Option<(Bearer, Option<u64>)>, String> {
-        if let Some((name, secret)) = credentials(request.headers())? {
-            if self.security.inside.as_deref().is_some_and(|inside| same(inside, &secret)) {
-                return Ok(Some((Bearer { name: LAUNCHER.to_owned(), role: Role::Framework }, None)));
-            }
+        // From this very process: its launcher, and what `mesos local --launch` asks.
+        if request.extensions().get::<Connection>().is_some_and(|connection| connection.inside) {
+            return Ok(Some((Bearer { name: LAUNCHER.to_owned(), role: Role::Operator }, None)));
+        }
+        self.shown(keys, request.headers(), request.extensions().get())
+    }
+
+    fn shown(
+        &self,
+        keys: &Reloaded<TokenKeys>,
+        headers: &HeaderMap,
+        certificate: Option<&PeerCertificate>,
+    ) -> Result<Option<(Bearer, Option<u64>)>, String> {
+        if let Some((name, secret)) = credentials(headers)? {
             let claims = self.verify(keys, &secret)?;
             if name.is_some_and(|name| name != claims.sub) {
                 return Err("it is not a token of the principal that is named with it".to_owned());
             }
             return Ok(Some((Bearer { name: claims.sub, role: claims.role }, Some(claims.exp))));
         }
-        let (Some(PeerCertificate(der)), Some(authority)) =
-            (request.extensions().get::<PeerCertificate>(), &self.security.authority)
-        else {
+        let (Some(PeerCertificate(der)), Some(authority)) = (certificate, &self.security.authority) else {
             return Ok(None);
         };
         let shown = authority.get().verify_agent(der, &self.cluster).map_err(|error| error.to_string())?;
         Ok(Some((Bearer { name: shown.agent.as_str().to_owned(), role: Role::Agent }, None)))
     }
-}
-
-/// Compares without telling by the time it takes where the difference is.
-fn same(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |different, (a, b)| different | (a ^ b)) == 0
 }
 
 /// A token from `Authorization: Bearer …`, or from `Basic principal:token`, as frameworks of Mesos that have a

@@ -12,6 +12,7 @@
 //! - [`allocation`]: weights, quota, policy, explain and what-if, for every API below.
 //! - [`leave`]: agents that leave and maintenance, for every API below.
 //! - [`operator`]: the operator API. [`legacy`]: Mesos's older endpoints. [`rest`]: `/v1`. [`web`]: the page.
+//! - [`join`]: agents that join, and what shows who they are.
 //! - [`files`]: the files of tasks' sandboxes.
 //! - [`launcher`]: the door to the built-in framework.
 //! - [`health`], [`leaders`]: whether this gateway and the leaders live. [`errors`]: refusals.
@@ -24,6 +25,7 @@ pub mod files;
 mod gauges;
 pub mod grpc;
 pub mod health;
+pub mod join;
 pub mod launcher;
 pub mod leaders;
 pub mod leave;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use crate::auth::Security;
+use crate::{auth::Security, server::TlsFiles};
 
 /// How a gateway behaves. The defaults are those of `mesos gateway`.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct GatewayOptions {
     pub ip: IpAddr,
     /// The port it listens on; 0 takes a free one.
     pub port: u16,
+    /// Its certificates; plain if `None`.
+    pub tls: Option<TlsFiles>,
     /// The cluster's name, as shown; `Ports::subjects` are made from the same one.
     pub cluster: String,
     /// The host's name, as clients are told.
@@ -46,6 +48,7 @@ impl Default for GatewayOptions {
         GatewayOptions {
             ip: IpAddr::from([127, 0, 0, 1]),
             port: 5050,
+            tls: None,
             cluster: "default".to_owned(),
             hostname: "localhost".to_owned(),
             advertise_ip: None,

@@ -38,7 +38,7 @@ impl Keys {
     fn options(&self) -> GatewayOptions {
         let path = self.dir.path().join("token.key");
         let tokens = Reloaded::open(vec![path], |texts| TokenKeys::read(&texts[0])).unwrap();
-        let security = Security { tokens: Some(Arc::new(tokens)), inside: Some("inner".into()), ..Security::default() };
+        let security = Security { tokens: Some(Arc::new(tokens)), ..Security::default() };
         GatewayOptions { security, ..options() }
     }
 
@@ -198,11 +198,8 @@ async fn grpc_asks_for_the_same_tokens() {
     };
     let mut schedulers = SchedulerClient::new(channel);
     let stream = |subscribe| futures::stream::iter([subscribe]);
-    // The launcher of the same process has no token, but what only the process knows.
-    for (token, principal) in [(&*framework, "ads"), ("inner", "mesos-launcher")] {
-        schedulers.connect(request(stream(subscribe.clone()), token)).await.unwrap();
-        assert_eq!(world.asked.registry.lock().unwrap().last().unwrap().principal.as_deref(), Some(principal));
-    }
+    schedulers.connect(request(stream(subscribe.clone()), &framework)).await.unwrap();
+    assert_eq!(world.asked.registry.lock().unwrap().last().unwrap().principal.as_deref(), Some("ads"));
     let nobody = schedulers.connect(stream(subscribe)).await.unwrap_err();
     assert_eq!(nobody.code(), Code::Unauthenticated);
 }
