@@ -243,7 +243,11 @@ pub fn accounts_conf(operator_seed: &str, account_file: &str, before: Option<&st
     signing.extend(known.signing.into_iter().filter(|key| *key != signer.key.public_key()));
     signing.truncate(SIGNING_KEYS_MAX);
     let nats = json!({ "system_account": system, "type": "operator", "version": 2 });
-    let operator_jwt = sign(&claims("mesos", &operator.public_key(), &operator, nats), &operator)?;
+    // Unchanged: a server takes up other accounts while it runs, but no other operator.
+    let operator_jwt = match known.operator.filter(|(_, key)| *key == operator.public_key()) {
+        Some((token, _)) => token,
+        None => sign(&claims("mesos", &operator.public_key(), &operator, nats), &operator)?,
+    };
     let mesos_jwt = account_jwt("MESOS", &signer.account, &operator, &signing)?;
     let system_jwt = account_jwt("SYS", &system, &operator, &[])?;
     let account = &signer.account;
@@ -279,6 +283,8 @@ fn account_jwt(name: &str, account: &str, operator: &KeyPair, signing: &[String]
 /// What an earlier configuration of ours says.
 #[derive(Default)]
 struct Known {
+    /// The operator's JWT and its key.
+    operator: Option<(String, String)>,
     system: Option<String>,
     signing: Vec<String>,
 }
@@ -287,12 +293,16 @@ impl Known {
     fn read(conf: &str) -> Known {
         let lines = || conf.lines().map(str::trim).filter_map(|line| line.split_once(": "));
         let system = lines().find(|(key, _)| *key == "system_account").map(|(_, value)| value.to_owned());
+        let operator = lines().find(|(key, _)| *key == "operator").and_then(|(_, token)| {
+            let claims: Value = jwt::Parts::read(token).ok()?.claims().ok()?;
+            Some((token.to_owned(), claims["sub"].as_str()?.to_owned()))
+        });
         let signing = lines().filter_map(|(_, token)| {
             let claims: Value = jwt::Parts::read(token).ok()?.claims().ok()?;
             let keys = claims["nats"]["signing_keys"].as_array()?.clone();
             Some(keys.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect::<Vec<_>>())
         });
-        Known { system, signing: signing.flatten().collect() }
+        Known { operator, system, signing: signing.flatten().collect() }
     }
 }
 
@@ -342,7 +352,7 @@ mod tests {
         let (known, again) = (Known::read(&conf), Known::read(&rotated));
         assert_eq!(known.signing, [key(&first)]);
         assert_eq!(again.signing, [key(&second), key(&first)]);
-        assert_eq!(known.system, again.system);
+        assert_eq!((known.system, known.operator), (again.system, again.operator));
         let third = rotated_account(&second).unwrap();
         let last = Known::read(&accounts_conf(&operator, &third, Some(&rotated)).unwrap());
         assert_eq!(last.signing, [key(&third), key(&second)]);

@@ -81,7 +81,7 @@ impl Server {
     fn connect(&self, token: &str, seed: &str) -> Result<Client, String> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut client = Client { lines: BufReader::new(stream.try_clone().unwrap()), stream };
+        let mut client = Client { lines: BufReader::new(stream.try_clone().unwrap()), stream, subscriptions: 0 };
         let info = client.line();
         let info: serde_json::Value = serde_json::from_str(info.strip_prefix("INFO ").unwrap()).unwrap();
         let nonce = info["nonce"].as_str().expect("the server asks for a signature");
@@ -111,6 +111,7 @@ fn write(dir: &Path, files: &Files) {
 struct Client {
     stream: TcpStream,
     lines: BufReader<TcpStream>,
+    subscriptions: u32,
 }
 
 impl Client {
@@ -152,7 +153,8 @@ impl Client {
     }
 
     fn subscribe(&mut self, subject: &str) -> bool {
-        self.may(&format!("SUB {subject} 1\r\n"))
+        self.subscriptions += 1;
+        self.may(&format!("SUB {subject} {}\r\n", self.subscriptions))
     }
 
     fn publish(&mut self, subject: &str, reply: &str) -> bool {

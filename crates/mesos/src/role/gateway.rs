@@ -103,7 +103,7 @@ pub(crate) fn security(door: &DoorArgs) -> Result<Security, String> {
         tokens: tokens.transpose().map_err(named("--token-key"))?.map(Arc::new),
         authority: authority.transpose().map_err(named("--ca-cert, --ca-key"))?.map(Arc::new),
         nats_account: account.transpose().map_err(named("--nats-account-seed"))?.map(Arc::new),
-        ..Security::default()
+        agent_life: Some(door.agent_certificate_ttl),
     })
 }
 

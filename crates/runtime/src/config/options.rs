@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -74,6 +75,10 @@ pub struct DoorArgs {
     /// The nkey seed that signs agents' NATS users; read again when it changes
     #[arg(long, value_name = "FILE")]
     pub nats_account_seed: Option<PathBuf>,
+
+    /// How long the certificate, NATS user and token of an agent are good for; it renews them at half time
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = super::parse_duration)]
+    pub agent_certificate_ttl: Duration,
 
     /// The key (Ed25519, PKCS#8 PEM) that signs and checks tokens, without which nobody needs one; read again when it
     /// changes

@@ -47,7 +47,7 @@ fn a_token_ends_used_or_not() {
         > join a key=1 instance=7
           reply 403 the join token is not known or has ended; `mesos token create --agent` makes another
         > pass 1000
-          +1000 delete join token b
+          +2000 delete join token b
         > operator join-token c ttl=0
           reply 400 a join token is good for more than nothing and at most 30 days
         ",
@@ -84,7 +84,7 @@ fn an_agent_that_has_an_id_keeps_it_and_takes_nobody_elses() {
         "
         > lead 1
           all agents: handshake 1
-        > report a
+        > report a instance=7
           put agent a shook 1
           a: welcome a
         > operator join-token t ttl=60000
@@ -92,7 +92,7 @@ fn an_agent_that_has_an_id_keeps_it_and_takes_nobody_elses() {
           reply 200
         > join t key=1 instance=99 agent=a
           reply 403 agent id a belongs to another agent
-        > join t key=1 instance=1 agent=a
+        > join t key=1 instance=7 agent=a
           put join token t used by a
           reply 200 a
         ",
