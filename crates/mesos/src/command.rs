@@ -388,7 +388,7 @@ fn manual(args: &ManArgs) -> ExitCode {
     let command = match args.command.as_deref().and_then(find) {
         Some(entry) => {
             let name = format!("mesos-{}", entry.name);
-            (entry.augment)(Command::new(name).about(entry.about)).bin_name(format!("mesos {}", entry.name))
+            (entry.augment)(Command::new(name)).about(entry.about).bin_name(format!("mesos {}", entry.name))
         }
         None => whole(),
     };
@@ -402,7 +402,7 @@ fn whole() -> Command {
     let command =
         Command::new("mesos").version(env!("CARGO_PKG_VERSION")).about("Many frameworks share one pool of machines");
     COMMANDS.iter().fold(command, |command, entry| {
-        command.subcommand((entry.augment)(Command::new(entry.name).about(entry.about)))
+        command.subcommand((entry.augment)(Command::new(entry.name)).about(entry.about))
     })
 }
 
