@@ -19,6 +19,11 @@ variable "ssh_private_key_file" {
   default     = null
 }
 
+variable "pki_dir" {
+  description = "The keys and certificates, as `mesos pki init` makes them."
+  type        = string
+}
+
 variable "package" {
   description = "The Debian package, as scripts/deb builds it."
   type        = string
@@ -42,6 +47,7 @@ module "mesos" {
   hosts                = var.hosts
   ssh_user             = var.ssh_user
   ssh_private_key_file = var.ssh_private_key_file
+  pki_dir              = var.pki_dir
   package              = var.package
   master_options       = var.master_options
   agent_options        = var.agent_options
@@ -49,5 +55,5 @@ module "mesos" {
 
 output "next" {
   description = "What to do next."
-  value       = "MESOS_MASTER=${module.mesos.master} mesos agents"
+  value       = "MESOS_MASTER=${module.mesos.master} MESOS_CA_CERT=${var.pki_dir}/ca.crt MESOS_TOKEN_FILE=${var.pki_dir}/operator.token mesos agents"
 }

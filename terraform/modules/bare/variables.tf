@@ -69,6 +69,19 @@ variable "ssh_private_key_file" {
   }
 }
 
+variable "pki_dir" {
+  description = "The folder with the cluster's keys and certificates, as `mesos pki init --dir DIR --host ADDRESS…` makes it, with the address of every master. Keys are copied to the hosts, and are not in the state. New ones are taken up without a restart."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition = alltrue([
+      for name in ["ca.crt", "ca.key", "gateway.crt", "gateway.key", "token.key"] : fileexists("${pathexpand(var.pki_dir)}/${name}")
+    ])
+    error_message = "pki_dir: expected a folder with ca.crt, ca.key, gateway.crt, gateway.key and token.key; `mesos pki init` makes one."
+  }
+}
+
 variable "package" {
   description = "The file of the Debian package, as scripts/deb builds it. Another package upgrades the hosts; tasks go on meanwhile."
   type        = string

@@ -1,5 +1,4 @@
 set -eu
-if [ "$(id -u)" -eq 0 ]; then sudo=; else sudo="sudo -n"; fi
 tries=0
 until refusal="$(mesos stats 2>&1 >/dev/null)"; do
     tries=$((tries + 1))
