@@ -5,13 +5,16 @@
 //! - [`role`]: what runs until it is stopped: master, agent, single services, local mode.
 //! - [`client`]: what asks a master and ends.
 //! - [`lookup`]: how a static binary looks up users and host names.
+//! - [`pki`], [`token`]: who is who: keys, certificates, tokens.
 //! - [`replay`]: a recording, lived again.
 
 mod client;
 mod command;
 mod lookup;
+mod pki;
 mod replay;
 mod role;
+mod token;
 
 use std::process::ExitCode;
 

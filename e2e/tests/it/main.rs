@@ -17,6 +17,7 @@ mod harness;
 mod holdings;
 mod hosts;
 mod installed;
+mod joined;
 mod leave;
 mod local;
 mod packages;
