@@ -9,7 +9,7 @@ use mesos_e2e::machines::OPERATOR;
 use mesos_e2e::{Machines, packages};
 use serde_json::{Value, json};
 
-use crate::installed::{Load, agents, lasting};
+use crate::installed::{Load, Master, agents, keys, lasting};
 
 /// An inventory and the playbooks.
 struct Playbooks {
@@ -90,34 +90,36 @@ async fn the_role_installs_changes_nothing_the_second_time_and_upgrades_host_by_
     let a = machines.machine("a")?;
     let mut books = Playbooks::new(directory.path().to_owned(), &machines, &["a"]);
     books.set("mesos_package", json!(first));
+    books.set("mesos_pki_dir", json!(keys(directory.path(), a).await?));
+    let master = Master::secured(a);
 
     let checked = books.plays("site.yml", &["--check"]).await?;
     ensure!(changes(&checked)? > 0, "a check of empty hosts sees nothing to do: {checked}");
     ensure!(a.run("ls /usr/bin/mesos; true")?.is_empty(), "a check installed it");
     books.plays("site.yml", &[]).await?;
-    agents(a, 3).await?;
+    agents(&master, 3).await?;
     for args in [&[][..], &["--check", "--diff"]] {
         let again = books.plays("site.yml", args).await?;
         ensure!(changes(&again)? == 0, "a second run changed something ({args:?}): {again}");
     }
 
-    let task = lasting(a, machines.all(), "stays").await?;
-    let load = Load::start(a);
+    let task = lasting(&master, machines.all(), "stays").await?;
+    let load = Load::start(&master);
     books.set("mesos_package", json!(second));
     books.plays("upgrade.yml", &[]).await?;
     for machine in machines.all() {
         ensure!(machine.run("dpkg-query -f '${Version}' -W mesos")?.ends_with("-2"), "{} is the old one", machine.name);
     }
-    agents(a, 3).await?;
+    agents(&master, 3).await?;
     let done = load.finish().await?;
     ensure!(done > 0, "no task ended during the upgrade");
     println!("tasks during the upgrade: {done}");
-    task.runs(a, machines.all())?;
+    task.runs(&master, machines.all())?;
 
     // Work on the hosts themselves: each is drained, and offered again afterwards.
-    let load = Load::start(a);
+    let load = Load::start(&master);
     books.plays("upgrade.yml", &["--extra-vars", "mesos_upgrade_drain=true"]).await?;
-    agents(a, 3).await?;
+    agents(&master, 3).await?;
     println!("tasks during the drained upgrade: {}", load.finish().await?);
     Ok(())
 }
@@ -129,8 +131,10 @@ async fn the_role_refuses_wrong_variables_by_name_before_it_changes_a_host() -> 
     let a = machines.machine("a")?;
     let mut good = Playbooks::new(directory.path().to_owned(), &machines, &["a"]);
     good.set("mesos_package", json!(packages::deb(1)?));
+    good.set("mesos_pki_dir", json!(keys(directory.path(), a).await?));
     let cases = [
         ("mesos_package", json!("/no/such.deb"), "mesos_package"),
+        ("mesos_pki_dir", json!("/no/such/folder"), "mesos_pki_dir"),
         ("mesos_agent_options", json!(["a list"]), "mesos_agent_options"),
         ("mesos_wait_seconds", json!("soon"), "mesos_wait_seconds"),
         ("mesos_masters", json!(""), "mesos_masters"),
@@ -151,5 +155,5 @@ async fn the_role_refuses_wrong_variables_by_name_before_it_changes_a_host() -> 
     // And a half-failed run is repeated.
     good.set("mesos_agent_options", json!({"resources": "cpus:1;mem:256;disk:256"}));
     good.plays("site.yml", &[]).await?;
-    agents(a, 1).await
+    agents(&Master::secured(a), 1).await
 }

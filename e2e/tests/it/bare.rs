@@ -10,7 +10,7 @@ use mesos_e2e::machines::OPERATOR;
 use mesos_e2e::{Machine, Machines, packages};
 use serde_json::{Value, json};
 
-use crate::installed::{Load, agents, lasting, mesos};
+use crate::installed::{Load, Master, agents, keys, lasting};
 
 /// From `terraform apply` on three hosts with nothing on them to a task's output.
 const TO_A_TASK: Duration = Duration::from_secs(90);
@@ -85,6 +85,7 @@ async fn terraform_brings_three_hosts_up_upgrades_replaces_and_removes_them() ->
             "hosts": {"a": host(&a, &["master", "agent"]), "b": host(&b, &["agent"]), "c": host(&c, &["agent"])},
             "ssh_user": OPERATOR,
             "ssh_private_key_file": machines.key(),
+            "pki_dir": keys(directory.path(), &a).await?,
             "package": first,
             "agent_options": {"resources": "cpus:2;mem:1024;disk:1024"},
         }),
@@ -93,46 +94,47 @@ async fn terraform_brings_three_hosts_up_upgrades_replaces_and_removes_them() ->
 
     let begun = Instant::now();
     plan.apply().await?;
-    let printed = mesos(&a, &a, "launch --cpus 0.1 --mem 32MB --command 'echo here'")?;
+    let master = Master::secured(&a);
+    let printed = master.mesos("launch --cpus 0.1 --mem 32MB --command 'echo here'")?;
     let took = begun.elapsed();
     println!("from terraform apply to a task: {took:?}");
     ensure!(printed.contains("here"), "{printed}");
     ensure!(took < TO_A_TASK, "from apply to a task took {took:?}");
-    agents(&a, 3).await?;
+    agents(&master, 3).await?;
     let again = plan.apply().await?;
     ensure!(again.contains("No changes"), "{again}");
 
     // Another package: every host is upgraded in place, and what runs goes on.
-    let task = lasting(&a, machines.all(), "stays").await?;
+    let task = lasting(&master, machines.all(), "stays").await?;
     plan.variables["package"] = json!(second);
     plan.apply().await?;
     for machine in machines.all() {
         ensure!(machine.run("dpkg-query -f '${Version}' -W mesos")?.ends_with("-2"), "{} is the old one", machine.name);
     }
-    agents(&a, 3).await?;
-    task.runs(&a, machines.all())?;
+    agents(&master, 3).await?;
+    task.runs(&master, machines.all())?;
 
     // An option that there is not: said by its name, and what runs is as it was.
     plan.variables["agent_options"]["resorces"] = json!("cpus:1");
     let refused = format!("{:#}", plan.apply().await.err().context("a misspelt option was taken")?);
     ensure!(refused.contains("resorces") && refused.contains("did you mean resources"), "{refused}");
-    task.runs(&a, machines.all())?;
+    task.runs(&master, machines.all())?;
     plan.variables["agent_options"] = json!({"resources": "cpus:2;mem:1024;disk:1024"});
     plan.apply().await?;
-    agents(&a, 3).await?;
-    task.runs(&a, machines.all())?;
+    agents(&master, 3).await?;
+    task.runs(&master, machines.all())?;
 
     // A host that died is replaced by another one, under load.
-    let load = Load::start(&a);
+    let load = Load::start(&master);
     let dead = ["b", "c"].into_iter().find(|name| *name != task.host()).context("one has no such task")?;
     machines.machine(dead)?.cut_power()?;
     let new = machines.add("d").await?;
     plan.variables["hosts"][dead] = host(&new, &["agent"]);
     plan.apply().await?;
-    agents(&a, 3).await?;
+    agents(&master, 3).await?;
     println!("tasks while a host was replaced: {}", load.finish().await?);
     let alive: Vec<Machine> = machines.all().iter().filter(|machine| machine.name != dead).cloned().collect();
-    task.runs(&a, &alive)?;
+    task.runs(&master, &alive)?;
 
     plan.run(&["destroy", "-auto-approve", "-input=false", "-no-color"]).await?;
     for machine in &alive {
@@ -145,8 +147,14 @@ async fn terraform_brings_three_hosts_up_upgrades_replaces_and_removes_them() ->
 async fn terraform_refuses_wrong_variables_by_name_before_it_touches_a_host() -> Result<()> {
     let directory = tempfile::tempdir()?;
     // Nobody is at this address, so whoever asked it would be late and say something else.
+    let pki = directory.path().join("pki");
+    fs::create_dir(&pki)?;
+    for name in ["ca.crt", "ca.key", "gateway.crt", "gateway.key", "token.key"] {
+        fs::write(pki.join(name), "")?;
+    }
     let good = json!({
         "hosts": {"a": {"address": "192.0.2.1", "roles": ["master", "agent"]}},
+        "pki_dir": pki,
         "package": packages::deb(1)?,
     });
     let mut plan = Plan::new(directory.path().join("terraform"), good.clone()).await?;
@@ -163,6 +171,7 @@ async fn terraform_refuses_wrong_variables_by_name_before_it_touches_a_host() ->
         ("/hosts/b", json!({"address": "192.0.2.2", "roles": ["master"]}), "master_options: several"),
         ("/ssh_user", json!("a b"), "ssh_user"),
         ("/ssh_private_key_file", json!("/no/such/key"), "ssh_private_key_file"),
+        ("/pki_dir", json!("/no/such/folder"), "pki_dir: expected"),
         ("/package", json!("/no/such.deb"), "package: expected"),
         ("/master_options", json!({"--port": "1"}), "master_options: an option"),
         ("/master_options", json!({"ip": "127.0.0.1"}), "master_options: ip"),

@@ -6,10 +6,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use mesos_e2e::backends::repository;
 use mesos_e2e::host::docker;
-use mesos_e2e::{Machine, Machines, eventually, packages};
+use mesos_e2e::{Machine, Machines, cli, eventually, packages};
 use serde_json::Value;
 
-use crate::installed::{HOST, agents, lasting, mesos};
+use crate::installed::{HOST, Master, agents, lasting};
 use crate::support::LATER;
 
 /// Containers and a network that are gone when it is dropped.
@@ -38,14 +38,20 @@ async fn the_image_is_small_runs_as_nobody_and_finds_others_by_name() -> Result<
         inspected[0]["Config"]["Labels"]
     );
 
-    // A master without any right and on a file system that it cannot write, but for its state; and a command that
-    // must look up its name.
+    // A master without any right and on a file system that it cannot write, but for its state; and commands that must
+    // look up its name, and have their own word for it that it is the one that they mean.
     let network = format!("mesos-e2e-image-{}", std::process::id());
     docker(&["network", "create", "--internal", &network])?;
     let server = format!("{network}-master");
     let _containers = Containers(vec![server.clone()], network.clone());
     let confined = ["--network", &network, "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
     let run = |more: &[&str]| docker(&[&["run"], &confined[..], more].concat());
+    let directory = tempfile::tempdir()?;
+    let keys = directory.path().join("pki").display().to_string();
+    cli::run(&[], &["pki", "init", "--dir", &keys, "--host", "the-master"]).await?.expect(0)?;
+    // The user in the image is none of this host's.
+    Command::new("chown").args(["-R", "65532", &keys]).status()?;
+    let mounted = format!("{keys}:/pki:ro");
     run(&[
         "--detach",
         "--name",
@@ -54,14 +60,34 @@ async fn the_image_is_small_runs_as_nobody_and_finds_others_by_name() -> Result<
         "the-master",
         "--volume",
         "/var/lib/mesos",
+        "--volume",
+        &mounted,
         tag,
         "master",
         "--ip=0.0.0.0",
+        "--tls-cert=/pki/gateway.crt",
+        "--tls-key=/pki/gateway.key",
+        "--token-key=/pki/token.key",
     ])?;
-    let ask = ["--rm", "--env", "MESOS_MASTER=the-master:5050", tag, "stats"];
-    eventually(LATER, "the master answers", async || Ok(run(&ask)?.contains("agents_active"))).await?;
-    let refused = run(&["--rm", "--env", "MESOS_MASTER=no-such-master:5050", tag, "stats"]);
-    ensure!(format!("{refused:?}").contains("no-such-master"), "{refused:?}");
+    let ask = |master: &str| {
+        let master = format!("MESOS_MASTER=https://{master}:5050");
+        run(&[
+            "--rm",
+            "--volume",
+            &mounted,
+            "--env",
+            &master,
+            "--env",
+            "MESOS_CA_CERT=/pki/ca.crt",
+            "--env",
+            "MESOS_TOKEN_FILE=/pki/operator.token",
+            tag,
+            "stats",
+        ])
+    };
+    eventually(LATER, "the master answers", async || Ok(ask("the-master")?.contains("agents_active"))).await?;
+    let refused = format!("{:?}", ask("no-such-master"));
+    ensure!(refused.contains("no-such-master") && refused.contains("lookup"), "{refused}");
     Ok(())
 }
 
@@ -122,7 +148,7 @@ async fn a_package_is_installed_upgraded_under_a_running_task_and_purged_without
         "work_dir: /var/lib/mesos/agent\nmaster: 127.0.0.1:5050\nattributes: mine:yes",
     )?;
     solo.run("systemctl enable --now mesos-master mesos-agent")?;
-    let local = Machine { address: [127, 0, 0, 1].into(), ..solo.clone() };
+    let local = Master::plain(solo);
     agents(&local, 1).await?;
     let users = solo.run("ps -o user= -p $(systemctl show -p MainPID --value mesos-master),$(systemctl show -p MainPID --value mesos-agent)")?;
     ensure!(users.split_whitespace().collect::<Vec<_>>() == ["mesos", "root"], "{users}");
@@ -137,13 +163,13 @@ async fn a_package_is_installed_upgraded_under_a_running_task_and_purged_without
     ensure!(before != solo.run("systemctl show -p MainPID --value mesos-agent")?, "the agent is the old one");
     task.runs(&local, machines.all())?;
     ensure!(solo.run("cat /etc/mesos/agent.yaml")?.contains("mine:yes"), "the operator's options are lost");
-    let launched = mesos(solo, &local, "launch --cpus 0.1 --mem 32MB --command 'echo on the new one'")?;
+    let launched = local.mesos("launch --cpus 0.1 --mem 32MB --command 'echo on the new one'")?;
     ensure!(launched.contains("on the new one"), "{launched}");
 
     solo.run("test -s /var/log/mesos/master.log && test -s /var/log/mesos/agent.log && test -e /var/log/mesos/frameworks/launcher.log")?;
     solo.run("logrotate --force /etc/logrotate.d/mesos && test -s /var/log/mesos/agent.log.1")?;
 
-    mesos(solo, &local, "drain solo --timeout 60s")?;
+    local.mesos("drain solo --timeout 60s")?;
     solo.run("apt-get remove --yes mesos")?;
     solo.run("test -s /var/lib/mesos/agent/checkpoint && test -s /etc/mesos/agent.yaml")?;
     solo.run("apt-get purge --yes mesos")?;
