@@ -48,7 +48,7 @@ pub fn mesos_binary() -> Result<PathBuf> {
         .iter()
         .map(|binary| target.join(binary))
         .find(|candidate| candidate.is_file())
-        .ok_or_else(|| anyhow::anyhow!("no mesos binary below {}; run `cargo build --release`", target.display()))
+        .ok_or_else(|| anyhow::anyhow!("no mesos binary below {}; run `scripts/static`", target.display()))
 }
 
 /// The Python with the packages that client scripts use.

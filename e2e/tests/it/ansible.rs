@@ -134,6 +134,7 @@ async fn the_role_refuses_wrong_variables_by_name_before_it_changes_a_host() -> 
     good.set("mesos_pki_dir", json!(keys(directory.path(), a).await?));
     let cases = [
         ("mesos_package", json!("/no/such.deb"), "mesos_package"),
+        ("mesos_agent_option", json!({"resources": "cpus:1"}), "mesos_agent_option: there is no such variable"),
         ("mesos_pki_dir", json!("/no/such/folder"), "mesos_pki_dir"),
         ("mesos_agent_options", json!(["a list"]), "mesos_agent_options"),
         ("mesos_wait_seconds", json!("soon"), "mesos_wait_seconds"),

@@ -160,6 +160,9 @@ async fn terraform_refuses_wrong_variables_by_name_before_it_touches_a_host() ->
     let mut plan = Plan::new(directory.path().join("terraform"), good.clone()).await?;
     plan.run(&["plan", "-input=false", "-no-color"]).await?;
     let cases = [
+        ("/hosts/a/role", json!(["agent"]), "hosts: there is no role;"),
+        ("/hosts/a/agent_options", json!({"ip": "192.0.2.1"}), "hosts: agent_options"),
+        ("/hosts", json!({}), "hosts: expected"),
         ("/hosts/a/roles", json!(["mastre"]), "hosts: roles"),
         ("/hosts/a/roles", json!(["agent"]), "hosts: at least one"),
         ("/hosts/a/roles", json!([]), "hosts: roles"),

@@ -41,6 +41,12 @@ variable "agent_options" {
   default     = {}
 }
 
+variable "drain_timeout" {
+  description = "How long the tasks of a host that leaves may take to end, in seconds."
+  type        = number
+  default     = 60
+}
+
 module "mesos" {
   source = "../../modules/bare"
 
@@ -51,6 +57,7 @@ module "mesos" {
   package              = var.package
   master_options       = var.master_options
   agent_options        = var.agent_options
+  drain_timeout        = var.drain_timeout
 }
 
 output "next" {

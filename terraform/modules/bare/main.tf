@@ -11,10 +11,20 @@
 #   member   that the agent is in the cluster; it is drained before it goes
 
 locals {
-  masters = { for name, host in var.hosts : name => host if contains(host.roles, "master") }
-  agents  = { for name, host in var.hosts : name => host if contains(host.roles, "agent") }
+  hosts = {
+    for name, host in var.hosts : name => {
+      address         = tostring(host.address)
+      private_address = tostring(try(host.private_address, null))
+      roles           = toset(try(host.roles, ["agent"]))
+      ssh_port        = tonumber(try(host.ssh_port, 22))
+      ssh_host_key    = tostring(try(host.ssh_host_key, null))
+      agent_options   = { for option, value in try(host.agent_options, {}) : option => tostring(value) }
+    }
+  }
+  masters = { for name, host in local.hosts : name => host if contains(host.roles, "master") }
+  agents  = { for name, host in local.hosts : name => host if contains(host.roles, "agent") }
   # Where others reach a host.
-  reached = { for name, host in var.hosts : name => coalesce(host.private_address, host.address) }
+  reached = { for name, host in local.hosts : name => coalesce(host.private_address, host.address) }
 
   port     = lookup(var.master_options, "port", "5050")
   gateways = { for name in keys(local.masters) : name => "https://${local.reached[name]}:${local.port}" }
@@ -24,7 +34,7 @@ locals {
   ssh_key = var.ssh_private_key_file == null ? null : abspath(pathexpand(var.ssh_private_key_file))
   # All that a connection needs, also when a host is on its way out and the variables do not name it any more.
   connections = {
-    for name, host in var.hosts : name => {
+    for name, host in local.hosts : name => {
       host     = host.address
       port     = host.ssh_port
       user     = var.ssh_user
@@ -38,7 +48,7 @@ locals {
 
   # What of the keys a host gets. `ca.crt` is for all.
   keys_of = {
-    for name, host in var.hosts : name => contains(host.roles, "master") ? ["ca.crt", "ca.key", "gateway.crt", "gateway.key", "token.key"] : ["ca.crt"]
+    for name, host in local.hosts : name => contains(host.roles, "master") ? ["ca.crt", "ca.key", "gateway.crt", "gateway.key", "token.key"] : ["ca.crt"]
   }
 
   master_files = {
@@ -68,7 +78,7 @@ locals {
 }
 
 resource "terraform_data" "host" {
-  for_each = var.hosts
+  for_each = local.hosts
 
   input            = { connection = local.connections[each.key], leave = file("${path.module}/scripts/leave.sh") }
   triggers_replace = [each.value.address, each.value.ssh_port]
@@ -95,7 +105,7 @@ resource "terraform_data" "host" {
 }
 
 resource "terraform_data" "package" {
-  for_each = var.hosts
+  for_each = local.hosts
 
   triggers_replace = [terraform_data.host[each.key].id, filesha256(local.package)]
 
@@ -118,7 +128,7 @@ resource "terraform_data" "package" {
 }
 
 resource "terraform_data" "keys" {
-  for_each = var.hosts
+  for_each = local.hosts
 
   triggers_replace = [
     terraform_data.host[each.key].id, { for name in local.keys_of[each.key] : name => filesha256("${local.pki}/${name}") },

@@ -1,48 +1,74 @@
+# Not an object with these attributes: of such, Terraform would pass over an attribute that is misspelt.
 variable "hosts" {
-  description = "The hosts by the name that each has in the cluster. `address` is where SSH reaches it; `private_address` is where the others reach it, if that is another one. `roles` are `master`, `agent` or both. `ssh_host_key` is the host's public key, as a line of /etc/ssh/ssh_host_ecdsa_key.pub: Terraform asks for the ECDSA key if there is one. Null takes any. `agent_options` are options of this host's agent alone."
-  type = map(object({
-    address         = string
-    private_address = optional(string)
-    roles           = optional(set(string), ["agent"])
-    ssh_port        = optional(number, 22)
-    ssh_host_key    = optional(string)
-    agent_options   = optional(map(string), {})
-  }))
-  nullable = false
+  description = <<-EOT
+    The hosts by the name that each has in the cluster, as objects with
+    `address` (where SSH reaches it),
+    `private_address` (where the others reach it, if that is another one),
+    `roles` (`master`, `agent` or both; `["agent"]` if it is not given),
+    `ssh_port` (22),
+    `ssh_host_key` (the host's public key, as a line of /etc/ssh/ssh_host_ecdsa_key.pub: Terraform asks for the ECDSA key if there is one; null takes any), and
+    `agent_options` (options of this host's agent alone).
+  EOT
+  type        = any
+  nullable    = false
 
+  validation {
+    condition     = can([for name, host in var.hosts : keys(host)]) && try(length(var.hosts), 0) > 0
+    error_message = "hosts: expected an object with a name and an object for each host, for example { a = { address = \"192.0.2.1\" } }."
+  }
+  validation {
+    condition = alltrue(flatten([
+      for name, host in var.hosts : [
+        for key in keys(host) : contains(["address", "private_address", "roles", "ssh_port", "ssh_host_key", "agent_options"], key)
+      ]
+    ]))
+    error_message = "hosts: there is no ${join(", ", distinct(flatten([for name, host in var.hosts : [for key in keys(host) : key if !contains(["address", "private_address", "roles", "ssh_port", "ssh_host_key", "agent_options"], key)]])))}; a host has address, private_address, roles, ssh_port, ssh_host_key and agent_options."
+  }
   validation {
     condition     = alltrue([for name in keys(var.hosts) : can(regex("^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", name))])
     error_message = "hosts: each name is 1 to 63 lower-case letters, digits, dots and dashes, with a letter or digit at both ends."
   }
   validation {
     condition = alltrue([
-      for host in values(var.hosts) : length(host.roles) > 0 && length(setsubtract(host.roles, ["master", "agent"])) == 0
+      for host in values(var.hosts) : try(
+        length(toset(host.roles)) > 0 && length(setsubtract(toset(host.roles), ["master", "agent"])) == 0, !contains(keys(host), "roles"),
+      )
     ])
-    error_message = "hosts: roles are one or both of \"master\" and \"agent\"."
+    error_message = "hosts: roles are a list of one or both of \"master\" and \"agent\"."
   }
   validation {
-    condition     = anytrue([for host in values(var.hosts) : contains(host.roles, "master")])
+    condition     = anytrue([for host in values(var.hosts) : try(contains(host.roles, "master"), false)])
     error_message = "hosts: at least one host needs \"master\" among its roles."
   }
   validation {
-    condition = alltrue(flatten([
-      for host in values(var.hosts) : [
-        for address in compact([host.address, host.private_address]) : can(regex("^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$", address))
-      ]
-    ]))
-    error_message = "hosts: address and private_address are a host's name or IP address, without user, port or scheme."
+    condition = alltrue([
+      for host in values(var.hosts) : can(regex("^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$", host.address)) &&
+      can(regex("^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$", coalesce(try(host.private_address, null), host.address)))
+    ])
+    error_message = "hosts: address (needed) and private_address are a host's name or IP address, without user, port or scheme."
   }
   validation {
-    condition     = length(distinct([for host in values(var.hosts) : "${host.address}:${host.ssh_port}"])) == length(var.hosts)
+    condition     = length(distinct([for host in values(var.hosts) : "${try(host.address, "")}:${try(host.ssh_port, 22)}"])) == length(var.hosts)
     error_message = "hosts: two of them have the same address and ssh_port."
   }
   validation {
-    condition     = alltrue([for host in values(var.hosts) : host.ssh_port == floor(host.ssh_port) && host.ssh_port >= 1 && host.ssh_port <= 65535])
+    condition = alltrue([
+      for host in values(var.hosts) : try(host.ssh_port == floor(host.ssh_port) && host.ssh_port >= 1 && host.ssh_port <= 65535, !contains(keys(host), "ssh_port"))
+    ])
     error_message = "hosts: ssh_port is a whole number from 1 to 65535."
   }
   validation {
-    condition     = alltrue([for host in values(var.hosts) : host.ssh_host_key == null || can(regex("^(ssh-|ecdsa-)[a-z0-9-]+ [A-Za-z0-9+/=]+", host.ssh_host_key))])
+    condition = alltrue([
+      for host in values(var.hosts) : try(host.ssh_host_key, null) == null || can(regex("^(ssh-|ecdsa-)[a-z0-9-]+ [A-Za-z0-9+/=]+", host.ssh_host_key))
+    ])
     error_message = "hosts: ssh_host_key is a line of the host's /etc/ssh/ssh_host_ecdsa_key.pub, for example \"ecdsa-sha2-nistp256 AAAA…\"."
+  }
+  validation {
+    condition = alltrue([
+      for host in values(var.hosts) : can(tomap(try(host.agent_options, {}))) &&
+      alltrue([for name in keys(try(host.agent_options, {})) : can(regex("^[a-z][a-z0-9_]*$", name)) && !contains(["ip", "hostname", "master"], name)])
+    ])
+    error_message = "hosts: agent_options has options as they are written in the file (attributes for --attributes); ip, hostname and master are the host's own."
   }
 }
 
@@ -104,7 +130,7 @@ variable "master_options" {
     error_message = "master_options: an option is written as in the file, for example nats_url for --nats-url."
   }
   validation {
-    condition = length([for host in values(var.hosts) : host if contains(host.roles, "master")]) < 2 || (
+    condition = length([for host in values(var.hosts) : host if try(contains(host.roles, "master"), false)]) < 2 || (
       contains(keys(var.master_options), "nats_url") && contains(keys(var.master_options), "redis_url")
     )
     error_message = "master_options: several masters share their state, so nats_url and redis_url are needed."
