@@ -48,7 +48,7 @@ pub fn mesos_binary() -> Result<PathBuf> {
         .iter()
         .map(|binary| target.join(binary))
         .find(|candidate| candidate.is_file())
-        .ok_or_else(|| anyhow::anyhow!("no mesos binary below {}; run `cargo build --release`", target.display()))
+        .ok_or_else(|| anyhow::anyhow!("no mesos binary below {}; run `scripts/static`", target.display()))
 }
 
 /// The Python with the packages that client scripts use.
@@ -59,6 +59,16 @@ pub fn python() -> Result<PathBuf> {
 /// The Mesos client in Go that `scripts/setup` builds.
 pub fn msh() -> Result<PathBuf> {
     find("MSH", "bin/msh", "msh")
+}
+
+/// Ansible's `ansible-playbook`.
+pub fn ansible_playbook() -> Result<PathBuf> {
+    find("ANSIBLE_PLAYBOOK", "venv/bin/ansible-playbook", "ansible-playbook")
+}
+
+/// Terraform.
+pub fn terraform() -> Result<PathBuf> {
+    find("TERRAFORM", "bin/terraform", "terraform")
 }
 
 /// The root of the repository.
