@@ -56,6 +56,16 @@ pub fn python() -> Result<PathBuf> {
     find("PYTHON", "venv/bin/python", "python3")
 }
 
+/// What checks the Terraform code for what is unsafe.
+pub fn checkov() -> Result<PathBuf> {
+    find("CHECKOV", "terraform/venv/bin/checkov", "checkov")
+}
+
+/// What checks shell scripts.
+pub fn shellcheck() -> Result<PathBuf> {
+    find("SHELLCHECK", "terraform/venv/bin/shellcheck", "shellcheck")
+}
+
 /// The Mesos client in Go that `scripts/setup` builds.
 pub fn msh() -> Result<PathBuf> {
     find("MSH", "bin/msh", "msh")

@@ -5,6 +5,7 @@
 
 mod agent;
 mod allocation;
+mod aws;
 mod bad_input;
 mod chaos;
 mod clients;

@@ -5,11 +5,11 @@ output "master" {
 
 output "environment" {
   description = "What clients set: eval \"$(terraform output -raw environment)\"."
-  value       = <<-E
+  value       = <<-EOT
     export MESOS_MASTER=https://${module.dns.gateway_name}:5050
     export MESOS_CA_CERT=${abspath(var.pki_dir)}/ca.crt
     export MESOS_TOKEN_FILE=${abspath(var.pki_dir)}/operator.token
-  E
+  EOT
 }
 
 output "agent_groups" {

@@ -43,7 +43,7 @@ module "host" {
     "/etc/mesos/master.yaml" = { content = yamlencode(local.config), owner = "root:mesos", mode = "0640" }
   }
 
-  script = <<-E
+  script = <<-EOT
     systemctl enable mesos-master.service
     systemctl restart mesos-master.service
     # The host counts as ready once its gateway serves.
@@ -52,7 +52,7 @@ module "host" {
         sleep 1
     done
     curl -fsS -o /dev/null --max-time 5 --cacert ${local.pki}/ca.crt https://localhost:5050/ready
-  E
+  EOT
 }
 
 resource "aws_launch_template" "this" {

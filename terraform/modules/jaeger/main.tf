@@ -15,7 +15,7 @@ module "host" {
 
   files = {
     "/etc/systemd/system/jaeger.service" = {
-      content = <<-E
+      content = <<-EOT
         [Unit]
         Description=Jaeger
         Wants=network-online.target
@@ -35,17 +35,17 @@ module "host" {
 
         [Install]
         WantedBy=multi-user.target
-      E
+      EOT
     }
   }
 
-  script = <<-E
+  script = <<-EOT
     fetch '${var.jaeger_binary.url}' ${var.jaeger_binary.sha256} /usr/local/bin/jaeger-all-in-one
     chmod 0755 /usr/local/bin/jaeger-all-in-one
     systemctl daemon-reload
     systemctl enable jaeger.service
     systemctl restart jaeger.service
-  E
+  EOT
 }
 
 resource "aws_instance" "this" {

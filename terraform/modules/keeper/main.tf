@@ -20,7 +20,7 @@ module "host" {
   files = {
     "/usr/local/sbin/mesos-keeper" = { content = file("${path.module}/templates/mesos-keeper.sh"), mode = "0755" }
     "/etc/mesos/keeper.env" = {
-      content = <<-E
+      content = <<-EOT
         CLUSTER=${var.name}
         AGENT_ROLE_ID=${var.agent_role_id}
         KMS_KEY=${var.kms_key_arn}
@@ -28,10 +28,10 @@ module "host" {
         MESOS_MASTER=https://gateway.${var.zone}:5050
         MESOS_CA_CERT=${local.pki}/ca.crt
         MESOS_TOKEN_FILE=${local.pki}/operator.token
-      E
+      EOT
     }
     "/etc/systemd/system/mesos-keeper.service" = {
-      content = <<-E
+      content = <<-EOT
         [Unit]
         Description=Admits agents that Auto Scaling starts, drains those that it takes away
         Wants=network-online.target
@@ -50,10 +50,10 @@ module "host" {
         ProtectSystem=strict
         ProtectHome=yes
         PrivateTmp=yes
-      E
+      EOT
     }
     "/etc/systemd/system/mesos-keeper.timer" = {
-      content = <<-E
+      content = <<-EOT
         [Unit]
         Description=Looks at the agents' Auto Scaling groups every ten seconds
 
@@ -64,15 +64,15 @@ module "host" {
 
         [Install]
         WantedBy=timers.target
-      E
+      EOT
     }
   }
 
-  script = <<-E
+  script = <<-EOT
     write /etc/mesos/region.env 0644 root:root <<<"REGION=$region"
     systemctl daemon-reload
     systemctl enable --now mesos-keeper.timer
-  E
+  EOT
 }
 
 resource "aws_launch_template" "this" {

@@ -36,21 +36,21 @@ module "host" {
       })
     }
     "/etc/systemd/system/nats-server.service.d/mesos.conf" = {
-      content = <<-E
+      content = <<-EOT
         [Service]
         ExecStart=
         ExecStart=/usr/sbin/nats-server -c ${local.pki}/server.conf
         Restart=always
         LimitNOFILE=1048576
-      E
+      EOT
     }
   }
 
-  script = <<-E
+  script = <<-EOT
     systemctl daemon-reload
     systemctl enable nats-server.service
     systemctl restart nats-server.service
-  E
+  EOT
 }
 
 resource "aws_instance" "this" {
