@@ -360,8 +360,9 @@ func (f *folder) complex(block *schema.Block, one made, argument *argument) erro
 	if err != nil {
 		return err
 	}
+	// Of single bodies the timeouts are blocks; other providers than AWS's have attributes besides.
 	isBlock := argument != nil && argument.block && !one.computed && nesting != "map" &&
-		!strings.Contains(argument.value, "ToHclTerraform, false)")
+		(nesting != "single" || one.name == "timeouts") && !strings.Contains(argument.value, "ToHclTerraform, false)")
 	if isBlock {
 		block.Blocks[one.name] = &schema.Nested{
 			Nesting: nesting, Single: class.kind == "ComplexObject" && nesting != "single", Required: one.require, Block: inner,
@@ -373,9 +374,13 @@ func (f *folder) complex(block *schema.Block, one made, argument *argument) erro
 	if nesting != "single" {
 		kind = of(nesting, object)
 	}
-	block.Attributes[one.name] = &schema.Attribute{
+	attribute := &schema.Attribute{
 		Type: kind, Required: one.require, Optional: one.optional, Computed: one.computed && !one.optional, Members: members,
 	}
+	if !one.computed {
+		attribute.Nested = nesting
+	}
+	block.Attributes[one.name] = attribute
 	return nil
 }
 
@@ -411,6 +416,11 @@ func (f *folder) provider(block *schema.Block, arguments map[string]*argument) e
 		}
 		if len(inner.Attributes) == 0 {
 			return fmt.Errorf("the block %s has no arguments", name)
+		}
+		if argument.kind == "struct" {
+			members, object := f.object(inner)
+			block.Attributes[name] = &schema.Attribute{Type: object, Optional: true, Members: members, Nested: "single"}
+			continue
 		}
 		block.Blocks[name] = &schema.Nested{Nesting: argument.kind, Block: inner}
 	}

@@ -18,15 +18,7 @@ func declare(block *schema.Block) *tfprotov6.Schema {
 func declareBlock(block *schema.Block) *tfprotov6.SchemaBlock {
 	declared := new(tfprotov6.SchemaBlock)
 	for _, name := range sorted(block.Attributes) {
-		attribute := block.Attributes[name]
-		declared.Attributes = append(declared.Attributes, &tfprotov6.SchemaAttribute{
-			Name:      name,
-			Type:      typeOf(attribute.Type),
-			Required:  attribute.Required,
-			Optional:  attribute.Optional,
-			Computed:  attribute.Computed || attribute.Optional && !isWriteOnly(name, attribute),
-			WriteOnly: isWriteOnly(name, attribute),
-		})
+		declared.Attributes = append(declared.Attributes, declareAttribute(name, block.Attributes[name]))
 	}
 	for _, name := range sorted(block.Blocks) {
 		nested := block.Blocks[name]
@@ -40,6 +32,40 @@ func declareBlock(block *schema.Block) *tfprotov6.SchemaBlock {
 		declared.BlockTypes = append(declared.BlockTypes, one)
 	}
 	return declared
+}
+
+func declareAttribute(name string, attribute *schema.Attribute) *tfprotov6.SchemaAttribute {
+	declared := &tfprotov6.SchemaAttribute{
+		Name:      name,
+		Required:  attribute.Required,
+		Optional:  attribute.Optional,
+		Computed:  attribute.Computed || attribute.Optional && attribute.Nested == "" && !isWriteOnly(name, attribute),
+		WriteOnly: isWriteOnly(name, attribute),
+	}
+	if attribute.Nested == "" {
+		declared.Type = typeOf(attribute.Type)
+		return declared
+	}
+	declared.NestedType = &tfprotov6.SchemaObject{Nesting: attributeNesting(attribute.Nested)}
+	for _, member := range sorted(attribute.Members) {
+		inner := declareAttribute(member, attribute.Members[member])
+		inner.WriteOnly = declared.WriteOnly
+		inner.Computed = inner.Computed && !declared.WriteOnly && !inner.Optional
+		declared.NestedType.Attributes = append(declared.NestedType.Attributes, inner)
+	}
+	return declared
+}
+
+func attributeNesting(name string) tfprotov6.SchemaObjectNestingMode {
+	switch name {
+	case "set":
+		return tfprotov6.SchemaObjectNestingModeSet
+	case "map":
+		return tfprotov6.SchemaObjectNestingModeMap
+	case "single":
+		return tfprotov6.SchemaObjectNestingModeSingle
+	}
+	return tfprotov6.SchemaObjectNestingModeList
 }
 
 func nesting(name string) tfprotov6.SchemaNestedBlockNestingMode {

@@ -36,6 +36,8 @@ type Attribute struct {
 	Computed bool `json:"computed,omitempty"`
 	// Members are the attributes of the objects in Type, if it has any.
 	Members map[string]*Attribute `json:"members,omitempty"`
+	// Nested is single, list, set or map where the objects may leave their optional members out.
+	Nested string `json:"nested,omitempty"`
 }
 
 // Nested is a block that stands in another one.
