@@ -22,6 +22,7 @@
 //! - `calls`: who may call, and repeats. `accept`, `validate`: ACCEPT. `operations`: reservations and volumes.
 //! - `requests`: REQUEST. `preempt`: work that goes to make room.
 //! - `drain`: agents leave because an operator says so. `maintenance`: machines that will be away, inverse offers.
+//! - `join`: agents become members with a one-time token.
 //! - `operator`, `policy`: what operators set. `explain`: why something waits.
 //! - `frameworks`: what the registry's rows mean here.
 //! - `handshake`: agents come and settle launches. `orders`: the numbered way to them. `liveness`: they go.
@@ -30,10 +31,12 @@
 mod accept;
 mod calls;
 mod check;
+mod delivery;
 mod drain;
 mod explain;
 mod frameworks;
 mod handshake;
+mod join;
 mod liveness;
 mod maintenance;
 mod offers;
@@ -58,10 +61,12 @@ use mesos_engine::{
     bundle::FixedState,
     policy::{Loader, NoLoader},
 };
-use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, Resources, Role, Term, Time, Trace};
+use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, OfferId, Resources, Role, Term, Time, Trace};
 
 use self::{
     calls::Calls,
+    delivery::OnTheirWay,
+    join::Joins,
     liveness::Silence,
     maintenance::Maintenance,
     preempt::Preemptions,
@@ -84,6 +89,8 @@ pub struct Options {
     pub unreachable_per_minute_percent: u32,
     /// How long a framework may sit on an offer; `None` is for ever.
     pub offer_timeout: Option<Duration>,
+    /// How long gateways have to confirm that they have put offers on their streams; `None` is for ever.
+    pub offer_delivery: Option<Duration>,
     /// How long a refusal lasts if the framework does not say.
     pub refuse_default: Duration,
     /// An offer must contain one of these, unless the framework said what it wants at least. Empty means
@@ -126,6 +133,7 @@ impl Default for Options {
             agent_timeout: Duration::from_secs(15),
             unreachable_per_minute_percent: 10,
             offer_timeout: Some(Duration::from_secs(60)),
+            offer_delivery: None,
             refuse_default: Duration::from_secs(5),
             min_allocatable: vec![Resources::of(&[("cpus", 10)]), Resources::of(&[("mem", 32_000)])],
             weights: BTreeMap::new(),
@@ -153,6 +161,8 @@ pub enum Event {
     },
     /// A message of an agent.
     Agent(AgentToAllocator),
+    /// A gateway has put offers on their streams; of each event, the first offer is named.
+    Delivered(Vec<OfferId>),
     /// The bus was away and is back.
     BusBack,
     /// Whether the listener's own beat fails to come back over the bus: while it does, the silence of agents
@@ -240,6 +250,8 @@ pub struct Metrics {
     pub filters: u64,
     /// Offers that frameworks sit on.
     pub offers_outstanding: u64,
+    /// Offers taken back because nobody confirmed that they arrived.
+    pub offers_lost: u64,
 }
 
 /// The allocator's machine.
@@ -265,6 +277,7 @@ pub struct Allocator {
     trouble: Option<String>,
     preemptions: Preemptions,
     maintenance: Maintenance,
+    joins: Joins,
     /// Agents that are drained and may have nothing left.
     drains: BTreeSet<AgentId>,
     /// Agents with orders that have not left.
@@ -273,6 +286,7 @@ pub struct Allocator {
     /// Agents with launches that hold nothing any more and whose end the registry has not heard of.
     lingering: Timers<AgentId>,
     silence: Silence,
+    on_their_way: OnTheirWay,
     calls: Calls,
     agents_named: u64,
     launches_named: u64,
@@ -315,11 +329,13 @@ impl Allocator {
             trouble: None,
             preemptions: Preemptions::default(),
             maintenance: Maintenance::default(),
+            joins: Joins::default(),
             drains: BTreeSet::new(),
             speaking: BTreeSet::new(),
             retries: Timers::default(),
             lingering: Timers::default(),
             silence: Silence::default(),
+            on_their_way: OnTheirWay::default(),
             calls: Calls::default(),
             agents_named: 0,
             launches_named: 0,
@@ -392,6 +408,8 @@ impl Machine for Allocator {
             }
             RowChange::Put(Row::Operation(row)) => self.index_operation(row),
             RowChange::Put(Row::Maintenance(row)) => self.maintenance.put(row),
+            RowChange::Put(Row::JoinToken(row)) => self.joins.put(row),
+            RowChange::Delete(RowKey::JoinToken(hash)) => self.joins.remove(&hash),
             RowChange::Delete(RowKey::Maintenance) => self.maintenance.put(MaintenanceRow::default()),
             RowChange::Delete(RowKey::Role(role)) => {
                 let facts = self.default_facts(&role);
@@ -422,7 +440,8 @@ impl Machine for Allocator {
         let operations = self.operations.values().flat_map(BTreeMap::values).cloned().map(Row::Operation);
         let modules = self.modules.values().cloned().map(Row::Module);
         let policy = self.policy.iter().cloned().map(Row::Policy);
-        Some(agents.chain(launches).chain(operations).chain(modules).chain(policy).collect())
+        let joins = self.joins.rows().cloned().map(Row::JoinToken);
+        Some(agents.chain(launches).chain(operations).chain(modules).chain(policy).chain(joins).collect())
     }
 
     fn peer(&mut self, now: Time, change: RowChange, fx: &mut Effects<Output>) {
@@ -450,6 +469,7 @@ impl Machine for Allocator {
         self.term = None;
         self.leader_text.clear();
         self.engine.forget_term();
+        self.on_their_way.clear();
         self.engine.number_offers_from(0);
         self.preemptions.forget();
         self.maintenance.forget_term();
@@ -482,6 +502,7 @@ impl Machine for Allocator {
                 self.beat(now, &agent, instance, (term, number), digest, fx);
             }
             Event::Agent(AgentToAllocator::Disobeys { agent: _, term }) => self.disobeyed(term, fx),
+            Event::Delivered(firsts) => self.delivered(&firsts),
             Event::BusBack => self.bus_back(fx),
             Event::Deaf(deaf) => self.silence.set_deaf(now, deaf),
         }
@@ -499,22 +520,26 @@ impl Machine for Allocator {
     }
 
     fn tick(&mut self, now: Time, fx: &mut Effects<Output>) {
+        self.take_back_lost_offers(now, fx);
         self.time_out_offers(now, fx);
         self.time_out_inverse(now, fx);
         self.engine.tick(now);
         self.retry_orders(now);
         self.ask_about_lingering(now, fx);
+        self.end_join_tokens(now, fx);
         self.mark_silent_agents(now, fx);
     }
 
     fn deadline(&self) -> Option<Time> {
         [
             self.engine.deadline(),
+            self.lost_offers_due(),
             self.preemptions.due(),
             self.retries.first(),
             self.lingering.first(),
             self.silence.deadline(),
             self.maintenance.deadline(),
+            self.joins.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -533,7 +558,7 @@ impl Machine for Allocator {
                 };
                 call.trace.map(|trace| (trace, name))
             }
-            Event::Agent(_) | Event::BusBack | Event::Deaf(_) => None,
+            Event::Agent(_) | Event::Delivered(_) | Event::BusBack | Event::Deaf(_) => None,
         }
     }
 }

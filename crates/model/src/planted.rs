@@ -66,6 +66,8 @@ planted! {
     "launch-again" LaunchAgain + seeds [] "A launch that its agent has taken up and does not know any more is ordered again.";
     "launch-forgotten" LaunchForgotten [3] "A launch that its agent has not seen is not ordered again.";
     "offer-stays-open" OfferStaysOpen + seeds [55] "An offer that was accepted can be accepted again.";
+    "lost-offers-stay" LostOffersStay [19] "Offers that no gateway has received stay out of use until they time out.";
+    "repetition-put-off" RepetitionPutOff [19] "Orders that follow put off the repetition of the ones that were lost.";
     "offers-for-ever" OffersForEver [59] "Offers never run out.";
     "nothing-adopted" NothingAdopted + seeds [12] "What an agent runs and no row knows is not taken into the books.";
     "ghost-agents" GhostAgents [20] "A late copy of an agent's first report leaves a second agent behind.";
@@ -106,6 +108,8 @@ planted! {
     "executor-task-twice" ExecutorTaskTwice [31] "An executor that subscribes again gets tasks that it says it has.";
     "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
     // Agents that leave, as the allocator and the agent have them.
+    "join-token-twice" JoinTokenTwice [78] "A join token that one agent has used lets another in.";
+    "agent-speaks-for-another" AgentSpeaksForAnother [79] "A service takes what an agent says in the name of another.";
     "gone-agent-is-admitted" GoneAgentIsAdmitted [35] "The allocator admits an agent again that was marked gone.";
     "gone-agent-keeps-tasks" GoneAgentKeepsTasks [35] "An agent that was marked gone goes without ending its tasks.";
     "agent-id-of-another-host" AgentIdOfAnotherHost [36] "The allocator admits a second host under the id of the first.";

@@ -1,6 +1,6 @@
 //! The cluster: its processes, the loop that gives them their work, and the faults.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use mesos_core::{
     agent::{self, Agent},
@@ -235,7 +235,13 @@ impl World {
         let seed = self.net.rng.draw();
         match node {
             Node::Allocator(_) => {
-                let make = move || Allocator::new(allocation::Options { seed, ..allocation::Options::default() });
+                let make = move || {
+                    Allocator::new(allocation::Options {
+                        seed,
+                        offer_delivery: Some(Duration::from_secs(3)),
+                        ..allocation::Options::default()
+                    })
+                };
                 let service = Service::start(&mut self.net, node, make);
                 self.allocators.insert(node, service);
             }
@@ -271,6 +277,7 @@ impl World {
             version: "0.1.0".to_owned(),
             boot: format!("boot-{host}-{boot}"),
             new_instance,
+            new_agent: None,
             body: bytes::Bytes::new(),
             beat_ms: 5000,
             executors: agent::ExecutorTimes::default(),

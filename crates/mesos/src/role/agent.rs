@@ -14,7 +14,7 @@ use mesos_agent::{
     AgentOptions, AgentPorts, Identity,
     options::{ExecutorOptions, complete, detect, host_name},
 };
-use mesos_bus::{LinkBus, LinkOptions};
+use mesos_bus::{LinkBus, LinkOptions, NatsBus};
 use mesos_model::{
     AgentId, Resources,
     attribute::{self, Attribute},
@@ -23,10 +23,11 @@ use mesos_model::{
     uuid_text,
 };
 use mesos_ports::{bus::Bus, store::Store};
+use mesos_proto::dial::Address;
 use mesos_runtime::{
     config::{
         self, Role,
-        options::{CommonOptions, make_work_dir},
+        options::{CommonOptions, NatsArgs, make_work_dir},
         parse_duration,
     },
     process,
@@ -36,12 +37,15 @@ use mesos_runtime::{
 use mesos_store::embedded::{EmbeddedStore, Sync};
 use tokio_util::sync::CancellationToken;
 
-use super::{control, default_work_dir, instance};
+use super::{
+    control, default_work_dir, instance,
+    member::{JoinArgs, Member},
+};
 
 const FILES: &[&str] = &["mesos-slave", "mesos-agent", "slave", "agent"];
 
 /// The port of a master where an address names none.
-const MASTER_PORT: u16 = 5050;
+pub(super) const MASTER_PORT: u16 = 5050;
 /// The port of an agent where its options name none.
 const AGENT_PORT: u16 = 5051;
 /// The longest time that executors may have to come back (`MAX_EXECUTOR_REREGISTRATION_TIMEOUT` of Mesos).
@@ -50,13 +54,15 @@ const REREGISTRATION_MAX: Duration = Duration::from_secs(15);
 /// Options of an agent.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AgentArgs {
-    /// The master, or several gateways of one cluster: host:port[,host:port]
+    /// The master, or several gateways of one cluster: host:port[,host:port], each with https:// before it over TLS
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = parse_master)]
     master: Vec<String>,
 
-    /// Join over these NATS servers instead, for example nats://127.0.0.1:4222
-    #[arg(long, value_name = "URL")]
-    nats_url: Option<String>,
+    #[command(flatten)]
+    join: JoinArgs,
+
+    #[command(flatten)]
+    nats: NatsArgs,
 
     /// Name of the cluster
     #[arg(long, value_name = "NAME", default_value = "mesos")]
@@ -219,18 +225,7 @@ fn parse_master(text: &str) -> Result<String, String> {
     if text.starts_with("zk://") || text.starts_with("file://") {
         return Err("there is no ZooKeeper here; name gateways as host:port[,host:port], or use --nats-url".to_owned());
     }
-    let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    let expected = || "expected host:port, for example 127.0.0.1:5050".to_owned();
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) => {
-            (host, port.parse::<u16>().map_err(|_| expected())?)
-        }
-        _ => (text, MASTER_PORT),
-    };
-    if host.is_empty() || host.contains(['/', ' ', '@']) {
-        return Err(expected());
-    }
-    Ok(format!("{host}:{port}"))
+    Address::parse(text, MASTER_PORT).map(|address| address.to_string())
 }
 
 fn parse_containerizer(text: &str) -> Result<String, String> {
@@ -320,7 +315,7 @@ pub(crate) fn main(display: &'static str, args: &[OsString]) -> ExitCode {
     if options.terminate {
         return config::absolute(&dir).map_or_else(refused, |dir| instance::terminate(&dir, "agent"));
     }
-    if options.master.is_empty() && options.nats_url.is_none() {
+    if options.master.is_empty() && options.nats.nats_url.is_none() {
         eprintln!("{display}: name the master: --master=host:port (or --nats-url for a cluster on NATS)");
         return ExitCode::from(2);
     }
@@ -352,13 +347,19 @@ async fn run(
     };
     println!("{display} offers {}", agent.resources);
     let store = checkpoint(&dir, Sync::Each)?;
-    let identity = mesos_agent::identity(&agent, &*store).await.map_err(|error| error.to_string())?;
+    let mut identity = mesos_agent::identity(&agent, &*store).await.map_err(|error| error.to_string())?;
+    let member = tokio::select! {
+        member = Member::of(&dir, &options.join, &options.master, &identity) => member?,
+        () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
+    };
+    identity.agent = identity.agent.or_else(|| member.agent.clone());
+    let _renewal = AbortOnDrop(tokio::spawn(member.clone().keep_good()));
     let link: Arc<std::sync::OnceLock<Arc<LinkBus>>> = Arc::default();
-    let bus: Arc<dyn Bus> = match &options.nats_url {
-        Some(url) => Arc::new(control::nats(url, "mesos-agent", options.wait).await?),
+    let bus: Arc<dyn Bus> = match &options.nats.nats_url {
+        Some(url) => Arc::new(nats(url, &options, &member).await?),
         None => {
             let opened = tokio::select! {
-                opened = open_link(&options, &identity) => opened?,
+                opened = open_link(&options, &identity, &member) => opened?,
                 () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
             };
             link.set(opened.clone()).ok();
@@ -401,13 +402,30 @@ pub(crate) fn checkpoint(dir: &Path, sync: Sync) -> Result<Arc<dyn Store>, Strin
     Ok(Arc::new(store))
 }
 
+/// Connects to NATS as who this agent is.
+async fn nats(url: &str, options: &AgentArgs, member: &Member) -> Result<NatsBus, String> {
+    let mut args = options.nats.clone();
+    args.nats_credentials = args.nats_credentials.or_else(|| member.nats_credentials());
+    args.nats_ca = args.nats_ca.or_else(|| member.ca());
+    control::nats_as(url, &args, "mesos-agent", options.wait, member.nats_inbox()).await
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Waits for a master as long as it takes, and says so.
-async fn open_link(options: &AgentArgs, identity: &Identity) -> Result<Arc<LinkBus>, String> {
+async fn open_link(options: &AgentArgs, identity: &Identity, member: &Member) -> Result<Arc<LinkBus>, String> {
     let masters = options.master.join(",");
     let link = LinkOptions {
         agent_id: identity.agent.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
         instance: uuid_text(identity.instance),
         cluster: options.cluster.clone(),
+        access: member.access(),
         wait: true,
         ..LinkOptions::default()
     };
@@ -435,6 +453,7 @@ mod tests {
             ("master", "master:5050"),
             ("http://m:1/", "m:1"),
             ("[::1]:5050", "[::1]:5050"),
+            ("https://m", "https://m:5050"),
         ] {
             assert_eq!(parse_master(text).as_deref(), Ok(read), "{text}");
         }

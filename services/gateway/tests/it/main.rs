@@ -2,6 +2,7 @@
 //! in-memory bus.
 
 mod allocation;
+mod auth;
 mod calls;
 mod events;
 mod grpc;
@@ -9,4 +10,5 @@ mod harness;
 mod launcher;
 mod malformed;
 mod scheduler_http;
+mod secured;
 mod server;
