@@ -7,6 +7,7 @@
 //! - `graph`: the dependency graph, as `cargo metadata` tells it
 //! - `layers`: edges between crates point down only, and adapters keep their libraries to themselves
 //! - `licences`: every dependency's licence is one that we accept
+//! - `sbom`: the bill of materials of what is shipped
 //! - `tidy`: rules about the text of the repository's files
 //! - `cargo`: formatting and lints, which cargo's own tools do
 
@@ -16,6 +17,7 @@ mod finding;
 mod graph;
 mod layers;
 mod licences;
+mod sbom;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +50,11 @@ enum Command {
     Tidy,
     /// Only the licences of dependencies (part of `check`).
     Licences,
+    /// Writes the bill of materials of the binary `mesos`, in CycloneDX's JSON.
+    Sbom {
+        /// The file to write.
+        to: PathBuf,
+    },
     /// Runs the tests of faults under the bugs that must break them.
     Faults {
         /// Only writes the table in docs/.
@@ -89,6 +96,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Layers => report(&layers::check(&Graph::load(&root)?)),
         Command::Tidy => report(&tidy::check(&root)?),
         Command::Licences => report(&licences::check(&Graph::load(&root)?)),
+        Command::Sbom { to } => sbom::write(&root, to),
         Command::Faults { table: true, .. } => faults::write(&root),
         Command::Faults { bugs, .. } => faults::run(&root, bugs),
     }
