@@ -1,18 +1,20 @@
 //! The Terraform modules for AWS, on the real Terraform: its core is the real one, the providers are stand-ins
 //! with the real providers' schemas (`terraform/standin`).
 
-use std::collections::BTreeSet;
+mod hosts;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use mesos_e2e::backends::{checkov, repository, shellcheck};
 use serde_json::Value;
 
 /// More than this AWS does not take, before base64.
-const USER_DATA_MAX: usize = 16 * 1024;
+const USER_DATA_MAX: u64 = 16 * 1024;
 
 /// A copy of `terraform/`, so that no test leaves anything in the repository.
 struct Tree(tempfile::TempDir);
@@ -234,7 +236,7 @@ struct Example {
 }
 
 impl Example {
-    fn new(name: &str) -> Result<Self> {
+    fn new(name: &str, more: &Value) -> Result<Self> {
         let tree = Tree::copy()?;
         let secrets: Vec<String> = fs::read_dir(tree.path("modules/secrets/tests/pki"))?
             .map(|entry| Ok(fs::read_to_string(entry?.path())?.trim().to_owned()))
@@ -242,7 +244,7 @@ impl Example {
             .collect::<Result<_>>()?;
         ensure!(secrets.len() >= 14, "only {} secrets", secrets.len());
         let sum = "0123456789abcdef".repeat(4);
-        let variables = serde_json::json!({
+        let mut variables = serde_json::json!({
             "name": "mesos-prod",
             "region": "eu-central-1",
             "pki_dir": tree.path("modules/secrets/tests/pki"),
@@ -250,6 +252,9 @@ impl Example {
             "jaeger_binary": {"url": "s3://my-packages/jaeger-all-in-one", "sha256": sum},
             "client_cidrs": ["10.0.0.0/8"],
         });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            variables[name] = value.clone();
+        }
         let directory = tree.path("examples").join(name);
         fs::write(directory.join("terraform.tfvars.json"), variables.to_string())?;
         succeeds(&directory, &["init", "-input=false", "-no-color"])?;
@@ -272,7 +277,7 @@ fn resources(module: &Value) -> Vec<Value> {
 
 #[test]
 fn one_apply_makes_the_whole_cluster_a_second_one_changes_nothing_and_no_secret_is_kept() -> Result<()> {
-    let example = Example::new("aws-complete")?;
+    let example = Example::new("aws-complete", &Value::Null)?;
     let directory = example.directory("aws-complete");
     succeeds(&directory, &["plan", "-input=false", "-no-color", "-out=plan"])?;
     succeeds(&directory, &["apply", "-input=false", "-no-color", "plan"])?;
@@ -299,33 +304,42 @@ fn one_apply_makes_the_whole_cluster_a_second_one_changes_nothing_and_no_secret_
     Ok(())
 }
 
-/// Every host's script is valid, warns of nothing, and is small enough for AWS.
-fn user_data_is_sound(all: &[Value]) -> Result<()> {
-    let mut roles = BTreeSet::new();
+/// The scripts of all hosts in clear, by the address of the resource. Each is small enough for AWS.
+fn user_data(all: &[Value]) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
     for one in all {
-        let values = &one["values"];
+        let (values, address) = (&one["values"], one["address"].as_str().context("a resource has no address")?);
         let Some(encoded) = values["user_data_base64"].as_str().or_else(|| values["user_data"].as_str()) else {
             continue;
         };
         let directory = tempfile::tempdir()?;
-        let (packed, script) = (directory.path().join("user-data.gz"), directory.path().join("user-data"));
         fs::write(directory.path().join("base64"), encoded)?;
         let run = Command::new("sh")
-            .args(["-c", "base64 -d base64 >user-data.gz && gzip -dc user-data.gz >user-data && bash -n user-data"])
+            .args(["-c", "base64 -d base64 >packed && gzip -dc packed >script"])
             .current_dir(directory.path())
             .output()?;
-        ensure!(run.status.success(), "{}: {}", one["address"], text(&run));
-        ensure!(fs::metadata(&packed)?.len() as usize <= USER_DATA_MAX, "{} is too large for AWS", one["address"]);
-        let checked = Command::new(shellcheck()?).args(["--shell=bash", "--severity=style"]).arg(&script).output()?;
-        ensure!(checked.status.success(), "{}: {}", one["address"], text(&checked));
-        let written = fs::read_to_string(&script)?;
-        let role = written.lines().nth(1).and_then(|line| line.split(": ").nth(1)).context("the script does not say its role")?;
+        ensure!(run.status.success(), "{address}: {}", text(&run));
+        let size = fs::metadata(directory.path().join("packed"))?.len();
+        ensure!(size <= USER_DATA_MAX, "{address}: {size} bytes are too many for AWS");
+        found.insert(address.to_owned(), fs::read_to_string(directory.path().join("script"))?);
+    }
+    Ok(found)
+}
+
+/// Every host's script warns of nothing.
+fn user_data_is_sound(all: &[Value]) -> Result<()> {
+    let mut roles = BTreeSet::new();
+    let directory = tempfile::tempdir()?;
+    for (address, script) in user_data(all)? {
+        let path = directory.path().join("script");
+        fs::write(&path, &script)?;
+        let checked = Command::new(shellcheck()?).args(["--shell=bash", "--severity=style"]).arg(&path).output()?;
+        ensure!(checked.status.success(), "{address}: {}", text(&checked));
+        let role = script.lines().nth(1).and_then(|line| line.split(": ").nth(1)).context("the script does not say its role")?;
         roles.insert(role.split('.').next().unwrap_or(role).to_owned());
     }
     let wanted: BTreeSet<String> = ["agent", "control", "jaeger", "keeper", "nats", "redis"].map(str::to_owned).into();
-    if roles != wanted {
-        bail!("scripts of {roles:?}, expected those of {wanted:?}");
-    }
+    ensure!(roles == wanted, "scripts of {roles:?}, expected those of {wanted:?}");
     Ok(())
 }
 
