@@ -76,10 +76,11 @@ END
     exec redis-server "$DATA/redis.conf"
 }
 
+# Replicas that it knew are not kept: one of them may be the primary by now, and would be told to follow itself.
 sentinel() {
     local learned primary count
     read -r -a count <<<"$SERVERS"
-    learned="$(grep -E '^sentinel (myid|config-epoch|leader-epoch|current-epoch|known-replica|known-sentinel) ' "$DATA/sentinel.conf" 2>/dev/null || true)"
+    learned="$(grep -E '^sentinel (myid|config-epoch|leader-epoch|current-epoch|known-sentinel) ' "$DATA/sentinel.conf" 2>/dev/null || true)"
     primary="$(primary)"
     {
         tls 26379
