@@ -56,6 +56,16 @@ pub fn python() -> Result<PathBuf> {
     find("PYTHON", "venv/bin/python", "python3")
 }
 
+/// What checks the Terraform code for what is unsafe.
+pub fn checkov() -> Result<PathBuf> {
+    find("CHECKOV", "terraform/venv/bin/checkov", "checkov")
+}
+
+/// What checks shell scripts.
+pub fn shellcheck() -> Result<PathBuf> {
+    find("SHELLCHECK", "terraform/venv/bin/shellcheck", "shellcheck")
+}
+
 /// The Mesos client in Go that `scripts/setup` builds.
 pub fn msh() -> Result<PathBuf> {
     find("MSH", "bin/msh", "msh")
@@ -76,11 +86,16 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The program of NATS's server.
+pub fn nats_server() -> Result<PathBuf> {
+    find("NATS_SERVER", "venv/bin/nats-server", "nats-server")
+}
+
 /// nats-server on a loopback port, with nothing but its core.
 pub fn nats(directory: &Path, port: u16) -> Result<Spec> {
     Ok(Spec {
         name: "nats".to_owned(),
-        program: find("NATS_SERVER", "venv/bin/nats-server", "nats-server")?,
+        program: nats_server()?,
         args: ["-a", "127.0.0.1", "-p"].map(str::to_owned).into_iter().chain([port.to_string()]).collect(),
         env: BTreeMap::new(),
         log: directory.join("nats.log"),

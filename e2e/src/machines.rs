@@ -16,7 +16,7 @@ use crate::host::docker;
 use crate::wait::{eventually, eventually_some};
 
 /// The image that `scripts/setup` makes.
-const IMAGE: &str = "mesos-e2e/host:1";
+const IMAGE: &str = "mesos-e2e/host:2";
 /// How long a host may take to boot.
 const BOOT: Duration = Duration::from_secs(60);
 /// The operator of all hosts, who may use sudo.
@@ -45,9 +45,21 @@ pub struct Machine {
 impl Machines {
     /// Boots one host for each name. Keys are kept in `directory`, which is the test's own.
     pub async fn boot(directory: &Path, names: &[&str]) -> Result<Self> {
+        let mut machines = Self::network(directory, None)?;
+        for name in names {
+            machines.add(name).await?;
+        }
+        Ok(machines)
+    }
+
+    /// A network without hosts, with addresses of `subnet` if that matters.
+    pub fn network(directory: &Path, subnet: Option<&str>) -> Result<Self> {
         let network = format!("mesos-e2e-{}-{}", std::process::id(), unique(directory));
-        docker(&["network", "create", "--internal", &network])?;
-        let mut machines = Self { network, directory: directory.to_owned(), machines: Vec::new() };
+        let mut create = vec!["network", "create", "--internal"];
+        create.extend(subnet.iter().flat_map(|subnet| ["--subnet", *subnet]));
+        create.push(&network);
+        docker(&create)?;
+        let machines = Self { network, directory: directory.to_owned(), machines: Vec::new() };
         let made = Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", OPERATOR, "-f"])
             .arg(machines.key())
@@ -56,17 +68,19 @@ impl Machines {
         if !made.success() {
             bail!("ssh-keygen failed");
         }
-        for name in names {
-            machines.add(name).await?;
-        }
         Ok(machines)
     }
 
     /// Boots one more host.
     pub async fn add(&mut self, name: &str) -> Result<Machine> {
+        self.add_at(name, None).await
+    }
+
+    /// Boots one more host, at an address of the network's subnet.
+    pub async fn add_at(&mut self, name: &str, address: Option<&str>) -> Result<Machine> {
         let container = format!("{}-{}", self.network, self.machines.len());
         // What systemd as process 1 needs; not `--privileged`, which asks for more than some machines give.
-        docker(&[
+        let mut run = vec![
             "run",
             "--detach",
             "--name",
@@ -93,8 +107,10 @@ impl Machines {
             "/run/lock",
             "--env",
             "container=docker",
-            IMAGE,
-        ])?;
+        ];
+        run.extend(address.iter().flat_map(|address| ["--ip", *address]));
+        run.push(IMAGE);
+        docker(&run)?;
         // It is there now, so it must be removed whatever comes next.
         self.machines.push(Machine {
             name: name.to_owned(),

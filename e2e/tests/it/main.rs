@@ -6,6 +6,7 @@
 mod agent;
 mod allocation;
 mod ansible;
+mod aws;
 mod bad_input;
 mod bare;
 mod chaos;
