@@ -1,0 +1,31 @@
+#!/bin/sh
+# Starts the Redis of this pod: as the primary, or as a replica of it.
+set -eu
+. /scripts/redis-common.sh
+
+# A term of its own for each start would be lost work: rows are in the append-only file.
+{
+    cat /scripts/redis.conf
+    tls_lines
+    if [ "$TLS" = yes ]; then
+        echo "port 0"
+        echo "tls-port 6379"
+        {
+            grep -v '^user internal ' "$identity/redis-users.acl"
+            echo "user internal on >$INTERNAL ~* &* +@all"
+        } >/run/redis/users.acl
+        echo "aclfile /run/redis/users.acl"
+        echo "masteruser internal"
+        echo "masterauth $INTERNAL"
+    else
+        echo "port 6379"
+        echo "protected-mode no"
+    fi
+    if [ "$SERVERS" -gt 1 ]; then
+        echo "replica-announce-ip $me"
+        echo "replica-announce-port 6379"
+        primary="$(primary)"
+        [ "$primary" = "$me" ] || echo "replicaof $primary 6379"
+    fi
+} >/run/redis/redis.conf
+exec redis-server /run/redis/redis.conf
