@@ -7,6 +7,7 @@
 //! - `framework`: a Mesos v1 framework that launches, acknowledges and remembers, for tests to be one
 //! - `cli`: the commands of `mesos` that end by themselves
 //! - `host`: what tasks look like from the host: processes, cgroups, containers
+//! - `kube`: a real Kubernetes of one node, helm and kubectl
 //! - `link`: connections that a test can cut
 //! - `clients`: Mesos clients that others wrote, as child processes
 //! - `scheduler`: the v1 scheduler API over HTTP and JSON, call by call
@@ -23,6 +24,7 @@ pub mod clients;
 pub mod cluster;
 pub mod framework;
 pub mod host;
+pub mod kube;
 pub mod link;
 pub mod ports;
 pub mod process;
