@@ -144,6 +144,13 @@ pub fn program(name: &str) -> Result<String> {
     Ok(program.display().to_string())
 }
 
+/// The linter of rendered charts: CHECKOV, or the one of `scripts/setup`.
+pub fn checkov() -> Result<String> {
+    let named = std::env::var("CHECKOV").unwrap_or_default();
+    let installed = backends::cache().join("terraform/venv/bin/checkov").display().to_string();
+    [named, installed].into_iter().find(|path| std::path::Path::new(path).is_file()).context("checkov is not here; run scripts/setup")
+}
+
 /// The folder of the chart.
 pub fn chart() -> String {
     backends::repository().join("charts/mesos").display().to_string()

@@ -8,8 +8,8 @@
 {{- define "mesos.secretOf" -}}
 {{- $ := index . 0 -}}
 {{- $file := index . 1 -}}
-{{- $of := dict "ca.crt" "ca" "ca.key" "ca-key" "gateway.crt" "gateway" "gateway.key" "gateway" "token.key" "token-key"
-    "nats-account.seed" "nats-account" "control.creds" "control" "redis-password" "control" "operator.token" "operator"
+{{- $of := dict "ca.crt" "ca" "ca.key" "ca-key" "gateway.crt" "gateway" "gateway.key" "gateway" "token.key" "tokens"
+    "nats-account.seed" "tokens" "control.creds" "control" "redis-password" "control" "operator.token" "operator"
     "nats.crt" "nats" "nats.key" "nats" "nats-accounts.conf" "nats" "redis.crt" "redis" "redis.key" "redis"
     "redis-users.acl" "redis" -}}
 {{- printf "%s-%s" (default (include "mesos.fullname" $) $.Values.tls.secretPrefix) (get $of $file) -}}

@@ -107,18 +107,21 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* What every pod of the control plane, NATS and Redis has: no rights, no token, no variables of other Services (one
-     of a Service named mesos would be read as an option). Called with (list $ uid). */}}
-{{- define "mesos.restrictedPod" -}}
-{{- $ := index . 0 -}}
-serviceAccountName: {{ include "mesos.fullname" $ }}
+{{/* A pod that knows nothing of Kubernetes: no token, and no variables of Services (one of a Service named mesos would be
+     read as an option). */}}
+{{- define "mesos.noAccess" -}}
+serviceAccountName: {{ include "mesos.fullname" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
+{{- end -}}
+
+{{/* A pod's part of the pod security that is called restricted. Called with the uid. */}}
+{{- define "mesos.restrictedPod" -}}
 securityContext:
   runAsNonRoot: true
-  runAsUser: {{ index . 1 }}
-  runAsGroup: {{ index . 1 }}
-  fsGroup: {{ index . 1 }}
+  runAsUser: {{ . }}
+  runAsGroup: {{ . }}
+  fsGroup: {{ . }}
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile:
     type: RuntimeDefault

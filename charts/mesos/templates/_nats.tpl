@@ -17,6 +17,8 @@ include /etc/mesos-identity/nats-accounts.conf
 cluster {
   name: {{ $name }}
   listen: "0.0.0.0:6222"
+  # Clients know all servers by name; the addresses that servers would tell them are in no certificate.
+  no_advertise: true
   {{- if $tls }}
   # Only who has a certificate of the cluster's CA is a server of it.
   tls {
