@@ -5,6 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::backends;
@@ -95,11 +97,26 @@ impl Kube {
         Ok(names.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// Ends pods as a host's loss would: at once.
+    /// Ends all processes of pods with SIGKILL, as nothing that is asked politely would end.
     pub async fn kill(&self, namespace: &str, pods: &[String]) -> Result<()> {
-        let mut args = vec!["-n", namespace, "delete", "pod", "--grace-period=0", "--force"];
-        args.extend(pods.iter().map(String::as_str));
-        self.kubectl(&args).await.map(drop)
+        for pod in pods {
+            let uid = self.kubectl(&["-n", namespace, "get", "pod", pod, "-o", "jsonpath={.metadata.uid}"]).await?;
+            let processes = processes_of(uid.trim())?;
+            if processes.is_empty() {
+                bail!("{pod} has no processes");
+            }
+            for process in processes {
+                // One that is over by now is as good.
+                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+            }
+        }
+        Ok(())
+    }
+
+    /// When each pod of a component started, by name: another time is another pod.
+    pub async fn starts(&self, namespace: &str, labels: &str) -> Result<String> {
+        let path = "jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.status.startTime}{\"\\n\"}{end}";
+        self.kubectl(&["-n", namespace, "get", "pods", "-l", labels, "--sort-by=.metadata.name", "-o", path]).await
     }
 
     /// Waits until everything that should run in a namespace does.
@@ -133,6 +150,20 @@ impl Kube {
         }
         text
     }
+}
+
+/// The processes on this host that are in a pod's cgroups.
+fn processes_of(uid: &str) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if std::fs::read_to_string(entry.path().join("cgroup")).is_ok_and(|cgroups| cgroups.contains(uid)) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
 /// A program that `scripts/kube build` makes.

@@ -3,7 +3,6 @@
 set -eu
 . /scripts/redis-common.sh
 
-# A term of its own for each start would be lost work: rows are in the append-only file.
 {
     cat /scripts/redis.conf
     tls_lines

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Starts the Sentinel of this pod. What it learned is on the volume; what we decide is written anew at each start.
+# Starts the Sentinel of this pod. What it learned is on the volume; what we decide is written anew at each start. The
+# replicas are not kept: one of them may be the primary by now, and would be told to follow itself.
 set -eu
 . /scripts/redis-common.sh
 
-learned="$(grep -E '^sentinel (myid|config-epoch|leader-epoch|current-epoch|known-replica|known-sentinel) ' /data/sentinel.conf 2>/dev/null || true)"
+learned="$(grep -E '^sentinel (myid|config-epoch|leader-epoch|current-epoch|known-sentinel) ' /data/sentinel.conf 2>/dev/null || true)"
 primary="$(primary)"
 {
     tls_lines

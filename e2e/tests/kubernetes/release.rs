@@ -44,12 +44,11 @@ impl Release {
         let (chart, port) = (kube::chart(), format!("gateway.service.nodePort={}", self.port));
         let mut words: Vec<&str> = verb.to_vec();
         words.extend([NAME, &chart, "-n", self.namespace, "--wait", "--set", &port]);
+        words.extend(["--set-string", "nats.image.tag=1,redis.image.tag=1"]);
         for set in [
             "gateway.service.type=NodePort",
             "nats.image.repository=mesos-e2e/nats",
-            "nats.image.tag=1",
             "redis.image.repository=mesos-e2e/redis",
-            "redis.image.tag=1",
             // The node's own DNS server is not behind the usual port.
             "networkPolicy.dnsPorts={53,10053}",
             "tls.hosts={10.245.0.2}",
@@ -166,6 +165,11 @@ impl Release {
         let outcome = self.mesos(&["launch", "--name=short", "--command=echo done"]).await?.expect(0)?;
         ensure!(outcome.stdout.contains("done"), "{outcome:?}");
         Ok(())
+    }
+
+    /// Launches one as soon as that is possible again.
+    pub(crate) async fn launch_within(&self, limit: Duration) -> Result<()> {
+        eventually(limit, "a task can be launched", async || self.launch().await.map(|()| true)).await
     }
 
     /// Starts a task that stays, and gives its process on this host.
