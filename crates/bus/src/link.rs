@@ -16,7 +16,7 @@ mod frames;
 mod server;
 mod session;
 
-pub use client::{Dial, LinkBus, LinkOptions};
+pub use client::{LinkBus, LinkOptions};
 pub use server::{Admit, Allow, LinkHandle, LinkOp, LinkPeer, LinkServerOptions, LinkService, serve};
 
 use crate::subject::PAYLOAD_BYTES_MAX;

@@ -29,6 +29,7 @@ use crate::subject::{INBOX, check_message, check_pattern};
 
 mod chunks;
 mod connect;
+mod credentials;
 mod headers;
 
 use chunks::{Assembler, Budget};

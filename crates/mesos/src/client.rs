@@ -33,16 +33,15 @@ use std::{process::ExitCode, time::Duration};
 use clap::Args;
 use mesos_proto::{
     GRPC_MESSAGE_MAX_BYTES,
+    dial::{Access, Address, Door, reason},
     services::v1::{
         allocation_client::AllocationClient, files_client::FilesClient, launcher_client::LauncherClient,
         operator_client::OperatorClient, stats_client::StatsClient,
     },
     v1::master,
 };
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use mesos_runtime::config::options::AccessArgs;
+use tonic::{Code, Status, transport::Channel};
 
 /// The master if nobody names one.
 const DEFAULT_MASTER: &str = "127.0.0.1:5050";
@@ -52,9 +51,12 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Which master is asked.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ClientArgs {
-    /// The master: host:port, or several with commas between [default: 127.0.0.1:5050]
+    /// The master: host:port or https://host:port, or several with commas between [default: 127.0.0.1:5050]
     #[arg(long, env = "MESOS_MASTER", value_name = "HOST:PORT")]
     pub(crate) master: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// Why a command did not work: one line.
@@ -78,10 +80,7 @@ pub(crate) enum Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Failure {
-        let text = match status.message() {
-            "" => status.code().description().to_owned(),
-            message => message.to_owned(),
-        };
+        let text = reason(&status);
         match status.code() {
             Code::Unimplemented => Failure::Refused(format!(
                 "the master does not know this request ({text}); it may be older than this program"
@@ -94,37 +93,39 @@ impl From<Status> for Failure {
 /// A connection to a master.
 #[derive(Clone, Debug)]
 pub(crate) struct Master {
-    pub(crate) channel: Channel,
+    pub(crate) door: Door,
 }
 
 impl Master {
     /// Connects to the first address that answers.
-    pub(crate) async fn connect(addresses: &str) -> Result<Master, Failure> {
+    pub(crate) async fn connect(addresses: &str, access: &Access) -> Result<Master, Failure> {
+        let bearer = access.bearer().await.map_err(Failure::Wrong)?;
         let mut last = Failure::Wrong("--master names no address".to_owned());
-        for address in addresses.split(',').map(str::trim).filter(|address| !address.is_empty()) {
-            let address = with_port(address);
-            match open(&address).await {
-                Ok(channel) => return Ok(Master { channel }),
-                Err(reason) => last = Failure::Unreachable { address, reason },
+        for text in addresses.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+            let address = Address::parse(text, DEFAULT_PORT)
+                .map_err(|why| Failure::Wrong(format!("'{text}' is no master's address: {why}")))?;
+            match open(&address, access).await {
+                Ok(channel) => return Ok(Master { door: Door::new(channel, bearer) }),
+                Err(reason) => last = Failure::Unreachable { address: address.to_string(), reason },
             }
         }
         Err(last)
     }
 
-    pub(crate) fn launcher(&self) -> LauncherClient<Channel> {
-        LauncherClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    pub(crate) fn launcher(&self) -> LauncherClient<Door> {
+        LauncherClient::new(self.door.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
     }
 
-    pub(crate) fn files(&self) -> FilesClient<Channel> {
-        FilesClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    pub(crate) fn files(&self) -> FilesClient<Door> {
+        FilesClient::new(self.door.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
     }
 
-    pub(crate) fn stats(&self) -> StatsClient<Channel> {
-        StatsClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    pub(crate) fn stats(&self) -> StatsClient<Door> {
+        StatsClient::new(self.door.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
     }
 
-    pub(crate) fn allocation(&self) -> AllocationClient<Channel> {
-        AllocationClient::new(self.channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    pub(crate) fn allocation(&self) -> AllocationClient<Door> {
+        AllocationClient::new(self.door.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
     }
 
     /// A call of the operator API that has nothing but its type.
@@ -135,38 +136,22 @@ impl Master {
     /// A call of the operator API.
     pub(crate) async fn call(&self, call: master::Call) -> Result<master::Response, Failure> {
         // A whole state may be large, and it is our own master that we ask.
-        let mut client = OperatorClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        let mut client = OperatorClient::new(self.door.clone()).max_decoding_message_size(usize::MAX);
         // The answer's types make it a large future.
         Ok(Box::pin(client.call(call)).await?.into_inner())
     }
 }
 
-fn with_port(address: &str) -> String {
-    let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-    let has_port = address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')));
-    if has_port { address.to_owned() } else { format!("{address}:{DEFAULT_PORT}") }
-}
-
-async fn open(address: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
-    let endpoint = endpoint
+async fn open(address: &Address, access: &Access) -> Result<Channel, String> {
+    let endpoint = access
+        .endpoint(address)
+        .await?
         .connect_timeout(CONNECT_MAX)
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(10))
         .user_agent(concat!("mesos/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| error.to_string())?;
-    endpoint.connect().await.map_err(|error| root(&error))
-}
-
-/// The innermost reason, which is the one that says something.
-fn root(error: &dyn std::error::Error) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
+    access.connect(endpoint).await
 }
 
 /// Connects and carries out a command in a small runtime of its own.
@@ -183,8 +168,9 @@ pub(crate) fn run(
         }
     };
     let address = args.master.filter(|master| !master.trim().is_empty()).unwrap_or_else(|| DEFAULT_MASTER.to_owned());
+    let access = args.access.access();
     let outcome = runtime.block_on(async {
-        let master = Master::connect(&address).await?;
+        let master = Master::connect(&address, &access).await?;
         command(master).await
     });
     // What still reads stdin or a name server must not hold the process.
@@ -206,14 +192,5 @@ mod tests {
         let command = A::augment_args(Command::new("test").no_binary_name(true));
         let matches = command.try_get_matches_from(args).map_err(|error| error.to_string())?;
         A::from_arg_matches(&matches).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_address_without_a_port_gets_the_usual_one() {
-        for (given, full) in
-            [("a", "a:5050"), ("a:1", "a:1"), ("http://a:1/", "a:1"), ("[::1]:7", "[::1]:7"), ("[::1]", "[::1]:5050")]
-        {
-            assert_eq!(with_port(given), full);
-        }
     }
 }

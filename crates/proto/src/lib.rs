@@ -6,11 +6,13 @@
 //!   [`Raw`].
 //! - [`json`]: Mesos JSON to protobuf and back, as tolerant as Mesos is.
 //! - [`recordio`]: the framing of event streams over HTTP.
+//! - [`dial`]: the way to a gateway: addresses, TLS, tokens.
 //! - [`compose`]: adds to undecoded bytes, and leaves out of them.
 //! - [`raw`] and [`wire`]: keep and find undecoded bytes, so that unknown fields survive.
 //! - [`validate`]: required fields, which prost does not check, and the rules for ids.
 
 pub mod compose;
+pub mod dial;
 pub mod json;
 pub mod raw;
 pub mod recordio;

@@ -4,12 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use mesos_proto::{
     GRPC_MESSAGE_MAX_BYTES, STREAM_ID_HEADER,
+    dial::{Access, Address, Bearer, reason},
     services::v1::scheduler_client::SchedulerClient as Wire,
-    tonic::{
-        Code, Request, Status, Streaming,
-        metadata::AsciiMetadataValue,
-        transport::{Channel, Endpoint},
-    },
+    tonic::{Code, Request, Status, Streaming, metadata::AsciiMetadataValue, transport::Channel},
     v1::{self, scheduler},
 };
 use tokio::{
@@ -40,8 +37,8 @@ pub struct Options {
     pub backoff: (Duration, Duration),
     /// A subscription that missed so many heartbeats is taken for lost.
     pub heartbeats_missed_max: u32,
-    /// Sent as `authorization: Bearer …`.
-    pub token: Option<String>,
+    /// TLS, and the token or certificate that says who this is.
+    pub access: Access,
 }
 
 impl Default for Options {
@@ -53,7 +50,7 @@ impl Default for Options {
             call_timeout: Duration::from_secs(15),
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             heartbeats_missed_max: 5,
-            token: None,
+            access: Access::default(),
         }
     }
 }
@@ -65,16 +62,13 @@ pub enum ConnectError {
     #[error("no master address was given; for example 127.0.0.1:5050")]
     NoEndpoint,
     /// Not an address.
-    #[error("'{address}' is no master address: {why}; expected host:port, for example 127.0.0.1:5050")]
+    #[error("'{address}' is no master address: {why}")]
     Endpoint {
         /// As given.
         address: String,
         /// What is wrong.
         why: String,
     },
-    /// A token that no header can carry.
-    #[error("the token holds characters that a header cannot carry")]
-    Token,
 }
 
 /// How many events wait for a framework that is busy before the stream is no longer read.
@@ -110,28 +104,23 @@ impl futures::Stream for Events {
 pub struct SchedulerClient;
 
 impl SchedulerClient {
-    /// Subscribes a framework through one of several masters' addresses (`host:port` or `http://host:port`)
-    /// and keeps it subscribed: a lost connection is made again, to another address if there is one, with
+    /// Subscribes a framework through one of several masters' addresses (`host:port`,
+    /// `http://host:port` or `https://host:port`) and keeps it subscribed: a lost connection is made again, to another address if there is one, with
     /// the id that the framework was given. A framework that brings its id (`info.id`) takes its earlier
     /// life over. Must be called inside a Tokio runtime; returns at once, [`Event::Subscribed`] comes when
     /// it is done.
     ///
     /// # Errors
-    /// Only if an address or the token cannot be used at all; that nobody is there is no error.
+    /// Only if an address cannot be used at all; that nobody is there, or that a file cannot be read yet, is no error.
     pub fn connect<A: AsRef<str>>(
         addresses: &[A],
         info: v1::FrameworkInfo,
         options: Options,
     ) -> Result<(Handle, Events), ConnectError> {
-        let endpoints =
-            addresses.iter().map(|address| endpoint(address.as_ref(), &options)).collect::<Result<Vec<_>, _>>()?;
-        if endpoints.is_empty() {
+        let addresses = addresses.iter().map(|text| address(text.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        if addresses.is_empty() {
             return Err(ConnectError::NoEndpoint);
         }
-        let token = match &options.token {
-            Some(token) => Some(format!("Bearer {token}").parse().map_err(|_| ConnectError::Token)?),
-            None => None,
-        };
         let subscribe = scheduler::call::Subscribe {
             framework_info: info,
             suppressed_roles: options.suppressed_roles.clone(),
@@ -143,12 +132,12 @@ impl SchedulerClient {
             session: watch::Sender::new(None),
             stop: stop.clone(),
             call_timeout: options.call_timeout,
-            token,
+            access: options.access.clone(),
         });
         let handle = Handle { shared: shared.clone() };
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let at = rand::random_range(0..endpoints.len());
-        let keeper = Keeper { shared, handle: handle.clone(), options, endpoints, at, events, sessions: 0 };
+        let at = rand::random_range(0..addresses.len());
+        let keeper = Keeper { shared, handle: handle.clone(), options, addresses, at, events, sessions: 0 };
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -162,17 +151,11 @@ impl SchedulerClient {
     }
 }
 
-fn endpoint(address: &str, options: &Options) -> Result<Endpoint, ConnectError> {
-    let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(uri)
-        .map_err(|error| ConnectError::Endpoint { address: address.to_owned(), why: error.to_string() })?;
-    // Without keepalive a partition that heals would leave a dead connection in use.
-    Ok(endpoint
-        .connect_timeout(options.connect_timeout)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true))
+/// The port of a master where an address names none.
+const PORT: u16 = 5050;
+
+fn address(text: &str) -> Result<Address, ConnectError> {
+    Address::parse(text, PORT).map_err(|why| ConnectError::Endpoint { address: text.to_owned(), why })
 }
 
 /// A random span of up to `first` doubled `attempt` times, at most `max`: full jitter, so that frameworks
@@ -194,7 +177,7 @@ struct Keeper {
     shared: Arc<Shared>,
     handle: Handle,
     options: Options,
-    endpoints: Vec<Endpoint>,
+    addresses: Vec<Address>,
     at: usize,
     events: mpsc::Sender<Event>,
     sessions: u64,
@@ -207,13 +190,13 @@ impl Keeper {
             let sessions = self.sessions;
             let end = self.subscription().await;
             let was_up = self.shared.session.send_replace(None).is_some();
-            let End::Lost(reason) = end else { return };
-            tracing::debug!(%reason, "the subscription is lost");
-            if was_up && self.events.send(Event::Disconnected { reason }).await.is_err() {
+            let End::Lost(why) = end else { return };
+            tracing::debug!(%why, "the subscription is lost");
+            if was_up && self.events.send(Event::Disconnected { reason: why }).await.is_err() {
                 return;
             }
             attempt = if self.sessions > sessions { 0 } else { attempt + 1 };
-            self.at = (self.at + 1) % self.endpoints.len();
+            self.at = (self.at + 1) % self.addresses.len();
             let (first, max) = self.options.backoff;
             tokio::time::sleep(jitter(first, max, attempt)).await;
         }
@@ -221,9 +204,9 @@ impl Keeper {
 
     /// One subscription from its connection to its end.
     async fn subscription(&mut self) -> End {
-        let channel = match self.endpoints[self.at].connect().await {
-            Ok(channel) => channel,
-            Err(error) => return End::Lost(full(&error)),
+        let (channel, bearer) = match self.open().await {
+            Ok(opened) => opened,
+            Err(why) => return End::Lost(why),
         };
         // The sender lives as long as the subscription: closing the stream would disconnect the framework.
         let (calls, outgoing) = mpsc::channel(1);
@@ -232,9 +215,7 @@ impl Keeper {
             return End::Lost("the stream was closed".to_owned());
         }
         let mut request = Request::new(ReceiverStream::new(outgoing));
-        if let Some(token) = &self.shared.token {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
+        bearer.put(&mut request);
         let mut client = Wire::new(channel.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES);
         let patience = self.options.connect_timeout + self.options.call_timeout;
         let (stream, mut incoming) = match timeout(patience, client.connect(request)).await {
@@ -246,7 +227,7 @@ impl Keeper {
             Err(_) => return End::Lost("SUBSCRIBE was not answered".to_owned()),
         };
         let heartbeat = match timeout(patience, incoming.message()).await {
-            Ok(Ok(Some(event))) => match self.subscribed(event, channel, stream).await {
+            Ok(Ok(Some(event))) => match self.subscribed(event, channel, bearer, stream).await {
                 Ok(heartbeat) => heartbeat,
                 Err(end) => return end,
             },
@@ -257,6 +238,22 @@ impl Keeper {
         let end = self.read(&mut incoming, heartbeat).await;
         drop(calls);
         end
+    }
+
+    async fn open(&self) -> Result<(Channel, Bearer), String> {
+        let (access, address) = (&self.options.access, &self.addresses[self.at]);
+        // Without keepalive a partition that heals would leave a dead connection in use.
+        let endpoint = access
+            .endpoint(address)
+            .await?
+            .connect_timeout(self.options.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true);
+        let bearer = access.bearer().await?;
+        let channel = access.connect(endpoint).await.map_err(|why| format!("{address}: {why}"))?;
+        Ok((channel, bearer))
     }
 
     async fn subscribe_call(&self) -> scheduler::Call {
@@ -275,6 +272,7 @@ impl Keeper {
         &mut self,
         event: scheduler::Event,
         channel: Channel,
+        bearer: Bearer,
         stream: Option<AsciiMetadataValue>,
     ) -> Result<Duration, End> {
         let Some(subscribed) = event.subscribed else {
@@ -290,7 +288,7 @@ impl Keeper {
         self.shared.subscribe.lock().await.framework_info.id = Some(framework.clone());
         let again = self.sessions > 0;
         self.sessions += 1;
-        let session = Session { number: self.sessions, channel, stream, framework: framework.clone() };
+        let session = Session { number: self.sessions, channel, bearer, stream, framework: framework.clone() };
         self.shared.session.send_replace(Some(session));
         if self.events.send(Event::Subscribed { framework, again }).await.is_err() {
             return Err(End::Over);
@@ -334,23 +332,11 @@ impl Keeper {
         let code = status.code();
         if matches!(code, Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented)
         {
-            let _ = self.events.send(Event::Error(status.message().to_owned())).await;
+            let _ = self.events.send(Event::Error(reason(status))).await;
             return End::Over;
         }
-        End::Lost(status.message().to_owned())
+        End::Lost(reason(status))
     }
-}
-
-/// An error with its causes: the outermost of a transport says nothing.
-fn full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mesos_proto::{
     GRPC_MESSAGE_MAX_BYTES, STREAM_ID_HEADER,
+    dial::{Access, Bearer},
     services::v1::{CallResponse, scheduler_client::SchedulerClient as Wire},
     tonic::{Code, Request, Status, metadata::AsciiMetadataValue, transport::Channel},
     v1::{self, offer, scheduler},
@@ -41,6 +42,7 @@ pub(crate) struct Session {
     /// Rises with each one.
     pub(crate) number: u64,
     pub(crate) channel: Channel,
+    pub(crate) bearer: Bearer,
     pub(crate) stream: Option<AsciiMetadataValue>,
     pub(crate) framework: v1::FrameworkId,
 }
@@ -52,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) session: watch::Sender<Option<Session>>,
     pub(crate) stop: CancellationToken,
     pub(crate) call_timeout: Duration,
-    pub(crate) token: Option<AsciiMetadataValue>,
+    pub(crate) access: Access,
 }
 
 /// Calls of one framework. Cheap to clone. The client stops when [`stop`](Handle::stop) is called or the
@@ -88,6 +90,9 @@ impl Handle {
             if self.shared.stop.is_cancelled() {
                 return Err(CallError::Stopped);
             }
+            if status.code() == Code::Unauthenticated && self.renew(&session).await {
+                continue;
+            }
             let superseded = self.shared.session.borrow().as_ref().is_none_or(|now| now.number != session.number);
             if !superseded && !may_be_repeated(&status) {
                 return Err(CallError::Refused { code: status.code(), message: status.message().to_owned() });
@@ -101,6 +106,20 @@ impl Handle {
         }
     }
 
+    /// Takes up a token that was written since the subscription was made; whether there is one.
+    async fn renew(&self, session: &Session) -> bool {
+        let Ok(bearer) = self.shared.access.bearer().await else { return false };
+        let is_new = bearer != session.bearer;
+        if is_new {
+            self.shared.session.send_modify(|now| {
+                if let Some(now) = now.as_mut().filter(|now| now.number == session.number) {
+                    now.bearer = bearer;
+                }
+            });
+        }
+        is_new
+    }
+
     async fn attempt(
         &self,
         session: &Session,
@@ -111,9 +130,7 @@ impl Handle {
         if let Some(stream) = &session.stream {
             request.metadata_mut().insert(STREAM_ID_HEADER, stream.clone());
         }
-        if let Some(token) = &self.shared.token {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
+        session.bearer.put(&mut request);
         let mut client = Wire::new(session.channel.clone())
             .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
             .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);

@@ -48,4 +48,7 @@ pub mod handle;
 pub use client::{ConnectError, Events, Options, SchedulerClient};
 pub use event::Event;
 pub use handle::{CallError, Handle};
-pub use mesos_proto::v1;
+pub use mesos_proto::{
+    dial::{Access, Token},
+    v1,
+};

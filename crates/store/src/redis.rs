@@ -6,13 +6,15 @@
 //! script; its first write is one that Redis refuses when it is out of memory, read-only or short of
 //! replicas, so it is made whole or not at all.
 
+mod access;
 mod connection;
 mod error;
 mod follow;
 mod scripts;
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::redis::{Cmd, Value};
 use async_trait::async_trait;
@@ -30,18 +32,39 @@ use scripts::{Answer, Scripts};
 /// that the server answers commits in between.
 const LOAD_PAGE: usize = 5_000;
 
-/// How patient the adapter is.
-#[derive(Clone, Copy, Debug)]
+/// How long to wait between two attempts to reach a server that is not there yet.
+const RETRY: Duration = Duration::from_millis(500);
+/// One line in the log per this time while no server answers.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How patient the adapter is, and what it shows and wants to see. The files are read at each connect, so that
+/// whoever writes new ones needs to restart nothing.
+#[derive(Clone, Debug)]
 pub struct RedisOptions {
+    /// Go on trying while no server answers, instead of failing.
+    pub wait: bool,
     /// A server that has not taken the connection by then is taken for unreachable.
     pub connect_timeout: Duration,
     /// A request without an answer by then has an unknown outcome. The connection is given up with it.
     pub response_timeout: Duration,
+    /// The user; the server's default one if `None`. Needs a password file.
+    pub username: Option<String>,
+    /// A file that holds the password. It counts before one in the URL.
+    pub password_file: Option<PathBuf>,
+    /// The certificates (PEM) that the server's must be signed by; the system's own if `None`. Needs `rediss://`.
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        RedisOptions { connect_timeout: Duration::from_secs(1), response_timeout: Duration::from_secs(2) }
+        RedisOptions {
+            wait: false,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(2),
+            username: None,
+            password_file: None,
+            ca: None,
+        }
     }
 }
 
@@ -69,16 +92,31 @@ impl RedisStore {
     ///
     /// `url` is `redis://[user:password@]host:port[/db]`, or
     /// `redis+sentinel://[user:password@]host:port[,host:port…]/<primary's name>` to ask Sentinels for the
-    /// primary at every connect. Fails with [`StoreError::Unusable`] when the URL, the version, the
-    /// password or the eviction policy is wrong, and with [`StoreError::Unavailable`] when nobody answers.
+    /// primary at every connect; `rediss` in the place of `redis` is over TLS, with Sentinels too. Fails with
+    /// [`StoreError::Unusable`] when the URL, a file, the version, the password, the certificate or the
+    /// eviction policy is wrong, and with [`StoreError::Unavailable`] when nobody answers (with
+    /// [`RedisOptions::wait`] it goes on trying instead).
     pub async fn connect(url: &str, cluster: &str, options: RedisOptions) -> Result<Self, StoreError> {
+        let wait = options.wait;
         let store = RedisStore {
             connector: Arc::new(Connector::new(url, options)?),
             scripts: Arc::new(Scripts::new()),
             tag: format!("{{mesos:{cluster}}}").into(),
         };
-        store.connector.shared().await?;
-        Ok(store)
+        let mut next_log = Instant::now();
+        loop {
+            match store.connector.shared().await {
+                Ok(_) => return Ok(store),
+                Err(error @ StoreError::Unavailable(_)) if wait => {
+                    if Instant::now() >= next_log {
+                        tracing::warn!(%error, "Redis is not there yet; trying again");
+                        next_log = Instant::now() + LOG_INTERVAL;
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn keys(&self, service: &str) -> Keys {
@@ -203,15 +241,6 @@ impl Store for RedisStore {
                 break;
             }
         }
-        // A scan may give a row twice while the table grows.
-        rows.sort_by(|a, b| a.0.cmp(&b.0));
-        rows.dedup_by(|later, kept| {
-            let same = later.0 == kept.0;
-            if same {
-                std::mem::swap(later, kept);
-            }
-            same
-        });
         Ok(Loaded { rows, seq: seq.unwrap_or(0), term: last.and_then(|text| scripts::term(&text)).unwrap_or_default() })
     }
 

@@ -18,6 +18,7 @@ mod leave;
 mod local;
 mod reads;
 mod refusals;
+mod secured;
 mod support;
 mod tracing;
 mod web;

@@ -25,7 +25,7 @@ use mesos_runtime::{
     shell::{Ports, kind},
     solo::{self, Happening},
 };
-use mesos_sdk::{Handle, SchedulerClient};
+use mesos_sdk::{Access, Handle, SchedulerClient};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -40,8 +40,8 @@ use crate::{
 pub struct Options {
     /// Where the gateways are: `host:port`.
     pub gateways: Vec<String>,
-    /// Shown to the gateways, if they ask for one.
-    pub token: Option<String>,
+    /// How the gateways are reached, and what is shown to them.
+    pub access: Access,
     /// How long its lease runs without renewal.
     pub lease: Duration,
     /// How long its tasks run on while no launcher is subscribed.
@@ -52,7 +52,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             gateways: vec!["127.0.0.1:5050".to_owned()],
-            token: None,
+            access: Access::default(),
             lease: Duration::from_secs(3),
             failover_timeout: Duration::from_secs(7 * 24 * 3600),
         }
@@ -146,7 +146,7 @@ impl Host {
             acknowledge: false,
             suppressed_roles: info.roles.clone(),
             backoff: (Duration::from_millis(20), Duration::from_secs(2)),
-            token: self.options.token.clone(),
+            access: self.options.access.clone(),
             ..mesos_sdk::Options::default()
         };
         if let Some(old) = &again {

@@ -1,6 +1,6 @@
 //! The allocator as a process of its own, over NATS and Redis.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
 use mesos_bus::{NatsBus, NatsOptions};
@@ -20,9 +20,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
-
-/// How long to wait between two attempts to reach a Redis that is not there yet.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// Options of the process.
 #[derive(Args, Clone, Debug)]
@@ -73,17 +70,25 @@ async fn run_alone(alone: Alone, metrics: Metrics, cancel: CancellationToken) ->
 
 async fn connect(cluster: &ClusterOptions) -> Result<Ports, String> {
     let (nats, redis) = cluster.urls()?;
-    let options = NatsOptions { name: "mesos-allocator".to_owned(), wait: cluster.wait, ..NatsOptions::default() };
-    let bus = NatsBus::connect(nats, options).await.map_err(|error| not_reachable("--nats-url", nats, &error))?;
-    let store = loop {
-        match RedisStore::connect(redis, &cluster.cluster, RedisOptions::default()).await {
-            Ok(store) => break store,
-            Err(error @ StoreError::Unavailable(_)) if cluster.wait => {
-                tracing::warn!(%error, "Redis is not there yet; trying again");
-                tokio::time::sleep(RETRY).await;
-            }
-            Err(error) => return Err(not_reachable("--redis-url", redis, &error)),
-        }
+    let options = NatsOptions {
+        name: "mesos-allocator".to_owned(),
+        wait: cluster.wait,
+        credentials: cluster.nats.nats_credentials.clone(),
+        ca: cluster.nats.nats_ca.clone(),
+        ..NatsOptions::default()
     };
+    let bus = NatsBus::connect(nats, options)
+        .await
+        .map_err(|error| not_reachable("--nats-url", nats, &error, !error.is_retryable()))?;
+    let options = RedisOptions {
+        wait: cluster.wait,
+        username: cluster.redis_username.clone(),
+        password_file: cluster.redis_password_file.clone(),
+        ca: cluster.redis_ca.clone(),
+        ..RedisOptions::default()
+    };
+    let store = RedisStore::connect(redis, &cluster.cluster, options)
+        .await
+        .map_err(|error| not_reachable("--redis-url", redis, &error, matches!(error, StoreError::Unusable(_))))?;
     Ok(Ports { bus: Arc::new(bus), store: Arc::new(store), subjects: Subjects::new(&cluster.cluster) })
 }

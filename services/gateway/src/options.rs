@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use crate::server::TlsFiles;
+
 /// How a gateway behaves. The defaults are those of `mesos gateway`.
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
@@ -9,6 +11,8 @@ pub struct GatewayOptions {
     pub ip: IpAddr,
     /// The port it listens on; 0 takes a free one.
     pub port: u16,
+    /// Its certificates; plain if `None`.
+    pub tls: Option<TlsFiles>,
     /// The cluster's name, as shown; `Ports::subjects` are made from the same one.
     pub cluster: String,
     /// The host's name, as clients are told.
@@ -42,6 +46,7 @@ impl Default for GatewayOptions {
         GatewayOptions {
             ip: IpAddr::from([127, 0, 0, 1]),
             port: 5050,
+            tls: None,
             cluster: "default".to_owned(),
             hostname: "localhost".to_owned(),
             advertise_ip: None,

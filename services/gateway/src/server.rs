@@ -2,8 +2,10 @@
 //!
 //! # Layout
 //! - [`listen`]: connections, their limits, and how they end.
+//! - [`tls`]: their encryption.
 
 pub mod listen;
+pub mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,10 +18,10 @@ use axum::{
     routing::get,
 };
 use mesos_model::{FrameworkId, GatewayId};
-use mesos_proto::v1;
+use mesos_proto::{dial::Inside, v1};
 use mesos_runtime::{shell::Ports, telemetry::Metrics};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{
     CompressionLayer,
@@ -27,7 +29,7 @@ use tower_http::compression::{
 };
 use uuid::Uuid;
 
-pub use self::listen::Connection;
+pub use self::{listen::Connection, tls::TlsFiles};
 use crate::{
     calls::Calls,
     errors::Refusal,
@@ -39,6 +41,7 @@ use crate::{
     streams::{Limits, Streams},
     view::View,
 };
+pub use mesos_proto::dial::PeerCertificate;
 
 /// Bodies from this size on are packed, as libprocess packs them.
 const GZIP_MIN: u64 = 1024;
@@ -73,18 +76,29 @@ pub struct AppState {
 /// The shared state.
 pub type App = Arc<AppState>;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Gauges {
     streams: Gauge,
     cut_off: Gauge,
     renewed: Gauge,
     repeats: Gauge,
+    tls: tls::TlsCounters,
 }
 
 impl Gauges {
     fn new(metrics: &Metrics) -> Gauges {
         let gauges = Gauges::default();
         metrics.register("gateway", |registry| {
+            registry.register(
+                "tls_reload_errors",
+                "changes of certificate files that could not be taken up",
+                gauges.tls.reload_errors.clone(),
+            );
+            registry.register(
+                "tls_handshake_errors",
+                "connections that were given up before they were encrypted",
+                gauges.tls.handshake_errors.clone(),
+            );
             registry.register("streams", "event streams held", gauges.streams.clone());
             registry.register("streams_cut_off", "clients cut off because they did not read", gauges.cut_off.clone());
             registry.register(
@@ -162,6 +176,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// A certificate or a key cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// A part of the server cannot be built.
     #[error("cannot serve: {0}")]
     Serve(String),
@@ -175,21 +192,42 @@ pub struct Bound {
     options: GatewayOptions,
     ports: Ports,
     metrics: Metrics,
-    listener: TcpListener,
+    doors: listen::Doors,
     address: SocketAddr,
+    gauges: Gauges,
+    inside: Inside,
 }
+
+/// Connections from this process that wait to be taken.
+const INSIDE_WAITING_MAX: usize = 64;
+/// What either end of one may be ahead of the other, in bytes.
+const INSIDE_BYTES: usize = 256 * 1024;
 
 impl Gateway {
     /// Takes the port, before anything else.
     ///
     /// # Errors
-    /// If the port is taken or not ours.
+    /// If the port is taken or not ours, or a certificate cannot be used.
     pub async fn bind(options: GatewayOptions, ports: Ports, metrics: Metrics) -> Result<Bound, StartError> {
         let address = SocketAddr::new(options.ip, options.port);
         let failed = |source| StartError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Bound { options, ports, metrics, listener, address })
+        let gauges = Gauges::new(&metrics);
+        let certificates = match &options.tls {
+            Some(files) => {
+                Some(tls::Certificates::load(files.clone(), gauges.tls.clone()).await.map_err(StartError::Tls)?)
+            }
+            None => None,
+        };
+        let (open, inside) = mpsc::channel(INSIDE_WAITING_MAX);
+        let doors = listen::Doors { listener, certificates, inside };
+        let inside = Inside::new(move || {
+            let (near, far) = tokio::io::duplex(INSIDE_BYTES);
+            open.try_send(far).map_err(|_| std::io::Error::other("the gateway takes no connection"))?;
+            Ok(near)
+        });
+        Ok(Bound { options, ports, metrics, doors, address, gauges, inside })
     }
 }
 
@@ -198,6 +236,12 @@ impl Bound {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A way to it for others in this process.
+    #[must_use]
+    pub fn inside(&self) -> Inside {
+        self.inside.clone()
     }
 
     /// Serves until cancelled: then no connection is accepted, calls under way are finished, streams are
@@ -221,8 +265,12 @@ impl Bound {
             cancel.cancelled().await;
             links.shutdown(Duration::from_secs(1).min(grace)).await;
         };
-        let serve = listen::serve(self.listener, router, &app.options, cancel.clone());
+        let watch = self.doors.certificates.clone().map(|certificates| tokio::spawn(certificates.watch()));
+        let serve = listen::serve(self.doors, router, &app.options, cancel.clone());
         tokio::join!(serve, farewell);
+        if let Some(watch) = watch {
+            watch.abort();
+        }
         Ok(())
     }
 
@@ -250,7 +298,7 @@ impl Bound {
             calls,
             streams,
             view,
-            gauges: Gauges::new(&self.metrics),
+            gauges: self.gauges.clone(),
             metrics: self.metrics.clone(),
             stopping: cancel.clone(),
         })

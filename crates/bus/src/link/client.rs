@@ -8,14 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use mesos_ports::bus::{Bus, BusError, BusEvent, Headers, Message, Subscription};
+use mesos_proto::dial::{Access, Address};
 use mesos_proto::services::v1 as wire;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use wire::frame::Body;
 
 use super::connection;
@@ -29,9 +28,8 @@ const SEND_WAIT: Duration = Duration::from_secs(5);
 /// How long the gateway may take to answer a subscribe or a flush.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-/// Opens a channel to an address as it was given to [`LinkBus::connect`]. Where the gateway wants TLS,
-/// the caller brings it here.
-pub type Dial = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Channel, String>> + Send + Sync>;
+/// The port of a gateway where an address names none.
+const PORT: u16 = 5050;
 
 /// How to open a link.
 #[derive(Clone, Default)]
@@ -42,14 +40,12 @@ pub struct LinkOptions {
     pub instance: String,
     /// The cluster that the agent wants to be in.
     pub cluster: String,
-    /// Sent as a bearer token with each attempt.
-    pub token: Option<String>,
+    /// TLS, and the token or certificate that says who this is; files are read again at each attempt.
+    pub access: Access,
     /// Go on trying while no gateway answers, instead of failing after each was tried once.
     pub wait: bool,
     /// The bound of each subscription.
     pub limits: Limits,
-    /// Plain HTTP/2 if `None`.
-    pub dial: Option<Dial>,
 }
 
 /// A bus that reaches as far as the gateway lets this agent.
@@ -59,7 +55,7 @@ pub struct LinkBus {
 }
 
 pub(super) struct Shared {
-    pub(super) endpoints: Vec<String>,
+    pub(super) endpoints: Vec<Address>,
     pub(super) options: LinkOptions,
     pub(super) state: Mutex<State>,
     /// Asks for another connection, with what is said about the agent now.
@@ -96,7 +92,7 @@ pub(super) enum Answer {
 }
 
 impl LinkBus {
-    /// Opens a link to the first of the addresses (`host:port`) that answers, and keeps one open from
+    /// Opens a link to the first of the addresses (`host:port` or `https://host:port`) that answers, and keeps one open from
     /// then on, at the next address after each loss.
     ///
     /// Fails with `Refused` if a gateway does not admit this agent, and with `Unavailable` if none
@@ -105,6 +101,10 @@ impl LinkBus {
         if endpoints.is_empty() {
             return Err(BusError::Refused("there is no address to link to".to_owned()));
         }
+        let parsed = |text: &String| {
+            Address::parse(text, PORT).map_err(|why| BusError::Refused(format!("{text:?} is no address: {why}")))
+        };
+        let endpoints = endpoints.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 agent_id: options.agent_id.clone(),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesos_ports::bus::BusError;
+use mesos_proto::dial::{Address, Bearer, reason};
 use mesos_proto::services::v1 as wire;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tracing::{debug, info, warn};
 use wire::agent_link_client::AgentLinkClient;
@@ -89,7 +90,7 @@ fn pause(failures: usize) -> Duration {
     longest.mul_f64(rand::random::<f64>())
 }
 
-fn as_bus_error(endpoint: &str, status: &Status) -> BusError {
+fn as_bus_error(endpoint: &Address, status: &Status) -> BusError {
     let text = format!("{endpoint}: {}", status.message());
     match status.code() {
         Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument | Code::FailedPrecondition => {
@@ -99,21 +100,18 @@ fn as_bus_error(endpoint: &str, status: &Status) -> BusError {
     }
 }
 
-async fn open(shared: &Arc<Shared>, endpoint: &str) -> Result<Link, Status> {
+async fn open(shared: &Arc<Shared>, endpoint: &Address) -> Result<Link, Status> {
     let late = |_| Status::unavailable("it does not answer");
-    let channel = timeout(OPEN_WAIT, dial(shared, endpoint)).await.map_err(late)??;
+    let (channel, bearer) = timeout(OPEN_WAIT, dial(shared, endpoint)).await.map_err(late)??;
     let mut client = AgentLinkClient::new(channel)
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);
     let (out, waiting) = mpsc::channel(FRAMES_WAITING_MAX);
     send(&out, Body::Hello(hello(shared))).await?;
     let mut request = Request::new(ReceiverStream::new(waiting));
-    if let Some(token) = &shared.options.token {
-        let value = format!("Bearer {token}").parse();
-        let value = value.map_err(|_| Status::invalid_argument("the token has characters that no header takes"))?;
-        request.metadata_mut().insert("authorization", value);
-    }
-    let frames = timeout(OPEN_WAIT, client.open(request)).await.map_err(late)??.into_inner();
+    bearer.put(&mut request);
+    let opened = timeout(OPEN_WAIT, client.open(request)).await.map_err(late)?;
+    let frames = opened.map_err(|status| Status::new(status.code(), reason(&status)))?.into_inner();
     let mut link = Link { out, frames, welcome: wire::Welcome::default() };
     match timeout(OPEN_WAIT, next_body(&mut link.frames)).await.map_err(late)?? {
         Body::Welcome(welcome) => link.welcome = welcome,
@@ -124,23 +122,18 @@ async fn open(shared: &Arc<Shared>, endpoint: &str) -> Result<Link, Status> {
     Ok(link)
 }
 
-async fn dial(shared: &Shared, endpoint: &str) -> Result<Channel, Status> {
-    if let Some(dial) = &shared.options.dial {
-        return dial(endpoint.to_owned()).await.map_err(Status::unavailable);
-    }
-    let address = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
-    let endpoint = Endpoint::from_shared(address)
-        .map_err(|error| Status::invalid_argument(format!("not an address: {error}")))?
+async fn dial(shared: &Shared, address: &Address) -> Result<(Channel, Bearer), Status> {
+    let access = &shared.options.access;
+    let endpoint = access.endpoint(address).await.map_err(Status::unavailable)?;
+    let endpoint = endpoint
         .connect_timeout(OPEN_WAIT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true);
-    endpoint.connect().await.map_err(|error| {
-        // The transport's own text says only that there was an error; the reason is its source.
-        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        Status::unavailable(reason)
-    })
+    let bearer = access.bearer().await.map_err(Status::unavailable)?;
+    let channel = access.connect(endpoint).await.map_err(Status::unavailable)?;
+    Ok((channel, bearer))
 }
 
 fn hello(shared: &Shared) -> wire::Hello {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use mesos_ports::bus::Bus;
+use mesos_proto::dial::PeerCertificate;
 use mesos_proto::services::v1 as wire;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +30,8 @@ pub struct LinkPeer {
     pub instance: String,
     /// The cluster it wants to be in; may be empty.
     pub cluster: String,
+    /// What it showed when it connected, if the gateway speaks TLS and it has one.
+    pub certificate: Option<PeerCertificate>,
 }
 
 /// What a peer wants to do with a subject or pattern.
@@ -144,13 +147,14 @@ impl AgentLink for LinkService {
         if self.stopped.borrow().is_some() {
             return Err(Status::unavailable("this gateway is stopping"));
         }
-        let (metadata, _, frames) = request.into_parts();
+        let (metadata, mut extensions, frames) = request.into_parts();
         let (out, waiting) = mpsc::channel(FRAMES_WAITING_MAX);
         let session = session::Session {
             bus: self.bus.clone(),
             options: self.options.clone(),
             stopped: self.stopped.clone(),
             open: OpenLink::new(&self.links),
+            certificate: extensions.remove(),
         };
         // The response has to go out before the agent's first frame is read: some clients send
         // nothing until they have it.

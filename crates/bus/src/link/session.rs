@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use mesos_ports::bus::{Bus, BusError, BusEvent, Subscription};
+use mesos_proto::dial::PeerCertificate;
 use mesos_proto::services::v1 as wire;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -33,6 +34,7 @@ pub(super) struct Session {
     pub(super) options: Arc<LinkServerOptions>,
     pub(super) stopped: watch::Receiver<Option<Duration>>,
     pub(super) open: OpenLink,
+    pub(super) certificate: Option<PeerCertificate>,
 }
 
 type Out = mpsc::Sender<Result<wire::Frame, Status>>;
@@ -117,7 +119,12 @@ impl Session {
         let Some(wire::Frame { body: Some(Body::Hello(hello)) }) = first else {
             return Err(Status::invalid_argument("the first frame is not a hello"));
         };
-        let peer = LinkPeer { agent_id: hello.agent_id, instance: hello.instance, cluster: hello.cluster };
+        let peer = LinkPeer {
+            agent_id: hello.agent_id,
+            instance: hello.instance,
+            cluster: hello.cluster,
+            certificate: self.certificate.clone(),
+        };
         if peer.agent_id.is_empty() && peer.instance.is_empty() {
             return Err(Status::invalid_argument("the hello names neither an agent nor an instance"));
         }

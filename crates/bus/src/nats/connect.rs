@@ -1,14 +1,19 @@
-//! The way to a NATS server: the address, the credentials, the patience, the version.
+//! The way to a NATS server: the address, TLS, the credentials, the patience, the version.
+//!
+//! The credentials and the CA are files, which are read at each connect: whoever writes new ones needs to restart nothing.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::rustls;
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use mesos_ports::bus::BusError;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::credentials;
 use crate::queue::Limits;
 
 /// The oldest server that this adapter was made for.
@@ -29,6 +34,11 @@ pub struct NatsOptions {
     pub wait: bool,
     /// A token, where the URL has no credentials.
     pub token: Option<String>,
+    /// A `.creds` file: the user's JWT and the seed of its key. It counts before a user or token in the URL.
+    pub credentials: Option<PathBuf>,
+    /// The certificates (PEM) that the server's must be signed by; the system's own if `None`. With it the
+    /// connection is encrypted, whatever the URL says.
+    pub ca: Option<PathBuf>,
     /// The bound of each subscription.
     pub limits: Limits,
     /// How long one attempt may take.
@@ -43,6 +53,8 @@ impl Default for NatsOptions {
             name: "mesos".to_owned(),
             wait: false,
             token: None,
+            credentials: None,
+            ca: None,
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(4),
@@ -54,6 +66,7 @@ impl Default for NatsOptions {
 pub(super) async fn connect(url: &str, options: &NatsOptions, changed: Arc<Notify>) -> Result<Client, BusError> {
     let servers = parse(url)?;
     let shown = without_credentials(&servers);
+    check_files(options).await?;
     let mut next_log = Instant::now();
     loop {
         let error = match library_options(options, &servers, changed.clone())?.connect(&servers[..]).await {
@@ -65,10 +78,10 @@ pub(super) async fn connect(url: &str, options: &NatsOptions, changed: Arc<Notif
             }
             Err(error) => error,
         };
+        if let Some(why) = refusal(&error) {
+            return Err(BusError::Refused(format!("{shown} {why}")));
+        }
         match error.kind() {
-            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                return Err(BusError::Refused(format!("{shown} does not accept the credentials: {error}")));
-            }
             ConnectErrorKind::ServerParse | ConnectErrorKind::Tls => {
                 return Err(BusError::Refused(format!("{shown} cannot be used: {error}")));
             }
@@ -85,26 +98,115 @@ pub(super) async fn connect(url: &str, options: &NatsOptions, changed: Arc<Notif
     }
 }
 
+/// What no waiting changes: credentials or certificates that one side does not accept.
+fn refusal(error: &ConnectError) -> Option<String> {
+    if matches!(error.kind(), ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication) {
+        return Some(format!(
+            "does not accept the credentials ({}): give the cluster's with --nats-credentials, or a user in --nats-url",
+            root(error)
+        ));
+    }
+    let text = match tls_error(error)? {
+        // The latter if the CA has the name of the one that is trusted.
+        rustls::Error::InvalidCertificate(
+            rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature,
+        ) => {
+            "has a certificate that nobody trusted here has signed: --nats-ca must name the CA's certificate".to_owned()
+        }
+        rustls::Error::InvalidCertificate(why) => {
+            format!("has a certificate that is not accepted: {why}; the server needs one for the name in --nats-url")
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "does not speak TLS: use nats:// and no --nats-ca, or give the server a certificate".to_owned()
+        }
+        other => format!("cannot be spoken to over TLS: {other}"),
+    };
+    Some(text)
+}
+
+/// The TLS library's own error, which the others only carry.
+fn tls_error(error: &ConnectError) -> Option<&rustls::Error> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        // An IO error that carries another names the source of that one as its own, and so leaves it out.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(found) = carried.and_then(|carried| carried.downcast_ref::<rustls::Error>()) {
+            return Some(found);
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn root(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// Says at the start what the library would only say into its own log.
+async fn check_files(options: &NatsOptions) -> Result<(), BusError> {
+    if let Some(path) = &options.credentials {
+        credentials::read(path).await.map_err(BusError::Refused)?;
+    }
+    if let Some(path) = &options.ca {
+        credentials::check_ca(path).await.map_err(BusError::Refused)?;
+    }
+    Ok(())
+}
+
 fn library_options(
     options: &NatsOptions,
     servers: &[ServerAddr],
     changed: Arc<Notify>,
 ) -> Result<ConnectOptions, BusError> {
-    let mut library = ConnectOptions::new()
+    let mut library = match &options.credentials {
+        Some(path) => {
+            let path = path.clone();
+            ConnectOptions::with_auth_callback(move |nonce| {
+                let path = path.clone();
+                async move { credentials::answer(&path, &nonce).await.map_err(async_nats::AuthError::new) }
+            })
+        }
+        None => ConnectOptions::new(),
+    };
+    let next_log = Arc::new(Mutex::new(Instant::now()));
+    library = library
         .name(&options.name)
         .connection_timeout(options.connect_timeout)
         .ping_interval(options.ping_interval)
         .reconnect_delay_callback(reconnect_pause)
         .event_callback(move |event| {
-            let changed = changed.clone();
+            let (changed, next_log) = (changed.clone(), next_log.clone());
             async move {
                 match event {
                     Event::SlowConsumer(_) => {}
                     Event::ServerError(error) => warn!(%error, "the NATS server reports an error"),
+                    // Of a connect that failed; there are many while a server is away.
+                    Event::ClientError(error) => {
+                        let mut next_log = next_log.lock().unwrap_or_else(PoisonError::into_inner);
+                        if Instant::now() >= *next_log {
+                            warn!(%error, "cannot connect to NATS again yet");
+                            *next_log = Instant::now() + LOG_INTERVAL;
+                        }
+                    }
                     _ => changed.notify_one(),
                 }
             }
         });
+    if let Some(path) = &options.ca {
+        library = library.add_root_certificates(path.clone());
+    }
+    // Also for servers that are learnt of later, whose addresses name no scheme.
+    library = library.require_tls(options.ca.is_some() || servers.iter().any(ServerAddr::tls_required));
+    if options.credentials.is_some() {
+        return Ok(library);
+    }
     // The library does not look at the credentials in the URL.
     let with_user = servers.iter().find_map(|server| Some((server.username()?, server.password())));
     library = match (with_user, &options.token) {

@@ -9,6 +9,7 @@ use mesos_bus::link::{Allow, LinkHandle, LinkOp, LinkServerOptions, serve};
 use mesos_bus::{LinkBus, LinkOptions, MemoryBus};
 use mesos_ports::bus::{Bus, BusError, BusEvent};
 use mesos_ports::conformance::bus::{Fixture, Outage, run};
+use mesos_proto::dial::{Access, Token};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tonic::Status;
@@ -246,7 +247,7 @@ async fn who_is_not_admitted_is_told_why() {
     }));
     let gateway = Gateway::start(MemoryBus::new(), options).await;
     let with = |token: Option<&str>, agent_id: &str| LinkOptions {
-        token: token.map(str::to_owned),
+        access: Access { token: token.map(|token| Token::Text(token.to_owned())), ..Access::default() },
         agent_id: agent_id.to_owned(),
         wait: true,
         ..LinkOptions::default()

@@ -4,3 +4,4 @@ mod link;
 mod memory;
 mod nats;
 mod nats_server;
+mod secured;

@@ -11,7 +11,7 @@ use mesos_ports::conformance::bus::{Fixture, Outage, run};
 
 use crate::nats_server::{NatsServer, free_address, program};
 
-struct Kill(Arc<NatsServer>);
+pub(crate) struct Kill(pub(crate) Arc<NatsServer>);
 
 #[async_trait]
 impl Outage for Kill {

@@ -50,6 +50,11 @@ impl NatsServer {
         format!("nats://{}", self.address)
     }
 
+    /// The address where TLS is wanted.
+    pub(crate) fn tls_url(&self) -> String {
+        format!("tls://{}", self.address)
+    }
+
     /// The address with a user part in front.
     pub(crate) fn url_as(&self, user: &str) -> String {
         format!("nats://{user}@{}", self.address)

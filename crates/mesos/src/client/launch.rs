@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use mesos_proto::services::v1::{LaunchRequest, LaunchResponse};
+use mesos_proto::{
+    dial::Access,
+    services::v1::{LaunchRequest, LaunchResponse},
+};
 use serde::Serialize;
 
 use super::{
@@ -77,8 +80,8 @@ async fn follow(master: &Master, request: LaunchRequest, wants: String, interrup
 }
 
 /// Runs a command in a shell as a task and follows it; signals are somebody else's.
-pub(crate) async fn follow_command(address: &str, command: &str) -> Result<ExitCode, Failure> {
-    let master = Master::connect(address).await?;
+pub(crate) async fn follow_command(address: &str, access: &Access, command: &str) -> Result<ExitCode, Failure> {
+    let master = Master::connect(address, access).await?;
     let request = request::of_shell(command);
     follow(&master, request, "what the command needs".to_owned(), false).await
 }

@@ -23,10 +23,11 @@ use mesos_model::{
     uuid_text,
 };
 use mesos_ports::{bus::Bus, store::Store};
+use mesos_proto::dial::{Access, Address};
 use mesos_runtime::{
     config::{
         self, Role,
-        options::{CommonOptions, make_work_dir},
+        options::{CommonOptions, NatsArgs, make_work_dir},
         parse_duration,
     },
     process,
@@ -50,13 +51,16 @@ const REREGISTRATION_MAX: Duration = Duration::from_secs(15);
 /// Options of an agent.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AgentArgs {
-    /// The master, or several gateways of one cluster: host:port[,host:port]
+    /// The master, or several gateways of one cluster: host:port[,host:port], each with https:// before it over TLS
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = parse_master)]
     master: Vec<String>,
 
-    /// Join over these NATS servers instead, for example nats://127.0.0.1:4222
-    #[arg(long, value_name = "URL")]
-    nats_url: Option<String>,
+    /// The CA that signed the master's certificate, read at each connect [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+
+    #[command(flatten)]
+    nats: NatsArgs,
 
     /// Name of the cluster
     #[arg(long, value_name = "NAME", default_value = "mesos")]
@@ -219,18 +223,7 @@ fn parse_master(text: &str) -> Result<String, String> {
     if text.starts_with("zk://") || text.starts_with("file://") {
         return Err("there is no ZooKeeper here; name gateways as host:port[,host:port], or use --nats-url".to_owned());
     }
-    let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    let expected = || "expected host:port, for example 127.0.0.1:5050".to_owned();
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) => {
-            (host, port.parse::<u16>().map_err(|_| expected())?)
-        }
-        _ => (text, MASTER_PORT),
-    };
-    if host.is_empty() || host.contains(['/', ' ', '@']) {
-        return Err(expected());
-    }
-    Ok(format!("{host}:{port}"))
+    Address::parse(text, MASTER_PORT).map(|address| address.to_string())
 }
 
 fn parse_containerizer(text: &str) -> Result<String, String> {
@@ -320,7 +313,7 @@ pub(crate) fn main(display: &'static str, args: &[OsString]) -> ExitCode {
     if options.terminate {
         return config::absolute(&dir).map_or_else(refused, |dir| instance::terminate(&dir, "agent"));
     }
-    if options.master.is_empty() && options.nats_url.is_none() {
+    if options.master.is_empty() && options.nats.nats_url.is_none() {
         eprintln!("{display}: name the master: --master=host:port (or --nats-url for a cluster on NATS)");
         return ExitCode::from(2);
     }
@@ -354,8 +347,8 @@ async fn run(
     let store = checkpoint(&dir, Sync::Each)?;
     let identity = mesos_agent::identity(&agent, &*store).await.map_err(|error| error.to_string())?;
     let link: Arc<std::sync::OnceLock<Arc<LinkBus>>> = Arc::default();
-    let bus: Arc<dyn Bus> = match &options.nats_url {
-        Some(url) => Arc::new(control::nats(url, "mesos-agent", options.wait).await?),
+    let bus: Arc<dyn Bus> = match &options.nats.nats_url {
+        Some(url) => Arc::new(control::nats(url, &options.nats, "mesos-agent", options.wait).await?),
         None => {
             let opened = tokio::select! {
                 opened = open_link(&options, &identity) => opened?,
@@ -408,6 +401,7 @@ async fn open_link(options: &AgentArgs, identity: &Identity) -> Result<Arc<LinkB
         agent_id: identity.agent.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
         instance: uuid_text(identity.instance),
         cluster: options.cluster.clone(),
+        access: Access { ca: options.ca_cert.clone(), ..Access::default() },
         wait: true,
         ..LinkOptions::default()
     };
@@ -435,6 +429,7 @@ mod tests {
             ("master", "master:5050"),
             ("http://m:1/", "m:1"),
             ("[::1]:5050", "[::1]:5050"),
+            ("https://m", "https://m:5050"),
         ] {
             assert_eq!(parse_master(text).as_deref(), Ok(read), "{text}");
         }

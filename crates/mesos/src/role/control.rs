@@ -1,6 +1,6 @@
 //! Allocator, registry, gateway and launcher in one process.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use mesos_bus::{MemoryBus, NatsBus, NatsOptions};
 use mesos_gateway::GatewayOptions;
@@ -9,8 +9,9 @@ use mesos_ports::{
     bus::Bus,
     store::{Store, StoreError},
 };
+use mesos_proto::dial::Inside;
 use mesos_runtime::{
-    config::options::{ClusterOptions, not_reachable},
+    config::options::{ClusterOptions, NatsArgs, not_reachable},
     shell::Ports,
     telemetry::Metrics,
 };
@@ -21,13 +22,10 @@ use mesos_store::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How long to wait between two attempts to reach a Redis that is not there yet.
-const RETRY: Duration = Duration::from_millis(500);
-
 /// The doors that the options name: NATS or memory, Redis or a file below `dir`.
 pub(crate) async fn ports(cluster: &ClusterOptions, name: &str, dir: Option<&Path>) -> Result<Ports, String> {
-    let bus: Arc<dyn Bus> = match &cluster.nats_url {
-        Some(url) => Arc::new(nats(url, name, cluster.wait).await?),
+    let bus: Arc<dyn Bus> = match &cluster.nats.nats_url {
+        Some(url) => Arc::new(nats(url, &cluster.nats, name, cluster.wait).await?),
         None => Arc::new(MemoryBus::new()),
     };
     let store: Arc<dyn Store> = match (&cluster.redis_url, dir) {
@@ -39,22 +37,30 @@ pub(crate) async fn ports(cluster: &ClusterOptions, name: &str, dir: Option<&Pat
 }
 
 /// Connects to NATS.
-pub(crate) async fn nats(url: &str, name: &str, wait: bool) -> Result<NatsBus, String> {
-    let options = NatsOptions { name: name.to_owned(), wait, ..NatsOptions::default() };
-    NatsBus::connect(url, options).await.map_err(|error| not_reachable("--nats-url", url, &error))
+pub(crate) async fn nats(url: &str, args: &NatsArgs, name: &str, wait: bool) -> Result<NatsBus, String> {
+    let options = NatsOptions {
+        name: name.to_owned(),
+        wait,
+        credentials: args.nats_credentials.clone(),
+        ca: args.nats_ca.clone(),
+        ..NatsOptions::default()
+    };
+    NatsBus::connect(url, options)
+        .await
+        .map_err(|error| not_reachable("--nats-url", url, &error, !error.is_retryable()))
 }
 
 async fn redis(url: &str, cluster: &ClusterOptions) -> Result<RedisStore, String> {
-    loop {
-        match RedisStore::connect(url, &cluster.cluster, RedisOptions::default()).await {
-            Ok(store) => return Ok(store),
-            Err(error @ StoreError::Unavailable(_)) if cluster.wait => {
-                tracing::warn!(%error, "Redis is not there yet; trying again");
-                tokio::time::sleep(RETRY).await;
-            }
-            Err(error) => return Err(not_reachable("--redis-url", url, &error)),
-        }
-    }
+    let options = RedisOptions {
+        wait: cluster.wait,
+        username: cluster.redis_username.clone(),
+        password_file: cluster.redis_password_file.clone(),
+        ca: cluster.redis_ca.clone(),
+        ..RedisOptions::default()
+    };
+    RedisStore::connect(url, &cluster.cluster, options)
+        .await
+        .map_err(|error| not_reachable("--redis-url", url, &error, matches!(error, StoreError::Unusable(_))))
 }
 
 fn embedded(dir: &Path) -> Result<EmbeddedStore, String> {
@@ -72,8 +78,10 @@ pub(crate) struct ControlOptions {
 
 /// The services of one process, running.
 pub(crate) struct Control {
-    /// `host:port` of the gateway.
-    pub(crate) address: String,
+    /// Where this host reaches the gateway: `http://host:port`, or `https://…`.
+    pub(crate) url: String,
+    /// The way to it for others in this process.
+    pub(crate) inside: Inside,
     gateway: super::gateway::Running,
     launcher: JoinHandle<()>,
     stop_launcher: CancellationToken,
@@ -99,7 +107,8 @@ pub(crate) async fn start(options: ControlOptions, ports: Ports, metrics: Metric
     ];
     let stop_launcher = CancellationToken::new();
     let launcher = super::gateway::launcher(&gateway, ports, stop_launcher.clone());
-    Ok(Control { address: gateway.address.clone(), gateway, launcher, stop_launcher, services, stop_services })
+    let (url, inside) = (gateway.url.clone(), gateway.inside.clone());
+    Ok(Control { url, inside, gateway, launcher, stop_launcher, services, stop_services })
 }
 
 impl Control {

@@ -4,11 +4,12 @@ use std::{ffi::OsString, net::IpAddr, process::ExitCode, time::Duration};
 
 use clap::Args;
 use mesos_agent::options::host_name;
-use mesos_gateway::{Gateway, GatewayOptions};
+use mesos_gateway::{Gateway, GatewayOptions, server::TlsFiles};
+use mesos_proto::dial::{Access, Inside};
 use mesos_runtime::{
     config::{
         Role,
-        options::{ClusterOptions, CommonOptions},
+        options::{ClusterOptions, CommonOptions, DoorArgs},
         parse_duration,
     },
     process,
@@ -32,6 +33,9 @@ pub(crate) struct GatewayArgs {
     /// The port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 5050)]
     port: u16,
+
+    #[command(flatten)]
+    door: DoorArgs,
 
     /// The name that clients are told [default: the host's own]
     #[arg(long, value_name = "NAME")]
@@ -59,11 +63,13 @@ pub(crate) struct GatewayArgs {
 }
 
 impl GatewayArgs {
-    /// As the gateway takes them.
-    pub(crate) fn options(&self, cluster: &str) -> GatewayOptions {
-        GatewayOptions {
+    /// As the gateway takes them, if it may listen like that.
+    pub(crate) fn options(&self, cluster: &str) -> Result<GatewayOptions, String> {
+        self.door.check(self.ip)?;
+        Ok(GatewayOptions {
             ip: self.ip,
             port: self.port,
+            tls: tls_files(&self.door),
             cluster: cluster.to_owned(),
             hostname: self.hostname.clone().unwrap_or_else(host_name),
             advertise_ip: self.advertise_ip,
@@ -72,8 +78,14 @@ impl GatewayArgs {
             connections_max: self.max_connections,
             grace: self.shutdown_grace,
             ..GatewayOptions::default()
-        }
+        })
     }
+}
+
+/// The files by which a gateway speaks TLS, if it is to.
+pub(crate) fn tls_files(door: &DoorArgs) -> Option<TlsFiles> {
+    let (certificate, key) = (door.tls_cert.clone()?, door.tls_key.clone()?);
+    Some(TlsFiles { certificate, key, client_ca: door.ca_cert.clone() })
 }
 
 /// Options of a gateway that is a process of its own.
@@ -107,12 +119,13 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 
 async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: CancellationToken) -> Result<ExitCode, String> {
     options.cluster.urls()?;
+    let gateway = options.gateway.options(&options.cluster.cluster)?;
     let ports = tokio::select! {
         ports = control::ports(&options.cluster, "mesos-gateway", None) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    let mut gateway = start(options.gateway.options(&options.cluster.cluster), ports.clone(), metrics).await?;
-    println!("mesos gateway is at http://{}", gateway.address);
+    let mut gateway = start(gateway, ports.clone(), metrics).await?;
+    println!("mesos gateway is at {}", gateway.url);
     let stop_launcher = CancellationToken::new();
     let launcher = options.launcher.then(|| launcher(&gateway, ports, stop_launcher.clone()));
     let failed = tokio::select! {
@@ -129,23 +142,26 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
 
 /// A gateway that listens.
 pub(crate) struct Running {
-    /// `host:port` by which this host reaches it.
-    pub(crate) address: String,
+    /// Where this host reaches it: `http://host:port`, or `https://…`.
+    pub(crate) url: String,
+    /// The way to it for others in this process.
+    pub(crate) inside: Inside,
     task: JoinHandle<Result<(), String>>,
     stop: CancellationToken,
 }
 
 /// Takes the port and serves.
 pub(crate) async fn start(options: GatewayOptions, ports: Ports, metrics: Metrics) -> Result<Running, String> {
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
     let bound = Gateway::bind(options, ports, metrics).await.map_err(|error| error.to_string())?;
     let mut address = bound.local_addr();
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
-    let stop = CancellationToken::new();
+    let (stop, inside) = (CancellationToken::new(), bound.inside());
     let stopped = stop.clone();
     let task = tokio::spawn(async move { bound.run(stopped).await.map_err(|error| error.to_string()) });
-    Ok(Running { address: address.to_string(), task, stop })
+    Ok(Running { url: format!("{scheme}://{address}"), inside, task, stop })
 }
 
 impl Running {
@@ -169,7 +185,8 @@ impl Running {
 
 /// Runs the framework behind `mesos launch`, which talks to this gateway.
 pub(crate) fn launcher(gateway: &Running, ports: Ports, stop: CancellationToken) -> JoinHandle<()> {
+    let access = Access { inside: Some(gateway.inside.clone()), ..Access::default() };
     let options =
-        mesos_launcher::Options { gateways: vec![gateway.address.clone()], ..mesos_launcher::Options::default() };
+        mesos_launcher::Options { gateways: vec![gateway.url.clone()], access, ..mesos_launcher::Options::default() };
     tokio::spawn(mesos_launcher::run(options, ports, stop))
 }

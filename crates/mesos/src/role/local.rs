@@ -15,10 +15,11 @@ use mesos_agent::{AgentOptions, AgentPorts};
 use mesos_gateway::GatewayOptions;
 use mesos_model::{AgentId, Resource, Resources, resources::Value, resources_text::milli_text};
 use mesos_ports::{bus::Bus, containerizer::Containerizer};
+use mesos_proto::dial::{Access, Inside};
 use mesos_runtime::{
     config::{
         Origin, Role,
-        options::{ClusterOptions, CommonOptions, make_work_dir},
+        options::{ClusterOptions, CommonOptions, DoorArgs, make_work_dir},
     },
     process,
     quarantine::Quarantine,
@@ -28,7 +29,6 @@ use mesos_runtime::{
 use mesos_store::embedded::Sync as Syncing;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     agent::{HostArgs, checkpoint},
     control::{self, Control, ControlOptions},
+    gateway::tls_files,
     instance::{self, Instance},
 };
 use crate::client;
@@ -58,6 +59,9 @@ pub(crate) struct LocalArgs {
     /// The port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 5050)]
     port: u16,
+
+    #[command(flatten)]
+    door: DoorArgs,
 
     /// Keep state here; without it all is in a temporary folder and ends with the process, tasks too
     #[arg(long, value_name = "DIR")]
@@ -146,6 +150,7 @@ async fn run(
     metrics: Metrics,
     cancel: CancellationToken,
 ) -> Result<ExitCode, String> {
+    options.door.check(options.ip)?;
     let whole = options.host.resources(&dir)?;
     let share = divide(&whole, options.agents);
     let ports = tokio::select! {
@@ -156,6 +161,7 @@ async fn run(
         gateway: GatewayOptions {
             ip: options.ip,
             port: options.port,
+            tls: tls_files(&options.door),
             cluster: options.cluster.cluster.clone(),
             hostname: "localhost".to_owned(),
             ..GatewayOptions::default()
@@ -166,9 +172,9 @@ async fn run(
     let quarantine = Quarantine::new(&metrics, "agent");
     let mut control = control::start(services, ports.clone(), metrics).await?;
     let mut agents = Agents::start(&options, &dir, &share, &ports, &quarantine)?;
-    let (address, ids) = (control.address.clone(), agents.ids.clone());
+    let (url, inside, ids) = (control.url.clone(), control.inside.clone(), agents.ids.clone());
     let outcome = tokio::select! {
-        outcome = serve(&options, &address, &whole, &ids, &cancel) => outcome,
+        outcome = serve(&options, (&url, &inside), &whole, &ids, &cancel) => outcome,
         () = cancel.cancelled() => Ok(ExitCode::SUCCESS),
         why = control.failed() => Err(why),
         why = agents.failed() => Err(why),
@@ -180,27 +186,28 @@ async fn run(
 /// Says when all is ready, runs what is to be launched, and stays until cancelled.
 async fn serve(
     options: &LocalArgs,
-    address: &str,
+    (url, inside): (&str, &Inside),
     whole: &Resources,
     ids: &Ids,
     cancel: &CancellationToken,
 ) -> Result<ExitCode, String> {
-    until_ready(address, ids).await?;
+    until_ready(inside, ids).await?;
     let agents = if ids.len() == 1 { "1 agent".to_owned() } else { format!("{} agents", ids.len()) };
     let amount = |name| milli_text(whole.scalar(name));
-    let ready =
-        format!("mesos is ready at http://{address} ({agents}, {} cpus, {} MB memory)", amount("cpus"), amount("mem"));
+    let ready = format!("mesos is ready at {url} ({agents}, {} cpus, {} MB memory)", amount("cpus"), amount("mem"));
     let Some(command) = &options.launch else {
         println!("{ready}");
         cancel.cancelled().await;
         return Ok(ExitCode::SUCCESS);
     };
     eprintln!("{ready}");
-    let status = client::launch::follow_command(address, command).await.map_err(|failure| failure.to_string())?;
+    let access = Access { inside: Some(inside.clone()), ..Access::default() };
+    let followed = client::launch::follow_command(url, &access, command).await;
+    let status = followed.map_err(|failure| failure.to_string())?;
     if options.exit {
         return Ok(status);
     }
-    eprintln!("mesos is still serving at http://{address}; Ctrl-C ends it");
+    eprintln!("mesos is still serving at {url}; Ctrl-C ends it");
     cancel.cancelled().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -306,13 +313,13 @@ async fn one(
     mesos_agent::run(agent, ports, cancel).await.map_err(text)
 }
 
-async fn until_ready(address: &str, ids: &Ids) -> Result<(), String> {
+async fn until_ready(inside: &Inside, ids: &Ids) -> Result<(), String> {
     let start = Instant::now();
     let agents = ids.len();
     loop {
         let admitted = ids.iter().filter(|id| id.get().is_some()).count();
         let answer = if admitted == agents {
-            ask_ready(address).await
+            ask_ready(inside).await
         } else {
             Err(format!("{admitted} of {agents} agents are there"))
         };
@@ -325,12 +332,10 @@ async fn until_ready(address: &str, ids: &Ids) -> Result<(), String> {
 }
 
 /// `GET /ready` of the own gateway.
-async fn ask_ready(address: &str) -> Result<(), String> {
+async fn ask_ready(inside: &Inside) -> Result<(), String> {
     let asked = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream
-            .write_all(format!("GET /ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
-            .await?;
+        let mut stream = inside.open()?;
+        stream.write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
         let mut answer = Vec::new();
         stream.take(4096).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())

@@ -107,6 +107,7 @@ async fn run(
     metrics: Metrics,
     cancel: CancellationToken,
 ) -> Result<ExitCode, String> {
+    let gateway = options.gateway.options(&options.cluster.cluster)?;
     if let Some(most) = options.resource_ram {
         tokio::spawn(watch_memory(most));
     }
@@ -115,13 +116,9 @@ async fn run(
         ports = control::ports(&options.cluster, "mesos-master", Some(&state)) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    let services = ControlOptions {
-        gateway: options.gateway.options(&options.cluster.cluster),
-        allocator: options.allocator,
-        registry: options.registry,
-    };
+    let services = ControlOptions { gateway, allocator: options.allocator, registry: options.registry };
     let mut control = control::start(services, ports, metrics).await?;
-    println!("mesos master is at http://{} (state in {})", control.address, state_text(&options.cluster, &dir));
+    println!("mesos master is at {} (state in {})", control.url, state_text(&options.cluster, &dir));
     let failed = tokio::select! {
         () = cancel.cancelled() => None,
         why = control.failed() => Some(why),

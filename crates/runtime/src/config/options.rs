@@ -1,10 +1,119 @@
 //! Options that every role has.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
+use mesos_proto::dial::{Access, Token};
 
 use crate::telemetry::{LogFormat, TelemetryOptions};
+
+/// Where NATS is, and what is shown to it.
+#[derive(Args, Clone, Debug)]
+pub struct NatsArgs {
+    /// The NATS servers, for example nats://127.0.0.1:4222 (several with commas between); tls://… is over TLS
+    #[arg(long, value_name = "URL")]
+    pub nats_url: Option<String>,
+
+    /// The .creds file that lets this process in, read at each connect
+    #[arg(long, value_name = "FILE")]
+    pub nats_credentials: Option<PathBuf>,
+
+    /// The CA that signed NATS's certificates, read at each connect [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub nats_ca: Option<PathBuf>,
+}
+
+/// How a client gets to a gateway that speaks TLS or wants to know who asks.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AccessArgs {
+    /// The CA that signed the master's certificate [default: those that the system trusts]
+    #[arg(long, env = "MESOS_CA_CERT", value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+
+    /// The token that says who you are
+    #[arg(long, env = "MESOS_TOKEN", hide_env_values = true, value_name = "TOKEN", conflicts_with = "token_file")]
+    pub token: Option<String>,
+
+    /// The file that the token is in
+    #[arg(long, env = "MESOS_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl AccessArgs {
+    /// As clients take them.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        let token = self.token.clone().map(Token::Text).or_else(|| self.token_file.clone().map(Token::File));
+        Access { ca: self.ca_cert.clone(), token, ..Access::default() }
+    }
+}
+
+/// What makes a gateway's door safe to open to others.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DoorArgs {
+    /// The certificate (PEM, with those between it and the CA) by which clients know this host; read again when it
+    /// changes
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of that certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// The CA of the cluster: a client may show a certificate that it signed
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+
+    /// The key (Ed25519, PKCS#8 PEM) that signs and checks tokens
+    #[arg(long, value_name = "FILE")]
+    pub token_key: Option<PathBuf>,
+
+    /// Stay plain and open to everybody on this host; refuses other addresses than loopback
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+impl DoorArgs {
+    /// Whether a gateway may listen on this address as it is meant to. Loopback is open if nothing else is said; any
+    /// other address wants TLS and tokens.
+    ///
+    /// # Errors
+    /// One line: what is wrong, what to do.
+    pub fn check(&self, ip: IpAddr) -> Result<(), String> {
+        let host = if ip.is_unspecified() { "NAME_OR_IP".to_owned() } else { ip.to_string() };
+        let make = format!(
+            "`mesos pki init --dir DIR --host {host}` makes them: \
+             --tls-cert DIR/gateway.crt --tls-key DIR/gateway.key --token-key DIR/token.key"
+        );
+        let loopback = ip.is_loopback();
+        if self.insecure && !loopback {
+            return Err(format!(
+                "--insecure refuses other addresses: on --ip {ip} everybody in its network could run tasks; \
+                 use certificates and tokens, {make}"
+            ));
+        }
+        if self.insecure && (self.tls_cert.is_some() || self.tls_key.is_some() || self.token_key.is_some()) {
+            return Err(
+                "--insecure is given together with certificates or a token key; leave the one or the other away"
+                    .to_owned(),
+            );
+        }
+        let all = self.tls_cert.is_some() && self.tls_key.is_some() && self.token_key.is_some();
+        if !loopback && !all {
+            return Err(format!(
+                "--ip {ip} is not a loopback address, so it needs --tls-cert, --tls-key and --token-key; {make}"
+            ));
+        }
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => Err("--tls-cert needs --tls-key, the key of that certificate".to_owned()),
+            (None, Some(_)) => Err("--tls-key needs --tls-cert, the certificate of that key".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Where a service's cluster is.
 #[derive(Args, Clone, Debug)]
@@ -13,13 +122,24 @@ pub struct ClusterOptions {
     #[arg(long, value_name = "NAME", default_value = "mesos", value_parser = parse_cluster)]
     pub cluster: String,
 
-    /// The NATS servers, for example nats://127.0.0.1:4222 (several with commas between)
-    #[arg(long, value_name = "URL")]
-    pub nats_url: Option<String>,
+    #[command(flatten)]
+    pub nats: NatsArgs,
 
-    /// The Redis, for example redis://127.0.0.1:6379 or redis+sentinel://host:26379/primary
+    /// The Redis, for example redis://127.0.0.1:6379 or redis+sentinel://host:26379/primary; rediss… is over TLS
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
+
+    /// The user that Redis knows this cluster by [default: Redis's default user]
+    #[arg(long, value_name = "NAME")]
+    pub redis_username: Option<String>,
+
+    /// The file with that user's password, read at each connect
+    #[arg(long, value_name = "FILE")]
+    pub redis_password_file: Option<PathBuf>,
+
+    /// The CA that signed Redis's certificate, read at each connect [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub redis_ca: Option<PathBuf>,
 
     /// Go on trying while NATS, Redis or the master are not there yet, instead of ending with an error
     #[arg(long)]
@@ -32,7 +152,7 @@ impl ClusterOptions {
     /// # Errors
     /// Says which one is missing, and what needs none.
     pub fn urls(&self) -> Result<(&str, &str), String> {
-        match (&self.nats_url, &self.redis_url) {
+        match (&self.nats.nats_url, &self.redis_url) {
             (Some(nats), Some(redis)) => Ok((nats, redis)),
             (nats, _) => Err(format!(
                 "{} is missing: a service of its own reaches the others over NATS and keeps its state in Redis; \
@@ -128,11 +248,12 @@ fn parse_cluster(text: &str) -> Result<String, String> {
     if fine { Ok(text.to_owned()) } else { Err("expected 1 to 64 characters without braces".to_owned()) }
 }
 
-/// Says that something that an option names is not there.
+/// Says that something that an option names is not there, or (`refused`) does not let this process in.
 #[must_use]
-pub fn not_reachable(option: &str, value: &str, error: &dyn std::fmt::Display) -> String {
+pub fn not_reachable(option: &str, value: &str, error: &dyn std::fmt::Display, refused: bool) -> String {
     let value = super::without_password(value);
-    format!("{option} {value}: {error}; is it running, and is the address right?")
+    let advice = if refused { "" } else { "; is it running, and is the address right?" };
+    format!("{option} {value}: {error}{advice}")
 }
 
 /// Makes a work directory.
@@ -145,4 +266,56 @@ pub fn make_work_dir(dir: &Path) -> Result<PathBuf, String> {
         format!("--work-dir {}: cannot be made: {error}; choose a folder that this user may write", dir.display())
     })?;
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_is_open_to_others_only_with_certificates_and_tokens() {
+        let file = |name: &str| Some(PathBuf::from(name));
+        let open = DoorArgs::default;
+        let tls = || DoorArgs { tls_cert: file("c"), tls_key: file("k"), ..open() };
+        let all = || DoorArgs { token_key: file("t"), ..tls() };
+        let insecure = || DoorArgs { insecure: true, ..open() };
+        let init = "mesos pki init --dir DIR --host";
+        for (ip, door, wanted) in [
+            ("127.0.0.1", open(), Ok(())),
+            ("127.9.0.1", open(), Ok(())),
+            ("::1", open(), Ok(())),
+            ("127.0.0.1", insecure(), Ok(())),
+            ("127.0.0.1", tls(), Ok(())),
+            ("127.0.0.1", all(), Ok(())),
+            ("127.0.0.1", DoorArgs { ca_cert: file("a"), ..open() }, Ok(())),
+            ("10.0.0.1", all(), Ok(())),
+            ("0.0.0.0", all(), Ok(())),
+            ("10.0.0.1", open(), Err(["--ip 10.0.0.1", "mesos pki init --dir DIR --host 10.0.0.1"])),
+            ("0.0.0.0", open(), Err(["--ip 0.0.0.0", "--host NAME_OR_IP"])),
+            ("::", tls(), Err(["--token-key", init])),
+            ("10.0.0.1", DoorArgs { token_key: file("t"), ..open() }, Err(["--tls-cert", init])),
+            ("10.0.0.1", insecure(), Err(["--insecure refuses other addresses", init])),
+            ("10.0.0.1", DoorArgs { insecure: true, ..all() }, Err(["--insecure refuses other addresses", init])),
+            ("127.0.0.1", DoorArgs { insecure: true, ..tls() }, Err(["--insecure", "leave the one or the other away"])),
+            ("127.0.0.1", DoorArgs { tls_key: None, ..tls() }, Err(["--tls-cert", "needs --tls-key"])),
+            ("127.0.0.1", DoorArgs { tls_cert: None, ..tls() }, Err(["--tls-key", "needs --tls-cert"])),
+        ] {
+            match (door.check(ip.parse().unwrap()), wanted) {
+                (Ok(()), Ok(())) => {}
+                (Err(text), Err(words)) => {
+                    assert!(words.iter().all(|word| text.contains(word)) && !text.contains('\n'), "{ip}: {text}");
+                }
+                (is, wanted) => panic!("{ip} with {door:?}: {is:?} instead of {wanted:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_in_a_file_or_in_words_is_who_a_client_is() {
+        let text = AccessArgs { token: Some("t".to_owned()), ..AccessArgs::default() };
+        assert!(matches!(text.access().token, Some(Token::Text(token)) if token == "t"));
+        let file = AccessArgs { token_file: Some("f".into()), ca_cert: Some("c".into()), ..AccessArgs::default() };
+        let access = file.access();
+        assert!(matches!(access.token, Some(Token::File(_))) && access.ca.is_some());
+    }
 }

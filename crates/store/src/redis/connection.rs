@@ -7,12 +7,13 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, RedisError};
+use ::redis::{AsyncConnectionConfig, ConnectionInfo, RedisError};
 use mesos_ports::store::StoreError;
 use tokio::sync::Mutex;
 
 use super::RedisOptions;
-use super::error::{ends_connection, store_error};
+use super::access::{self, Place};
+use super::error::{connect_error, ends_connection, store_error, wants_credentials};
 
 /// After a failed connect, callers get the same answer for this long, so that many waiting callers do
 /// not each wait for a time-out of their own.
@@ -20,17 +21,6 @@ const FAIL_FAST: Duration = Duration::from_millis(100);
 
 /// The oldest server that has every command in use (`XTRIM … MINID`).
 const VERSION_MIN: (u32, u32) = (6, 2);
-
-/// Where the server is.
-enum Place {
-    Server(Client),
-    /// Sentinels know who the primary is at the moment.
-    Sentinels {
-        sentinels: Vec<Client>,
-        primary: String,
-        credentials: String,
-    },
-}
 
 pub(super) struct Connector {
     place: Place,
@@ -48,11 +38,7 @@ struct Shared {
 
 impl Connector {
     pub(super) fn new(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        let place = match url.strip_prefix("redis+sentinel://") {
-            Some(rest) => sentinels(rest)?,
-            None => Place::Server(client(url)?),
-        };
-        Ok(Connector { place, options, shared: Mutex::default() })
+        Ok(Connector { place: Place::new(url, &options)?, options, shared: Mutex::default() })
     }
 
     /// Runs one exchange on the shared connection; an error that ends the connection drops it.
@@ -104,19 +90,26 @@ impl Connector {
     /// A connection of its own, to a server that was checked. `block` is how long its requests may wait
     /// on purpose.
     pub(super) async fn connect(&self, block: Duration) -> Result<MultiplexedConnection, StoreError> {
-        let client = match &self.place {
-            Place::Server(client) => client.clone(),
-            Place::Sentinels { sentinels, primary, credentials } => {
-                self.ask_sentinels(sentinels, primary, credentials).await?
+        let server = match &self.place {
+            Place::Server(server) => server.clone(),
+            Place::Sentinels { sentinels, primary, credentials, tls } => {
+                let (host, port) = self.ask_sentinels(sentinels, primary).await?;
+                access::primary(host, port, credentials, *tls)?
             }
         };
-        let mut connection = self.open(&client, block).await?;
+        let mut connection = self.open(&server, true, block).await?;
         let info: String = ::redis::cmd("INFO").query_async(&mut connection).await.map_err(store_error)?;
         check(&info, matches!(self.place, Place::Sentinels { .. }))?;
         Ok(connection)
     }
 
-    async fn open(&self, client: &Client, block: Duration) -> Result<MultiplexedConnection, StoreError> {
+    async fn open(
+        &self,
+        server: &ConnectionInfo,
+        authenticated: bool,
+        block: Duration,
+    ) -> Result<MultiplexedConnection, StoreError> {
+        let client = access::client(server, &self.options, authenticated).await?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.connect_timeout))
             .set_response_timeout(Some(self.options.response_timeout + block));
@@ -124,61 +117,40 @@ impl Connector {
         // server leaves open.
         let opening = client.get_multiplexed_async_connection_with_config(&config);
         match tokio::time::timeout(self.options.connect_timeout, opening).await {
-            Ok(opened) => opened.map_err(store_error),
-            Err(_) => {
-                let address = client.get_connection_info().addr();
-                Err(StoreError::Unavailable(format!("{address} did not answer a connect")))
-            }
+            Ok(opened) => opened.map_err(|error| connect_error(error, server)),
+            Err(_) => Err(StoreError::Unavailable(format!("{} did not answer a connect", server.addr()))),
         }
     }
 
-    async fn ask_sentinels(
-        &self,
-        sentinels: &[Client],
-        primary: &str,
-        credentials: &str,
-    ) -> Result<Client, StoreError> {
-        let mut last = format!("no sentinel knows a primary {primary:?}");
+    /// Where the primary is, as the first Sentinel says that knows it.
+    async fn ask_sentinels(&self, sentinels: &[ConnectionInfo], primary: &str) -> Result<(String, u16), StoreError> {
+        let mut last = StoreError::Unavailable(format!("no sentinel knows a primary {primary:?}"));
         for sentinel in sentinels {
-            let mut connection = match self.open(sentinel, Duration::ZERO).await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    last = error.to_string();
-                    continue;
-                }
+            // One that asks for a user gets the one of the store.
+            let asked = match self.ask_sentinel(sentinel, primary, false).await {
+                Err(error) if wants_credentials(&error) => self.ask_sentinel(sentinel, primary, true).await,
+                asked => asked,
             };
-            let asked: Result<Option<(String, u16)>, _> =
-                ::redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(primary).query_async(&mut connection).await;
             match asked {
-                Ok(Some((host, port))) => {
-                    return client(&format!("redis://{credentials}{host}:{port}"));
-                }
+                Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                Err(error) => last = error.to_string(),
+                Err(error) => last = error,
             }
         }
-        Err(StoreError::Unavailable(last))
+        Err(last)
     }
-}
 
-fn client(url: &str) -> Result<Client, StoreError> {
-    // The URL may carry a password, so it is not repeated.
-    Client::open(url).map_err(|error| StoreError::Unusable(format!("the redis url is not valid: {error}")))
-}
-
-/// Takes `[user:password@]host:port[,host:port…]/primary` apart.
-fn sentinels(rest: &str) -> Result<Place, StoreError> {
-    let wrong = || StoreError::Unusable("a sentinel url is redis+sentinel://host:port[,host:port]/name".to_owned());
-    let (hosts, primary) = rest.rsplit_once('/').ok_or_else(wrong)?;
-    let (credentials, hosts) = match hosts.rsplit_once('@') {
-        Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
-        None => (String::new(), hosts),
-    };
-    if primary.is_empty() || hosts.is_empty() {
-        return Err(wrong());
+    async fn ask_sentinel(
+        &self,
+        sentinel: &ConnectionInfo,
+        primary: &str,
+        authenticated: bool,
+    ) -> Result<Option<(String, u16)>, StoreError> {
+        let mut connection = self.open(sentinel, authenticated, Duration::ZERO).await?;
+        let mut ask = ::redis::cmd("SENTINEL");
+        ask.arg("get-master-addr-by-name").arg(primary);
+        ask.query_async(&mut connection).await.map_err(store_error)
     }
-    let sentinels = hosts.split(',').map(|host| client(&format!("redis://{host}"))).collect::<Result<_, _>>()?;
-    Ok(Place::Sentinels { sentinels, primary: primary.to_owned(), credentials })
 }
 
 /// Refuses a server that would lose rows or lacks commands, and says how durable it is.
@@ -229,19 +201,5 @@ mod tests {
         assert!(evicting.contains("allkeys-lru") && evicting.contains("noeviction"), "{evicting}");
         assert!(refusal("").contains("unknown"));
         check("redis_version:7.2.4\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n", false).expect("fine");
-    }
-
-    #[test]
-    fn a_sentinel_url_names_hosts_and_primary() {
-        let Ok(Place::Sentinels { sentinels, primary, credentials }) = sentinels("me:pw@a:1,b:2/main") else {
-            panic!("a valid url")
-        };
-        assert_eq!((sentinels.len(), primary.as_str(), credentials.as_str()), (2, "main", "me:pw@"));
-        assert!(sentinels_error("a:1"));
-        assert!(sentinels_error("a:1/"));
-    }
-
-    fn sentinels_error(rest: &str) -> bool {
-        matches!(sentinels(rest), Err(StoreError::Unusable(_)))
     }
 }

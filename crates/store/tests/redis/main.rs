@@ -2,8 +2,10 @@
 
 mod faults;
 mod proxy;
+mod secured;
 mod server;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use mesos_store::redis::{RedisOptions, RedisStore};
 use uuid::Uuid;
 
 use proxy::Proxy;
-use server::Server;
+use server::{Secured, Server};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -25,15 +27,16 @@ struct Rig {
     store: Arc<RedisStore>,
     server: Mutex<Server>,
     promoted: Mutex<Option<Server>>,
+    /// Over TLS with a user and nothing but its permissions; plain and open if `None`.
+    secured: Option<Secured>,
 }
 
 impl Rig {
-    async fn start() -> Rig {
-        let server = Server::start(&["--appendonly", "yes"]).await;
-        let proxy = Proxy::start(server.address()).await;
-        let url = format!("redis://{}", proxy.address());
-        let store = RedisStore::connect(&url, "test", RedisOptions::default()).await.expect("connect");
-        Rig { proxy, store: Arc::new(store), server: Mutex::new(server), promoted: Mutex::new(None) }
+    async fn start(secured: Option<Secured>) -> Rig {
+        let server = another_server(&["--appendonly", "yes"], secured.as_ref()).await;
+        let proxy = Proxy::start(address(&server)).await;
+        let store = open(proxy.address(), secured.as_ref()).await;
+        Rig { proxy, store: Arc::new(store), server: Mutex::new(server), promoted: Mutex::new(None), secured }
     }
 
     fn with_server<T>(&self, with: impl FnOnce(&mut Server) -> T) -> T {
@@ -44,8 +47,8 @@ impl Rig {
 #[async_trait]
 impl Faults for Rig {
     async fn another(&self) -> Option<Arc<dyn Store>> {
-        let url = self.with_server(|server| server.url());
-        Some(Arc::new(RedisStore::connect(&url, "test", RedisOptions::default()).await.expect("connect")))
+        let address = self.with_server(|server| address(server));
+        Some(Arc::new(open(address, self.secured.as_ref()).await))
     }
 
     async fn restart(&self) -> Option<Arc<dyn Store>> {
@@ -59,7 +62,7 @@ impl Faults for Rig {
     }
 
     async fn mark(&self) -> bool {
-        let replica = Server::start(&["--appendonly", "no"]).await;
+        let replica = another_server(&["--appendonly", "no"], self.secured.as_ref()).await;
         let port = self.with_server(|server| server.port);
         replica.follow(port).await;
         replica.promote().await;
@@ -68,7 +71,7 @@ impl Faults for Rig {
     }
 
     async fn roll_back(&self) -> Option<Arc<dyn Store>> {
-        let promoted = self.promoted.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Server::address)?;
+        let promoted = self.promoted.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(address)?;
         self.proxy.turn_to(promoted);
         self.proxy.cut();
         Some(self.store.clone())
@@ -114,6 +117,26 @@ impl Faults for Rig {
     }
 }
 
+async fn another_server(arguments: &[&str], secured: Option<&Secured>) -> Server {
+    match secured {
+        Some(secured) => Server::start_secured(arguments, secured).await,
+        None => Server::start(arguments).await,
+    }
+}
+
+/// Where the adapter goes.
+fn address(server: &Server) -> SocketAddr {
+    if server.tls_port.is_some() { server.tls_address() } else { server.address() }
+}
+
+async fn open(address: SocketAddr, secured: Option<&Secured>) -> RedisStore {
+    let (scheme, options) = match secured {
+        Some(secured) => ("rediss", secured.options()),
+        None => ("redis", RedisOptions::default()),
+    };
+    RedisStore::connect(&format!("{scheme}://{address}"), "test", options).await.expect("connect")
+}
+
 async fn connect(server: &Server) -> RedisStore {
     RedisStore::connect(&server.url(), "test", RedisOptions::default()).await.expect("connect")
 }
@@ -146,7 +169,19 @@ async fn redis_keeps_every_promise_of_the_store_port() {
         return;
     }
     run(|| async {
-        let rig = Arc::new(Rig::start().await);
+        let rig = Arc::new(Rig::start(None).await);
+        Fixture { store: rig.store.clone(), faults: rig }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_keeps_them_over_tls_to_a_user_with_no_more_than_the_permissions_it_needs() {
+    if !server::is_there() {
+        return;
+    }
+    run(|| async {
+        let rig = Arc::new(Rig::start(Some(Secured::new())).await);
         Fixture { store: rig.store.clone(), faults: rig }
     })
     .await;

@@ -1,10 +1,13 @@
 //! A real redis-server on a free port of the loopback, in a folder of its own, which ends with its owner.
 
 use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mesos_ports::conformance::certificates::Authority;
+use mesos_store::redis::RedisOptions;
 use tempfile::TempDir;
 
 const BINARY: &str = "redis-server";
@@ -29,6 +32,8 @@ pub(crate) fn free_port() -> u16 {
 
 pub(crate) struct Server {
     pub(crate) port: u16,
+    /// Where it speaks TLS, if it does.
+    pub(crate) tls_port: Option<u16>,
     folder: TempDir,
     arguments: Vec<String>,
     child: Option<Child>,
@@ -40,14 +45,40 @@ impl Server {
         let folder = tempfile::tempdir().expect("a folder");
         let fixed = ["--save", "", "--repl-diskless-sync-delay", "0", "--repl-timeout", "5"];
         let arguments = fixed.iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
-        let mut server = Server { port, folder, arguments, child: None };
+        let mut server = Server { port, tls_port: None, folder, arguments, child: None };
         server.spawn();
         ready(&server.url()).await;
         server
     }
 
+    /// One with a second port, which speaks TLS with the files of `secured` and knows its user. The tests' own commands
+    /// go to the plain port.
+    pub(crate) async fn start_secured(arguments: &[&str], secured: &Secured) -> Server {
+        let tls_port = free_port();
+        let mut all: Vec<String> = secured.arguments(tls_port);
+        all.extend(["--aclfile".to_owned(), secured.path("users.acl")]);
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let mut server = Server::start(&all.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        server.tls_port = Some(tls_port);
+        server
+    }
+
+    /// A Sentinel that speaks TLS and watches the primary's TLS port.
+    pub(crate) async fn sentinel_secured(name: &str, watched: u16, secured: &Secured) -> Server {
+        let tls_port = free_port();
+        let mut arguments = secured.arguments(tls_port);
+        arguments.extend(["--tls-replication".to_owned(), "yes".to_owned()]);
+        let mut server = Server::sentinel_with(name, watched, 1, arguments).await;
+        server.tls_port = Some(tls_port);
+        server
+    }
+
     /// A Sentinel that watches the primary on `port` with its replicas and takes it for dead after half a second.
     pub(crate) async fn sentinel(name: &str, port: u16, replicas: usize) -> Server {
+        Server::sentinel_with(name, port, replicas, Vec::new()).await
+    }
+
+    async fn sentinel_with(name: &str, port: u16, replicas: usize, mut arguments: Vec<String>) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("sentinel.conf");
         let text = format!(
@@ -55,8 +86,8 @@ impl Server {
              sentinel failover-timeout {name} 5000\n"
         );
         std::fs::write(&config, text).expect("a file");
-        let arguments = vec!["--sentinel".to_owned()];
-        let mut server = Server { port: free_port(), folder, arguments, child: None };
+        arguments.insert(0, "--sentinel".to_owned());
+        let mut server = Server { port: free_port(), tls_port: None, folder, arguments, child: None };
         server.spawn_with(Some(&config.to_string_lossy()));
         ready(&server.url()).await;
         let start = Instant::now();
@@ -86,6 +117,11 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Where it speaks TLS.
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.tls_port.expect("it speaks TLS")))
     }
 
     pub(crate) fn url(&self) -> String {
@@ -155,6 +191,70 @@ impl Server {
     pub(crate) async fn promote(&self) {
         command(&self.url(), &["REPLICAOF", "NO", "ONE"]).await;
     }
+}
+
+/// What a server over TLS and its clients have in files.
+pub(crate) struct Secured {
+    folder: TempDir,
+    pub(crate) authority: Authority,
+}
+
+/// What the adapter's user may do in the cluster `test`: `docs/security.md` has the same line, and a test compares.
+pub(crate) const USER: &str = "user mesos on >PASSWORD resetkeys ~{mesos:test}:* resetchannels -@all +info +time +evalsha \
+    +script|load +hget +hmget +hset +hdel +hscan +exists +del +xadd +xrange +xread +xtrim +xinfo|stream";
+pub(crate) const PASSWORD: &str = "pa ss:w/rd";
+
+impl Secured {
+    pub(crate) fn new() -> Secured {
+        let secured = Secured { folder: tempfile::tempdir().expect("a folder"), authority: Authority::new() };
+        secured.authority.write(secured.folder.path());
+        secured.authority.issue(&["127.0.0.1", "localhost"]).write(secured.folder.path(), "redis");
+        // A file of users takes passwords as hashes too; here nobody else reads it.
+        let user = USER.replace(">PASSWORD", &format!("#{}", sha256(PASSWORD)));
+        secured.write("users.acl", &format!("user default on nopass ~* &* +@all\n{user}\n"));
+        secured.write("password", &format!("{PASSWORD}\n"));
+        secured
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_string_lossy().into_owned()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("a file");
+    }
+
+    fn arguments(&self, tls_port: u16) -> Vec<String> {
+        let (certificate, key, ca) = (self.path("redis.crt"), self.path("redis.key"), self.path("ca.crt"));
+        let port = tls_port.to_string();
+        let pairs = [
+            ("--tls-port", port.as_str()),
+            ("--tls-cert-file", &certificate),
+            ("--tls-key-file", &key),
+            ("--tls-ca-cert-file", &ca),
+            ("--tls-auth-clients", "no"),
+        ];
+        pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect()
+    }
+
+    /// What the adapter needs to get in.
+    pub(crate) fn options(&self) -> RedisOptions {
+        RedisOptions {
+            ca: Some(self.path("ca.crt").into()),
+            username: Some("mesos".to_owned()),
+            password_file: Some(self.path("password").into()),
+            ..RedisOptions::default()
+        }
+    }
+}
+
+/// By the tool that every system has, so that the tests need no library for it.
+fn sha256(text: &str) -> String {
+    let mut child =
+        Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sha256sum runs");
+    child.stdin.take().expect("its input").write_all(text.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("it ends").stdout;
+    String::from_utf8_lossy(&output).split_whitespace().next().expect("a sum").to_owned()
 }
 
 impl Drop for Server {

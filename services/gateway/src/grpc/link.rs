@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn an_agent_hears_only_what_is_for_it_and_speaks_only_to_the_services() {
         let subjects = Subjects::new("c");
-        let peer = LinkPeer { agent_id: "l-S1".into(), instance: "i".into(), cluster: "c".into() };
+        let peer = LinkPeer { agent_id: "l-S1".into(), instance: "i".into(), cluster: "c".into(), certificate: None };
         let may = |op, subject: String| allow(&subjects, &peer, op, &subject);
         assert!(may(LinkOp::Publish, subjects.service("allocator")));
         assert!(may(LinkOp::Request, subjects.service("registry")));

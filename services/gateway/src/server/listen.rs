@@ -6,16 +6,22 @@ use axum::{Router, body::Body};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use mesos_model::planted::{Bug, is_planted};
+use mesos_proto::dial::PeerCertificate;
 use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::tls::Certificates;
 use crate::options::GatewayOptions;
 
 /// Streams of one h2 connection at the same time.
@@ -25,29 +31,57 @@ const HEADERS_MAX: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What h2 begins with.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The connection that a request came by, in its extensions.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// The peer.
+    /// The peer; the gateway's own address for a connection from inside.
     pub peer: SocketAddr,
+    /// Whether it comes from this very process, by [`Inside`](mesos_proto::dial::Inside), and so needs no token.
+    pub inside: bool,
     /// Ends it at once.
     pub cut: CancellationToken,
 }
 
+/// Where connections come from.
+pub(super) struct Doors {
+    pub(super) listener: TcpListener,
+    /// Plain if `None`.
+    pub(super) certificates: Option<Arc<Certificates>>,
+    /// From this process.
+    pub(super) inside: mpsc::Receiver<DuplexStream>,
+}
+
+/// What every connection is served with.
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    certificates: Option<Arc<Certificates>>,
+    patience: Duration,
+}
+
 /// Accepts until cancelled, then waits for what is under way.
-pub(super) async fn serve(listener: TcpListener, router: Router, options: &GatewayOptions, cancel: CancellationToken) {
+pub(super) async fn serve(mut doors: Doors, router: Router, options: &GatewayOptions, cancel: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let patience = match is_planted(Bug::PatientWithSlowClients) {
         true => Duration::from_secs(3600),
         false => options.header_timeout,
     };
-    let builder = Arc::new(builder(patience));
+    let (builder, certificates) = (Arc::new(builder(patience)), doors.certificates.take());
+    let server = Server { router, builder, certificates, patience };
+    let own = doors.listener.local_addr().unwrap_or_else(|_| SocketAddr::new(options.ip, options.port));
     let places = Arc::new(Semaphore::new(options.connections_max));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = doors.listener.accept() => accepted,
+            Some(stream) = doors.inside.recv() => {
+                let (server, watcher) = (server.clone(), graceful.watcher());
+                let connection = Connection { peer: own, inside: true, cut: CancellationToken::new() };
+                tokio::spawn(async move { server.requests(stream, connection, None, watcher).await });
+                continue;
+            }
             () = cancel.cancelled() => break,
         };
         let (stream, peer) = match accepted {
@@ -63,33 +97,61 @@ pub(super) async fn serve(listener: TcpListener, router: Router, options: &Gatew
             tracing::warn!(%peer, "too many connections");
             continue;
         };
-        let (router, builder, watcher) = (router.clone(), builder.clone(), graceful.watcher());
+        let (server, watcher) = (server.clone(), graceful.watcher());
         tokio::spawn(async move {
-            if first_bytes(&stream, patience).await {
-                let _ = stream.set_nodelay(true);
-                let connection = Connection { peer, cut: CancellationToken::new() };
-                let cut = connection.cut.clone();
-                let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-                    let mut request = request.map(Body::new);
-                    request.extensions_mut().insert(connection.clone());
-                    router.clone().oneshot(request)
-                });
-                let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-                tokio::select! {
-                    served = watcher.watch(served.into_owned()) => {
-                        if let Err(error) = served {
-                            tracing::debug!(%peer, %error, "a connection ended");
-                        }
-                    }
-                    () = cut.cancelled() => {}
-                }
-            }
+            server.connection(stream, peer, watcher).await;
             drop(place);
         });
     }
-    drop(listener);
+    drop(doors);
     if tokio::time::timeout(options.grace, graceful.shutdown()).await.is_err() {
         tracing::info!("some connections did not end in time");
+    }
+}
+
+impl Server {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let _ = stream.set_nodelay(true);
+        let connection = Connection { peer, inside: false, cut: CancellationToken::new() };
+        match &self.certificates {
+            Some(certificates) => {
+                let Some(mut secure) = certificates.accept(stream, self.patience).await else { return };
+                let certificate = secure.certificate.take();
+                self.requests(secure, connection, certificate, watcher).await;
+            }
+            None if first_bytes(&stream, self.patience).await => {
+                self.requests(stream, connection, None, watcher).await;
+            }
+            None => {}
+        }
+    }
+
+    async fn requests(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        connection: Connection,
+        certificate: Option<PeerCertificate>,
+        watcher: Watcher,
+    ) {
+        let (peer, cut) = (connection.peer, connection.cut.clone());
+        let router = self.router;
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(connection.clone());
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
+            router.clone().oneshot(request)
+        });
+        let served = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::select! {
+            served = watcher.watch(served.into_owned()) => {
+                if let Err(error) = served {
+                    tracing::debug!(%peer, %error, "a connection ended");
+                }
+            }
+            () = cut.cancelled() => {}
+        }
     }
 }
 

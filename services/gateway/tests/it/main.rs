@@ -9,4 +9,5 @@ mod harness;
 mod launcher;
 mod malformed;
 mod scheduler_http;
+mod secured;
 mod server;
