@@ -123,7 +123,8 @@ impl Kube {
     pub async fn wait_until_ready(&self, namespace: &str, timeout: Duration) -> Result<()> {
         eventually(timeout, &format!("all pods of {namespace} are ready"), async || {
             let kinds = "deployments,statefulsets";
-            let all: Value = serde_json::from_str(&self.kubectl(&["-n", namespace, "get", kinds, "-o", "json"]).await?)?;
+            let all: Value =
+                serde_json::from_str(&self.kubectl(&["-n", namespace, "get", kinds, "-o", "json"]).await?)?;
             for one in all["items"].as_array().into_iter().flatten() {
                 let (wanted, ready) = (&one["spec"]["replicas"], &one["status"]["readyReplicas"]);
                 if wanted != ready {
@@ -179,7 +180,10 @@ pub fn program(name: &str) -> Result<String> {
 pub fn checkov() -> Result<String> {
     let named = std::env::var("CHECKOV").unwrap_or_default();
     let installed = backends::cache().join("terraform/venv/bin/checkov").display().to_string();
-    [named, installed].into_iter().find(|path| std::path::Path::new(path).is_file()).context("checkov is not here; run scripts/setup")
+    [named, installed]
+        .into_iter()
+        .find(|path| std::path::Path::new(path).is_file())
+        .context("checkov is not here; run scripts/setup")
 }
 
 /// The folder of the chart.

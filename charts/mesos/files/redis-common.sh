@@ -1,27 +1,22 @@
-# What the scripts of a Redis pod share. POD_NAME, SERVICE (the pods' domain), SERVERS and TLS come from the pod.
+# What the scripts of a Redis pod share. POD_NAME, SERVICE (the pods' domain) and SERVERS come from the pod.
+umask 077
 identity=/etc/mesos-identity
 me="$POD_NAME.$SERVICE"
 
 # Servers and Sentinels know each other by this user; its password is known to who has the servers' key.
-if [ "$TLS" = yes ]; then
-    INTERNAL="$(sha256sum <"$identity/redis.key" | cut -d ' ' -f 1)"
-    REDISCLI_AUTH="$INTERNAL"
-    export REDISCLI_AUTH
-fi
+INTERNAL="$(sha256sum <"$identity/redis.key" | cut -d ' ' -f 1)"
+REDISCLI_AUTH="$INTERNAL"
+export REDISCLI_AUTH
 
 # Asks a server or a Sentinel: ask HOST PORT COMMAND…
 ask() {
     host="$1" port="$2"
     shift 2
-    if [ "$TLS" = yes ]; then
-        set -- --tls --cacert "$identity/ca.crt" --user internal --no-auth-warning "$@"
-    fi
-    timeout 2 redis-cli -h "$host" -p "$port" "$@" 2>/dev/null
+    timeout 2 redis-cli -h "$host" -p "$port" --tls --cacert "$identity/ca.crt" --user internal "$@" 2>/dev/null
 }
 
-# The lines of a config that make TLS of it.
+# The lines of a config by which a server or a Sentinel speaks TLS, with its peers too.
 tls_lines() {
-    [ "$TLS" = yes ] || return 0
     cat <<END
 tls-cert-file $identity/redis.crt
 tls-key-file $identity/redis.key

@@ -4,22 +4,17 @@ set -eu
 . /scripts/redis-common.sh
 
 {
+    cat "$identity/redis-users.acl"
+    echo "user internal on >$INTERNAL ~* &* +@all"
+} >/run/redis/users.acl
+{
     cat /scripts/redis.conf
     tls_lines
-    if [ "$TLS" = yes ]; then
-        echo "port 0"
-        echo "tls-port 6379"
-        {
-            grep -v '^user internal ' "$identity/redis-users.acl"
-            echo "user internal on >$INTERNAL ~* &* +@all"
-        } >/run/redis/users.acl
-        echo "aclfile /run/redis/users.acl"
-        echo "masteruser internal"
-        echo "masterauth $INTERNAL"
-    else
-        echo "port 6379"
-        echo "protected-mode no"
-    fi
+    echo "port 0"
+    echo "tls-port 6379"
+    echo "aclfile /run/redis/users.acl"
+    echo "masteruser internal"
+    echo "masterauth $INTERNAL"
     if [ "$SERVERS" -gt 1 ]; then
         echo "replica-announce-ip $me"
         echo "replica-announce-port 6379"

@@ -8,18 +8,13 @@ learned="$(grep -E '^sentinel (myid|config-epoch|leader-epoch|current-epoch|know
 primary="$(primary)"
 {
     tls_lines
-    if [ "$TLS" = yes ]; then
-        echo "port 0"
-        echo "tls-port 26379"
-        # Whoever reaches a Sentinel may ask it who is the primary, and nothing else.
-        echo "user default on nopass -@all +auth +hello +ping +info +client|setname +client|setinfo +sentinel|get-master-addr-by-name"
-        echo "user internal on >$INTERNAL ~* &* +@all"
-        echo "sentinel sentinel-user internal"
-        echo "sentinel sentinel-pass $INTERNAL"
-    else
-        echo "port 26379"
-        echo "protected-mode no"
-    fi
+    echo "port 0"
+    echo "tls-port 26379"
+    # Whoever reaches a Sentinel may ask it who is the primary, and nothing else.
+    echo "user default on nopass -@all +auth +hello +ping +info +client|setname +client|setinfo +sentinel|get-master-addr-by-name"
+    echo "user internal on >$INTERNAL ~* &* +@all"
+    echo "sentinel sentinel-user internal"
+    echo "sentinel sentinel-pass $INTERNAL"
     echo "dir /run/redis"
     echo "sentinel resolve-hostnames yes"
     echo "sentinel announce-hostnames yes"
@@ -30,10 +25,8 @@ primary="$(primary)"
     echo "sentinel down-after-milliseconds mesos $((DOWN_AFTER * 1000))"
     echo "sentinel failover-timeout mesos $((DOWN_AFTER * 4000))"
     echo "sentinel parallel-syncs mesos 1"
-    if [ "$TLS" = yes ]; then
-        echo "sentinel auth-user mesos internal"
-        echo "sentinel auth-pass mesos $INTERNAL"
-    fi
+    echo "sentinel auth-user mesos internal"
+    echo "sentinel auth-pass mesos $INTERNAL"
     echo "$learned" | grep -v '^sentinel myid ' || true
 } >/data/sentinel.conf.new
 mv /data/sentinel.conf.new /data/sentinel.conf

@@ -1,9 +1,5 @@
 {{/* Where NATS and Redis are, what the services are told, which Secrets hold what. */}}
 
-{{- define "mesos.tls" -}}
-{{- if ne .Values.tls.mode "off" }}yes{{ end -}}
-{{- end -}}
-
 {{/* The Secret that holds a file of `mesos pki init`. Called with (list $ "file"). */}}
 {{- define "mesos.secretOf" -}}
 {{- $ := index . 0 -}}
@@ -35,11 +31,10 @@ projected:
 
 {{- define "mesos.natsUrl" -}}
 {{- if .Values.nats.bundled -}}
-{{- $scheme := ternary "tls" "nats" (eq (include "mesos.tls" .) "yes") -}}
 {{- $name := printf "%s-nats" (include "mesos.fullname" .) -}}
 {{- $urls := list -}}
 {{- range $at := until (int .Values.nats.replicas) -}}
-{{- $urls = append $urls (printf "%s://%s-%d.%s-nodes.%s.svc:4222" $scheme $name $at $name $.Release.Namespace) -}}
+{{- $urls = append $urls (printf "tls://%s-%d.%s-nodes.%s.svc:4222" $name $at $name $.Release.Namespace) -}}
 {{- end -}}
 {{- join "," $urls -}}
 {{- else -}}
@@ -49,16 +44,15 @@ projected:
 
 {{- define "mesos.redisUrl" -}}
 {{- if .Values.redis.bundled -}}
-{{- $scheme := ternary "rediss" "redis" (eq (include "mesos.tls" .) "yes") -}}
 {{- $name := printf "%s-redis" (include "mesos.fullname" .) -}}
 {{- if gt (int .Values.redis.replicas) 1 -}}
 {{- $hosts := list -}}
 {{- range $at := until (int .Values.redis.replicas) -}}
 {{- $hosts = append $hosts (printf "%s-%d.%s-nodes.%s.svc:26379" $name $at $name $.Release.Namespace) -}}
 {{- end -}}
-{{- printf "%s+sentinel://%s/mesos" $scheme (join "," $hosts) -}}
+{{- printf "rediss+sentinel://%s/mesos" (join "," $hosts) -}}
 {{- else -}}
-{{- printf "%s://%s-0.%s-nodes.%s.svc:6379" $scheme $name $name .Release.Namespace -}}
+{{- printf "rediss://%s-0.%s-nodes.%s.svc:6379" $name $name .Release.Namespace -}}
 {{- end -}}
 {{- else -}}
 {{- .Values.redis.external.url -}}
@@ -72,7 +66,6 @@ projected:
 {{- $component := index . 1 -}}
 {{- $found := dict -}}
 {{- $own := dict -}}
-{{- if eq (include "mesos.tls" $) "yes" -}}
 {{- if $.Values.nats.bundled -}}
 {{- $own = merge $own (dict "nats-credentials" "control.creds" "nats-ca" "ca.crt") -}}
 {{- end -}}
@@ -87,7 +80,6 @@ projected:
 {{- end -}}
 {{- range $option, $file := $own -}}
 {{- $_ := set $found $option (dict "file" $file "secret" (include "mesos.secretOf" (list $ $file)) "key" $file) -}}
-{{- end -}}
 {{- end -}}
 {{- $external := dict -}}
 {{- if not $.Values.nats.bundled -}}
@@ -117,7 +109,7 @@ projected:
 {{- range $option, $from := include "mesos.identity" (list $ $component) | fromYaml -}}
 {{- $_ := set $own $option (printf "/etc/mesos-identity/%s" $from.file) -}}
 {{- end -}}
-{{- with ternary "mesos" $.Values.redis.external.username (and $.Values.redis.bundled (eq (include "mesos.tls" $) "yes")) -}}
+{{- with ternary "mesos" $.Values.redis.external.username $.Values.redis.bundled -}}
 {{- $_ := set $own "redis-username" . -}}
 {{- end -}}
 {{- end -}}
@@ -126,7 +118,9 @@ projected:
 {{- $_ := set $own "port" 5050 -}}
 {{- $_ := set $own "hostname" (default (printf "%s-gateway.%s.svc" (include "mesos.fullname" $) $.Release.Namespace) $.Values.gateway.hostname) -}}
 {{- else if eq $component "agent" -}}
-{{- $_ := set $own "master" (printf "%s-gateway.%s.svc:%d" (include "mesos.fullname" $) $.Release.Namespace (int $.Values.gateway.service.port)) -}}
+{{- $_ := set $own "master" (printf "https://%s-gateway.%s.svc:%d" (include "mesos.fullname" $) $.Release.Namespace (int $.Values.gateway.service.port)) -}}
+{{- $_ := set $own "ca-cert" "/etc/mesos-identity/ca.crt" -}}
+{{- $_ := set $own "join-token-file" "/run/mesos-join/token" -}}
 {{- $_ := set $own "work-dir" $.Values.agent.workDir -}}
 {{- $_ := set $own "wait" true -}}
 {{- $_ := set $own "containerizers" (ternary "mesos,docker" "mesos" (ne $.Values.agent.dockerSocket "")) -}}

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 async fn template(args: &[&str]) -> Result<String> {
     let chart = kube::chart();
-    let words: Vec<&str> = ["template", "mesos", chart.as_str(), "--namespace=prod"].iter().chain(args).copied().collect();
+    let words: Vec<&str> =
+        ["template", "mesos", chart.as_str(), "--namespace=prod"].iter().chain(args).copied().collect();
     Ok(kube::run(&kube::program("helm")?, &words, &[]).await?.expect(0)?.stdout)
 }
 
@@ -47,7 +48,8 @@ async fn checkov_finds_nothing_that_is_not_meant() -> Result<()> {
     std::fs::write(directory.path().join("all.yaml"), rendered)?;
     let meant = MEANT.map(|(check, _)| check).join(",");
     let directory = directory.path().display().to_string();
-    let words = ["-d", &directory, "--framework=kubernetes", "--compact", "--quiet", "--skip-download", "--skip-check", &meant];
+    let words =
+        ["-d", &directory, "--framework=kubernetes", "--compact", "--quiet", "--skip-download", "--skip-check", &meant];
     let outcome = kube::run(&kube::checkov()?, &words, &[]).await?.expect(0)?;
     ensure!(outcome.stdout.contains("Failed checks: 0"), "{}", outcome.stdout);
     // It does look: without the exceptions there is something to find.
@@ -78,7 +80,8 @@ async fn configs(rendered: &str) -> Result<BTreeMap<String, String>> {
 #[tokio::test]
 async fn what_the_chart_writes_is_what_the_services_read() -> Result<()> {
     // One value of each kind for every option that the schema has, so that it has none that a service does not know.
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(format!("{}/values.schema.json", kube::chart()))?)?;
+    let schema: Value =
+        serde_json::from_str(&std::fs::read_to_string(format!("{}/values.schema.json", kube::chart()))?)?;
     let mut values = serde_json::json!({"agent": {"enabled": true}, "nats": {"replicas": 3}, "redis": {"replicas": 3}});
     let services = ["allocator", "registry", "gateway", "agent"];
     for service in services {

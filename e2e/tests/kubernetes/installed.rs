@@ -57,10 +57,8 @@ async fn a_release_is_installed_tested_hurt_upgraded_rolled_back_and_removed_whi
     })
     .await?;
     witness.still_runs("an upgrade")?;
-    under_load(&release, "a rollback", async {
-        release.plain("rollback", &["--wait"]).await?.expect(0).map(drop)
-    })
-    .await?;
+    under_load(&release, "a rollback", async { release.plain("rollback", &["--wait"]).await?.expect(0).map(drop) })
+        .await?;
     witness.still_runs("a rollback")?;
     release.knows_the_witness().await?;
     let after = release.kube.starts(release.namespace, servers).await?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mesos_e2e::cli::{self, Outcome};
 use mesos_e2e::host::HostProcess;
 use mesos_e2e::kube::{self, Kube};
-use mesos_e2e::process::{Process, Spec};
+use mesos_e2e::process::{Process, Spec, sweep};
 use mesos_e2e::{backends, eventually, eventually_some, ports};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,8 +18,6 @@ pub(crate) const VERSIONS: [&str; 2] = ["e2e-1", "e2e-2"];
 /// Helm's name of it.
 const NAME: &str = "mesos";
 
-pub(crate) const PLAIN: bool = true;
-
 /// A release.
 pub(crate) struct Release {
     pub(crate) kube: Kube,
@@ -29,10 +27,20 @@ pub(crate) struct Release {
     agents: Vec<Process>,
 }
 
+/// Makes the images of the binary that is tested.
+async fn images() -> Result<()> {
+    let tags = VERSIONS.map(|version| format!("mesos:{version}"));
+    let script = backends::repository().join("scripts/image").display().to_string();
+    let binary = backends::mesos_binary()?.display().to_string();
+    kube::run(&script, &["--tag", &tags[0], "--binary", &binary], &[]).await?.expect(0)?;
+    kube::run("docker", &["tag", &tags[0], &tags[1]], &[]).await?.expect(0).map(drop)
+}
+
 impl Release {
     /// A Kubernetes that runs and has the images, with an empty namespace; nothing is installed yet.
     pub(crate) async fn prepare(namespace: &'static str, port: u16) -> Result<Self> {
         let kube = Kube::up().await?;
+        images().await?;
         kube.load(&VERSIONS.map(|version| format!("mesos:{version}")).each_ref().map(String::as_str)).await?;
         kube.namespace(namespace).await?;
         let directory = tempfile::Builder::new().prefix("mesos-kube-").tempdir()?;
@@ -52,7 +60,6 @@ impl Release {
             // The node's own DNS server is not behind the usual port.
             "networkPolicy.dnsPorts={53,10053}",
             "tls.hosts={10.245.0.2}",
-            if PLAIN { "tls.mode=off" } else { "tls.mode=generate" },
         ] {
             words.extend(["--set", set]);
         }
@@ -72,41 +79,39 @@ impl Release {
 
     /// The gateway, as its clients outside of Kubernetes name it.
     pub(crate) fn url(&self) -> String {
-        format!("{}{}:{}", if PLAIN { "" } else { "https://" }, kube::NODE, self.port)
+        format!("https://{}:{}", kube::NODE, self.port)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
     }
 
     /// Variables with which clients reach the gateway.
     pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
-        if PLAIN {
-            return vec![("MESOS_MASTER", self.url())];
-        }
-        let file = |name: &str| self.directory.path().join(name).display().to_string();
         vec![
             ("MESOS_MASTER", self.url()),
-            ("MESOS_CA_CERT", file("ca.crt")),
-            ("MESOS_TOKEN_FILE", file("operator.token")),
+            ("MESOS_CA_CERT", self.file("ca.crt")),
+            ("MESOS_TOKEN_FILE", self.file("operator.token")),
         ]
     }
 
     /// A URL of the gateway's HTTP API.
     pub(crate) fn http_url(&self, path: &str) -> String {
-        let url = self.url();
-        if url.contains("://") { format!("{url}{path}") } else { format!("http://{url}{path}") }
+        format!("{}{path}", self.url())
     }
 
     /// A client of that API which keeps so many connections for its next calls.
     pub(crate) fn http_client(&self, kept: usize) -> Result<reqwest::Client> {
         // Installs the TLS provider, if nobody has yet.
         mesos_e2e::http();
-        let mut client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(kept);
-        if !PLAIN {
-            let ca = std::fs::read(self.directory.path().join("ca.crt"))?;
-            let token = std::fs::read_to_string(self.directory.path().join("operator.token"))?;
-            let bearer = format!("Bearer {}", token.trim()).parse().context("the token is no header's value")?;
-            client = client
-                .tls_certs_only(reqwest::Certificate::from_pem_bundle(&ca)?)
-                .default_headers([(reqwest::header::AUTHORIZATION, bearer)].into_iter().collect());
-        }
+        let ca = std::fs::read(self.file("ca.crt"))?;
+        let token = std::fs::read_to_string(self.file("operator.token"))?;
+        let bearer = format!("Bearer {}", token.trim()).parse().context("the token is no header's value")?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(kept)
+            .tls_certs_only(reqwest::Certificate::from_pem_bundle(&ca)?)
+            .default_headers([(reqwest::header::AUTHORIZATION, bearer)].into_iter().collect());
         Ok(client.build()?)
     }
 
@@ -122,7 +127,7 @@ impl Release {
         for (secret, file) in [("mesos-ca", "ca.crt"), ("mesos-operator", "operator.token")] {
             let template = format!("go-template={{{{index .data \"{file}\" | base64decode}}}}");
             let text = self.kube.kubectl(&["-n", self.namespace, "get", "secret", secret, "-o", &template]).await?;
-            std::fs::write(self.directory.path().join(file), text)?;
+            std::fs::write(self.file(file), text)?;
         }
         Ok(())
     }
@@ -130,11 +135,14 @@ impl Release {
     /// Starts an agent on this host that joins by the node's port, and waits until it is offered.
     pub(crate) async fn join(&mut self) -> Result<()> {
         let number = self.agents.len();
+        let token = self.mesos(&["token", "create", "--agent"]).await?.expect(0)?.stdout;
         let work = self.directory.path().join(format!("agent-{number}"));
         let args = vec![
             "agent".to_owned(),
             format!("--work-dir={}", work.display()),
             format!("--master={}", self.url()),
+            format!("--ca-cert={}", self.file("ca.crt")),
+            format!("--join-token={}", token.trim()),
             format!("--port={}", ports::free()?),
             "--resources=cpus:8;mem:4096;disk:1000".to_owned(),
             "--containerizers=mesos".to_owned(),
@@ -193,6 +201,14 @@ impl Release {
             Ok(tasks.as_array().is_some_and(|tasks| tasks.iter().any(running)))
         })
         .await
+    }
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        // Tasks outlive their agents, so they are ended by the folder that they are in.
+        self.agents.clear();
+        sweep(self.directory.path());
     }
 }
 
