@@ -11,7 +11,7 @@ primary="$(primary)"
     echo "port 0"
     echo "tls-port 26379"
     # Whoever reaches a Sentinel may ask it who is the primary, and nothing else.
-    echo "user default on nopass -@all +auth +hello +ping +info +client|setname +client|setinfo +sentinel|get-master-addr-by-name"
+    echo "user default on nopass -@all +auth +hello +ping +sentinel|get-master-addr-by-name"
     echo "user internal on >$INTERNAL ~* &* +@all"
     echo "sentinel sentinel-user internal"
     echo "sentinel sentinel-pass $INTERNAL"
