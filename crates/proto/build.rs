@@ -17,6 +17,7 @@ const FILES: &[&str] = &[
     "mesos/v1/master/master.proto",
     "mesos/v1/quota/quota.proto",
     "mesos/v1/scheduler/scheduler.proto",
+    "mesos/services/v1/agents.proto",
     "mesos/services/v1/allocation.proto",
     "mesos/services/v1/link.proto",
     "mesos/services/v1/operator.proto",

@@ -1,5 +1,6 @@
 // The calls that the page makes besides the event stream. Addresses are relative, so a proxy path in front is no matter.
 
+import { askForToken, authorization } from './token';
 import type { Explanation, FileChunk, Role, Task } from './model/types';
 
 export type Stream = 'stdout' | 'stderr';
@@ -56,19 +57,22 @@ async function call<T>(method: string, path: string, content?: unknown): Promise
   try {
     response = await fetch(apiUrl(path), {
       method,
-      headers: { Accept: 'application/json', ...(content ? { 'Content-Type': 'application/json' } : {}) },
+      headers: { Accept: 'application/json', ...authorization(), ...(content ? { 'Content-Type': 'application/json' } : {}) },
       body: content ? JSON.stringify(content) : undefined,
     });
   } catch {
     throw new ApiError('The gateway does not answer.', 0);
   }
   const body = await response.text();
-  if (!response.ok)
-    throw new ApiError(errorMessage(body) ?? `${response.status} ${response.statusText}`, response.status);
+  if (!response.ok) {
+    const why = errorMessage(body) ?? `${response.status} ${response.statusText}`;
+    if (response.status === 401) askForToken(why);
+    throw new ApiError(why, response.status);
+  }
   return (body === '' ? {} : JSON.parse(body)) as T;
 }
 
-function errorMessage(body: string): string | undefined {
+export function errorMessage(body: string): string | undefined {
   try {
     const message: unknown = JSON.parse(body)?.error?.message;
     return typeof message === 'string' && message !== '' ? message : undefined;

@@ -1,10 +1,11 @@
 // Keeps the page's copy of the cluster alive from the gateway's event stream.
 
-import { createSignal, onCleanup } from 'solid-js';
-import { apiUrl } from './api';
+import { createEffect, createSignal, on, onCleanup } from 'solid-js';
+import { readEvents, type ServerEvent } from './events';
 import { addSample, sampleOf, type Sample } from './model/history';
 import { applyDelta, EMPTY, fromSnapshot, type ClusterState } from './model/state';
 import type { Delta, Snapshot } from './model/types';
+import { given } from './token';
 
 export type Connection = 'connecting' | 'live' | 'reconnecting';
 
@@ -69,45 +70,46 @@ interface Handlers {
   lost: () => void;
 }
 
-// EventSource reconnects by itself after a broken connection, but gives up after an answer that is not a stream
-// (a proxy's 502, say); then a new one is opened, less and less often.
+// A stream that ended or failed is opened again, less and less often; at once when a token was given.
 function openStream(handlers: Handlers): { reopen: () => void; close: () => void } {
-  let source: EventSource;
+  let current: AbortController | undefined;
   let retry: ReturnType<typeof setTimeout> | undefined;
   let wait = RETRY_MIN_MS;
 
   function open() {
-    source = new EventSource(apiUrl('events'));
-    source.addEventListener('snapshot', (event) => {
+    const abort = new AbortController();
+    current = abort;
+    readEvents(abort.signal, take)
+      .catch(() => undefined)
+      .then(() => {
+        if (abort.signal.aborted) return;
+        handlers.lost();
+        retry = setTimeout(open, wait);
+        wait = Math.min(RETRY_MAX_MS, wait * 2);
+      });
+  }
+
+  function take(event: ServerEvent) {
+    handlers.heard();
+    if (event.name === 'snapshot') {
       wait = RETRY_MIN_MS;
-      handlers.heard();
       handlers.snapshot(JSON.parse(event.data));
-    });
-    source.addEventListener('delta', (event) => {
-      handlers.heard();
-      handlers.delta(JSON.parse(event.data));
-    });
-    source.addEventListener('heartbeat', handlers.heard);
-    source.onerror = () => {
-      handlers.lost();
-      if (source.readyState !== EventSource.CLOSED) return;
-      clearTimeout(retry);
-      retry = setTimeout(open, wait);
-      wait = Math.min(RETRY_MAX_MS, wait * 2);
-    };
+    }
+    if (event.name === 'delta') handlers.delta(JSON.parse(event.data));
   }
 
   function close() {
     clearTimeout(retry);
-    source.close();
+    current?.abort();
+  }
+
+  function reopen() {
+    close();
+    wait = RETRY_MIN_MS;
+    open();
   }
 
   open();
-  return {
-    close,
-    reopen: () => {
-      close();
-      open();
-    },
-  };
+  createEffect(on(given, reopen, { defer: true }));
+  return { close, reopen };
 }

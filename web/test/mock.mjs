@@ -18,7 +18,7 @@ const TICK_MS = 250;
  * Starts the mock on 127.0.0.1. `requests` collects "METHOD path" of every API call, `finish(key)` ends a task,
  * `dropStreams()` cuts every event stream as a dying gateway would.
  */
-export async function startMock({ port = 0, tasks = 3000, empty = false, dist = DIST } = {}) {
+export async function startMock({ port = 0, tasks = 3000, empty = false, token, dist = DIST } = {}) {
   const cluster = makeCluster(empty ? 0 : tasks, empty);
   const requests = [];
   const streams = new Set();
@@ -33,6 +33,10 @@ export async function startMock({ port = 0, tasks = 3000, empty = false, dist = 
     const url = new URL(request.url, 'http://mock');
     if (!url.pathname.startsWith('/v1/')) return serveFile(dist, url.pathname, response);
     requests.push(`${request.method} ${url.pathname}`);
+    if (token && request.headers.authorization !== `Bearer ${token}`) {
+      response.writeHead(401, { 'content-type': 'application/json', 'www-authenticate': 'Bearer realm="mesos"' });
+      return response.end(JSON.stringify({ error: { message: 'a token is needed' } }));
+    }
     if (url.pathname === '/v1/events') return openStream(request, response);
     const [status, body] = answer(cluster, request.method, url);
     response.writeHead(status, { 'content-type': 'application/json' });

@@ -39,6 +39,7 @@ try {
   await step('a kill asks, is sent and ends the task', killWorks);
   if (mock) await step('a cut stream comes back by itself', streamReturns);
   if (mock) await step('an empty cluster says what to do next', emptyCluster);
+  await step('a gateway that wants a token gets one', tokenAsked);
   await step('the browser had nothing to complain about', async () => assert.deepEqual(complaints, []));
   console.log('page: all steps passed');
 } catch (error) {
@@ -263,6 +264,41 @@ async function emptyCluster() {
   } finally {
     await other.close();
     await bare.close();
+  }
+}
+
+// Against a cluster of its own, or against the gateway of MESOS_UI_SECURED_URL, whose token is MESOS_UI_TOKEN.
+async function tokenAsked() {
+  const secured = process.env.MESOS_UI_SECURED_URL;
+  if (target && !secured) return;
+  const token = secured ? process.env.MESOS_UI_TOKEN : 'right.token.here';
+  const own = secured ? null : await startMock({ token, tasks: 20 });
+  const other = await context.newPage();
+  const theirs = watch(other);
+  try {
+    await other.goto(secured ?? own.url);
+    const login = other.locator('[data-test=login][open]');
+    await login.getByText('a token is needed').waitFor();
+    await login.getByLabel('Token').fill('wrong');
+    await other.keyboard.press('Enter');
+    await login.waitFor();
+    assert.notEqual(await other.locator('[data-test=connection].is-live').count(), 1);
+    await login.getByLabel('Token').fill(token);
+    await login.getByRole('button', { name: 'Sign in' }).click();
+    await other.locator('[data-test=connection].is-live').waitFor();
+    await login.waitFor({ state: 'hidden' });
+    await other.goto(`${secured ?? own.url}/#/roles`);
+    await other.reload();
+    await other.locator('[data-test=connection].is-live').waitFor();
+    assert.equal(await other.locator('[data-test=login][open]').count(), 0, 'the tab remembers it');
+    assert.ok(!other.url().includes(token), 'it is in no address');
+    assert.deepEqual(
+      theirs.filter((text) => !text.includes('401')),
+      [],
+    );
+  } finally {
+    await other.close();
+    await own?.close();
   }
 }
 

@@ -12,7 +12,18 @@ use crate::graph::{Graph, Member, Package};
 const LAYERS: [(u8, &[&str]); 4] = [
     (0, &["mesos-model"]),
     (1, &["mesos-engine", "mesos-core", "mesos-proto", "mesos-ports"]),
-    (2, &["mesos-bus", "mesos-store", "mesos-container", "mesos-runtime", "mesos-policy-wasm", "mesos-sdk"]),
+    (
+        2,
+        &[
+            "mesos-bus",
+            "mesos-store",
+            "mesos-container",
+            "mesos-runtime",
+            "mesos-identity",
+            "mesos-policy-wasm",
+            "mesos-sdk",
+        ],
+    ),
     (4, &["mesos", "mesos-sim", "mesos-bench", "mesos-e2e", "xtask"]),
 ];
 

@@ -157,6 +157,7 @@ fn options(number: usize, instance: u128, total: Resources) -> Options {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot: String::new(),
         new_instance: instance,
+        new_agent: None,
         body: info.encode_to_vec().into(),
         beat_ms: BEAT_MS,
         executors: Default::default(),

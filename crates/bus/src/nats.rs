@@ -79,7 +79,8 @@ impl NatsBus {
         let changed = Arc::new(Notify::new());
         let client = connect::connect(url, &options, changed.clone()).await?;
         // The token is random, so that no two connections share an inbox.
-        let inbox = format!("{INBOX}{:032x}.", rand::random::<u128>());
+        let below = options.inbox.as_ref().map_or_else(|| INBOX.to_owned(), |inbox| format!("{inbox}."));
+        let inbox = format!("{below}{:032x}.", rand::random::<u128>());
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             next_id: AtomicU64::new(1),

@@ -73,6 +73,8 @@ pub struct Options {
     pub boot: String,
     /// Its instance, if no row says otherwise.
     pub new_instance: u128,
+    /// The id that it was given when it joined, if it had none before.
+    pub new_agent: Option<AgentId>,
     /// A protobuf `AgentInfo`.
     pub body: Bytes,
     /// How often it says that it lives, in milliseconds.

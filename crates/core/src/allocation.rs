@@ -22,6 +22,7 @@
 //! - `calls`: who may call, and repeats. `accept`, `validate`: ACCEPT. `operations`: reservations and volumes.
 //! - `requests`: REQUEST. `preempt`: work that goes to make room.
 //! - `drain`: agents leave because an operator says so. `maintenance`: machines that will be away, inverse offers.
+//! - `join`: agents become members with a one-time token.
 //! - `operator`, `policy`: what operators set. `explain`: why something waits.
 //! - `frameworks`: what the registry's rows mean here.
 //! - `handshake`: agents come and settle launches. `orders`: the numbered way to them. `liveness`: they go.
@@ -35,6 +36,7 @@ mod drain;
 mod explain;
 mod frameworks;
 mod handshake;
+mod join;
 mod liveness;
 mod maintenance;
 mod offers;
@@ -64,6 +66,7 @@ use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, OfferId, Resources,
 use self::{
     calls::Calls,
     delivery::OnTheirWay,
+    join::Joins,
     liveness::Silence,
     maintenance::Maintenance,
     preempt::Preemptions,
@@ -274,6 +277,7 @@ pub struct Allocator {
     trouble: Option<String>,
     preemptions: Preemptions,
     maintenance: Maintenance,
+    joins: Joins,
     /// Agents that are drained and may have nothing left.
     drains: BTreeSet<AgentId>,
     /// Agents with orders that have not left.
@@ -325,6 +329,7 @@ impl Allocator {
             trouble: None,
             preemptions: Preemptions::default(),
             maintenance: Maintenance::default(),
+            joins: Joins::default(),
             drains: BTreeSet::new(),
             speaking: BTreeSet::new(),
             retries: Timers::default(),
@@ -403,6 +408,8 @@ impl Machine for Allocator {
             }
             RowChange::Put(Row::Operation(row)) => self.index_operation(row),
             RowChange::Put(Row::Maintenance(row)) => self.maintenance.put(row),
+            RowChange::Put(Row::JoinToken(row)) => self.joins.put(row),
+            RowChange::Delete(RowKey::JoinToken(hash)) => self.joins.remove(&hash),
             RowChange::Delete(RowKey::Maintenance) => self.maintenance.put(MaintenanceRow::default()),
             RowChange::Delete(RowKey::Role(role)) => {
                 let facts = self.default_facts(&role);
@@ -433,7 +440,8 @@ impl Machine for Allocator {
         let operations = self.operations.values().flat_map(BTreeMap::values).cloned().map(Row::Operation);
         let modules = self.modules.values().cloned().map(Row::Module);
         let policy = self.policy.iter().cloned().map(Row::Policy);
-        Some(agents.chain(launches).chain(operations).chain(modules).chain(policy).collect())
+        let joins = self.joins.rows().cloned().map(Row::JoinToken);
+        Some(agents.chain(launches).chain(operations).chain(modules).chain(policy).chain(joins).collect())
     }
 
     fn peer(&mut self, now: Time, change: RowChange, fx: &mut Effects<Output>) {
@@ -518,6 +526,7 @@ impl Machine for Allocator {
         self.engine.tick(now);
         self.retry_orders(now);
         self.ask_about_lingering(now, fx);
+        self.end_join_tokens(now, fx);
         self.mark_silent_agents(now, fx);
     }
 
@@ -530,6 +539,7 @@ impl Machine for Allocator {
             self.lingering.first(),
             self.silence.deadline(),
             self.maintenance.deadline(),
+            self.joins.deadline(),
         ]
         .into_iter()
         .flatten()

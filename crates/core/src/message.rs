@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::files::{FileEntry, FilesAnswer, FilesRequest};
 pub use self::{
     maintenance::{InverseAnswer, InverseOffer, MachineId, MaintenanceView, Unavailability, Window},
-    operator::{Conversion, OperatorCall, PolicyView, Quota, RoleView},
+    operator::{Conversion, Join, OperatorCall, PolicyView, Quota, RoleView},
 };
 
 use crate::{
@@ -143,6 +143,8 @@ pub enum AnswerBody {
     WhatIf(Box<WhatIf>),
     /// What maintenance is planned, and where it stands.
     Maintenance(Box<MaintenanceView>),
+    /// An agent has joined, under this id.
+    Joined(AgentId),
 }
 
 impl Answer {
@@ -849,6 +851,36 @@ pub enum AgentToRegistry {
         /// As `waitpid` gives it; -1 if nobody knows.
         status: i32,
     },
+}
+
+impl AgentToAllocator {
+    /// The agent that says so: its id, or the text of its instance as long as it has none.
+    #[must_use]
+    pub fn speaker(&self) -> String {
+        match self {
+            AgentToAllocator::Report(report) => match &report.agent {
+                Some(agent) => agent.as_str().to_owned(),
+                None => mesos_model::uuid_text(report.instance),
+            },
+            AgentToAllocator::Beat { agent, .. } | AgentToAllocator::Disobeys { agent, .. } => {
+                agent.as_str().to_owned()
+            }
+        }
+    }
+}
+
+impl AgentToRegistry {
+    /// The agent that says so.
+    #[must_use]
+    pub fn speaker(&self) -> &AgentId {
+        match self {
+            AgentToRegistry::Update { agent, .. }
+            | AgentToRegistry::Knows { agent, .. }
+            | AgentToRegistry::Forgotten { agent, .. }
+            | AgentToRegistry::Message { agent, .. }
+            | AgentToRegistry::ExecutorExited { agent, .. } => agent,
+        }
+    }
 }
 
 /// Folds launch ids into one number, whatever their order, so that two sides can compare what they hold.

@@ -62,6 +62,8 @@ pub enum Row {
     Operation(OperationRow),
     /// Allocator: the maintenance schedule, and which machines are down.
     Maintenance(MaintenanceRow),
+    /// Allocator: a token with which an agent may join.
+    JoinToken(JoinTokenRow),
     /// Launcher: a submitted task.
     Job(JobRow),
     /// Launcher: its subscription.
@@ -95,6 +97,8 @@ pub enum RowKey {
     Operation(String),
     /// `maintenance`
     Maintenance,
+    /// `join/<hash>`
+    JoinToken(String),
     /// `job/<task>`
     Job(TaskId),
     /// `launcher`
@@ -118,6 +122,7 @@ impl RowKey {
             RowKey::Module(name) => format!("module/{name}"),
             RowKey::Operation(id) => format!("operation/{id}"),
             RowKey::Maintenance => "maintenance".to_owned(),
+            RowKey::JoinToken(hash) => format!("join/{hash}"),
             RowKey::Job(id) => format!("job/{id}"),
             RowKey::LauncherSelf => "launcher".to_owned(),
         }
@@ -149,6 +154,7 @@ impl RowKey {
             "module" => RowKey::Module(rest.into()),
             "operation" => RowKey::Operation(rest.into()),
             "maintenance" => RowKey::Maintenance,
+            "join" => RowKey::JoinToken(rest.into()),
             "job" => RowKey::Job(rest.into()),
             "launcher" => RowKey::LauncherSelf,
             _ => return None,
@@ -173,6 +179,7 @@ impl Row {
             Row::Module(row) => RowKey::Module(row.name.clone()),
             Row::Operation(row) => RowKey::Operation(row.operation.clone()),
             Row::Maintenance(_) => RowKey::Maintenance,
+            Row::JoinToken(row) => RowKey::JoinToken(row.hash.clone()),
             Row::Job(row) => RowKey::Job(row.task.clone()),
             Row::LauncherSelf(_) => RowKey::LauncherSelf,
         }
@@ -443,6 +450,27 @@ pub struct MaintenanceRow {
     /// Machines that are down.
     #[serde(default)]
     pub down: BTreeSet<MachineId>,
+}
+
+/// A one-time token with which an agent may join. The row goes when the token ends, used or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinTokenRow {
+    /// SHA-256 of the token, in hex.
+    pub hash: String,
+    /// When it ends.
+    pub expires: Time,
+    /// Who has used it.
+    #[serde(default)]
+    pub used: Option<Joined>,
+}
+
+/// Who has joined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The agent's raw public key, in hex.
+    pub key: String,
+    /// The id that it was given, or has kept.
+    pub agent: AgentId,
 }
 
 /// What an agent keeps about a framework, so that it can be recovered from agents alone.
@@ -894,6 +922,7 @@ mod tests {
             RowKey::Module("m".into()),
             RowKey::Operation("o".into()),
             RowKey::Maintenance,
+            RowKey::JoinToken("ab12".to_owned()),
             RowKey::Job("t".into()),
             RowKey::LauncherSelf,
         ];

@@ -35,8 +35,8 @@ use mesos_proto::{
     GRPC_MESSAGE_MAX_BYTES,
     dial::{Access, Address, Door, reason},
     services::v1::{
-        allocation_client::AllocationClient, files_client::FilesClient, launcher_client::LauncherClient,
-        operator_client::OperatorClient, stats_client::StatsClient,
+        agents_client::AgentsClient, allocation_client::AllocationClient, files_client::FilesClient,
+        launcher_client::LauncherClient, operator_client::OperatorClient, stats_client::StatsClient,
     },
     v1::master,
 };
@@ -122,6 +122,10 @@ impl Master {
 
     pub(crate) fn stats(&self) -> StatsClient<Door> {
         StatsClient::new(self.door.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    pub(crate) fn agents(&self) -> AgentsClient<Door> {
+        AgentsClient::new(self.door.clone())
     }
 
     pub(crate) fn allocation(&self) -> AllocationClient<Door> {

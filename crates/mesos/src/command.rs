@@ -8,8 +8,10 @@ use mesos_runtime::config::{nearest, normalise, one_line};
 
 use crate::{
     client::{self, launch::LaunchArgs, launch::SpawnArgs},
+    pki::{self, PkiArgs},
     replay::{self, ReplayArgs},
     role::{agent, gateway, local, master},
+    token::{self, TokenArgs},
 };
 
 /// Exit status for a command line that cannot be understood.
@@ -38,7 +40,7 @@ const fn role_entry(
     Entry { name, about, augment, run }
 }
 
-static COMMANDS: [Entry; 32] = [
+static COMMANDS: [Entry; 34] = [
     role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| {
         local::main(args)
     }),
@@ -237,6 +239,18 @@ static COMMANDS: [Entry; 32] = [
         run: |entry, args| {
             ask::<client::reserve::VolumeArgs>(entry, args, |args| args.client(), client::reserve::volume)
         },
+    },
+    Entry {
+        name: "pki",
+        about: "Make and renew the keys, certificates and credentials of a cluster",
+        augment: PkiArgs::augment_args,
+        run: |entry, args| alone(entry, args, pki::run),
+    },
+    Entry {
+        name: "token",
+        about: "Make tokens for operators and frameworks",
+        augment: TokenArgs::augment_args,
+        run: |entry, args| alone(entry, args, token::run),
     },
     Entry {
         name: "completion",

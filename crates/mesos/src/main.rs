@@ -4,12 +4,15 @@
 //! - [`command`]: which commands there are and who carries them out.
 //! - [`role`]: what runs until it is stopped: master, agent, single services, local mode.
 //! - [`client`]: what asks a master and ends.
+//! - [`pki`], [`token`]: who is who: keys, certificates, tokens.
 //! - [`replay`]: a recording, lived again.
 
 mod client;
 mod command;
+mod pki;
 mod replay;
 mod role;
+mod token;
 
 use std::process::ExitCode;
 

@@ -108,6 +108,8 @@ planted! {
     "executor-task-twice" ExecutorTaskTwice [31] "An executor that subscribes again gets tasks that it says it has.";
     "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
     // Agents that leave, as the allocator and the agent have them.
+    "join-token-twice" JoinTokenTwice [78] "A join token that one agent has used lets another in.";
+    "agent-speaks-for-another" AgentSpeaksForAnother [79] "A service takes what an agent says in the name of another.";
     "gone-agent-is-admitted" GoneAgentIsAdmitted [35] "The allocator admits an agent again that was marked gone.";
     "gone-agent-keeps-tasks" GoneAgentKeepsTasks [35] "An agent that was marked gone goes without ending its tasks.";
     "agent-id-of-another-host" AgentIdOfAnotherHost [36] "The allocator admits a second host under the id of the first.";

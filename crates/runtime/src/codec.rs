@@ -66,6 +66,7 @@ rows! {
     Operation => "operation",
     Maintenance => "maintenance",
     Job => "job",
+    JoinToken => "join-token",
     LauncherSelf => "launcher-self",
 }
 

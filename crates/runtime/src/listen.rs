@@ -35,10 +35,11 @@ pub enum Heard {
     Lost,
 }
 
-/// Reads one subject for ever.
+/// Reads one subject, or those of one pattern, for ever.
 pub struct Listener {
     bus: Arc<dyn Bus>,
-    subject: String,
+    pattern: String,
+    beats: String,
     messages: Option<Subscription>,
     beat: Interval,
     heard: bool,
@@ -51,9 +52,15 @@ impl Listener {
     /// A listener on a subject; `renewed` counts the subscriptions that were silent.
     #[must_use]
     pub fn new(bus: Arc<dyn Bus>, subject: String, renewed: Counter) -> Listener {
+        Listener::of_pattern(bus, subject.clone(), subject, renewed)
+    }
+
+    /// A listener on all subjects of a pattern, of which `beats` is one: its own beats go there.
+    #[must_use]
+    pub fn of_pattern(bus: Arc<dyn Bus>, pattern: String, beats: String, renewed: Counter) -> Listener {
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Listener { bus, subject, messages: None, beat, heard: false, silent: 0, failing: false, renewed }
+        Listener { bus, pattern, beats, messages: None, beat, heard: false, silent: 0, failing: false, renewed }
     }
 
     /// The next thing heard.
@@ -91,7 +98,7 @@ impl Listener {
     }
 
     async fn open(&mut self) -> bool {
-        match self.bus.subscribe(&self.subject).await {
+        match self.bus.subscribe(&self.pattern).await {
             Ok(messages) => {
                 self.messages = Some(messages);
                 (self.silent, self.failing) = (0, false);
@@ -99,7 +106,7 @@ impl Listener {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(subject = self.subject, %error, "cannot subscribe; trying again");
+                    tracing::warn!(subject = self.pattern, %error, "cannot subscribe; trying again");
                 }
                 tokio::time::sleep(RETRY).await;
                 false
@@ -108,7 +115,7 @@ impl Listener {
     }
 
     fn tick(&mut self) -> Option<Heard> {
-        let (bus, subject) = (self.bus.clone(), self.subject.clone());
+        let (bus, subject) = (self.bus.clone(), self.beats.clone());
         // Not waited for: a bus that takes its time must not keep messages waiting.
         tokio::spawn(async move {
             let _ = bus.publish(&subject, vec![(HEADER.to_owned(), String::new())], Bytes::new()).await;
@@ -118,7 +125,7 @@ impl Listener {
         }
         self.silent += 1;
         if self.silent > SILENT_MAX && !is_planted(Bug::DeadSubscriptionKept) {
-            tracing::warn!(subject = self.subject, "a subscription hears nothing any more and is made anew");
+            tracing::warn!(subject = self.pattern, "a subscription hears nothing any more and is made anew");
             self.renewed.inc();
             self.messages = None;
             return Some(Heard::Lost);

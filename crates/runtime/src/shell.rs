@@ -19,7 +19,7 @@ use mesos_core::{
 use mesos_model::{
     GatewayId, Term, envelope,
     planted::{Bug, is_planted},
-    subject::Subjects,
+    subject::{Subjects, token},
 };
 use mesos_ports::{
     bus::{Bus, BusEvent, Message},
@@ -75,6 +75,8 @@ pub trait Service: Send + 'static {
     /// The event of a message, and whether it will be answered by `request`. Also the number of the
     /// peer's commit that must be applied before.
     fn event(inbound: Self::Inbound, request: RequestId) -> Arrived<Self>;
+    /// The agent that a message is of, if it is of one.
+    fn speaker(inbound: &Self::Inbound) -> Option<String>;
     /// Where an output goes.
     fn route(output: <Self::Machine as Machine>::Output) -> Route;
     /// The peer's stream was applied up to the head asked for.
@@ -491,10 +493,12 @@ impl<S: Service> Shell<S> {
         self.metrics.leading.set(1);
         self.metrics.epoch.set(i64::try_from(term.epoch).unwrap_or(i64::MAX));
         self.beats_missed = 0;
-        let (bus, subject) = (self.ports.bus.clone(), self.ports.subjects.service(S::NAME));
-        let listener = Listener::new(bus, subject, self.metrics.subscriptions_renewed.clone());
+        let Ports { bus, subjects, .. } = self.ports.clone();
+        let (all, own) = (subjects.inbox(S::NAME), subjects.service(S::NAME));
+        let listener = Listener::of_pattern(bus, all, own, self.metrics.subscriptions_renewed.clone());
         let quarantine = self.metrics.quarantine.clone();
-        let calls = tokio::spawn(read_inbox::<S>(listener, quarantine, self.calls.clone(), self.inputs.clone()));
+        let calls =
+            tokio::spawn(read_inbox::<S>(listener, subjects, quarantine, self.calls.clone(), self.inputs.clone()));
         let pulse = tokio::spawn(pulse::<S>(self.inputs.clone()));
         self.leading = Some(vec![calls.abort_handle(), pulse.abort_handle()]);
     }
@@ -620,13 +624,18 @@ fn not_leading(service: &str) -> Answer {
 
 async fn read_inbox<S: Service>(
     mut listener: Listener,
+    subjects: Subjects,
     quarantine: Quarantine,
     calls: mpsc::Sender<Work<S>>,
     inputs: mpsc::UnboundedSender<Work<S>>,
 ) {
     loop {
         let sent = match listener.next().await {
-            Heard::Message(message) => match quarantine.open(S::INBOX, &message) {
+            Heard::Message(message) => match quarantine.open::<Vec<S::Inbound>>(S::INBOX, &message) {
+                Some(batch) if !is_own::<S>(&subjects, &message, &batch) => {
+                    quarantine.message(&message.subject, &"an agent says something in the name of another");
+                    true
+                }
                 Some(batch) => calls.send(Work::Message { message, batch }).await.is_ok(),
                 None => !is_planted(Bug::PoisonMessageEndsReading),
             },
@@ -637,6 +646,13 @@ async fn read_inbox<S: Service>(
             return;
         }
     }
+}
+
+/// Whether an agent speaks for itself alone: its id is in the subject, which the bus holds it to.
+fn is_own<S: Service>(subjects: &Subjects, message: &Message, batch: &[S::Inbound]) -> bool {
+    let Some(speaker) = subjects.speaker(S::NAME, &message.subject) else { return true };
+    let own = |inbound: &S::Inbound| S::speaker(inbound).is_some_and(|named| token(&named) == speaker);
+    batch.iter().all(own) || is_planted(Bug::AgentSpeaksForAnother)
 }
 
 async fn pulse<S: Service>(inputs: mpsc::UnboundedSender<Work<S>>) {

@@ -277,6 +277,7 @@ impl World {
             version: "0.1.0".to_owned(),
             boot: format!("boot-{host}-{boot}"),
             new_instance,
+            new_agent: None,
             body: bytes::Bytes::new(),
             beat_ms: 5000,
             executors: agent::ExecutorTimes::default(),

@@ -14,6 +14,7 @@ mod executors;
 mod harness;
 mod holdings;
 mod hosts;
+mod joined;
 mod leave;
 mod local;
 mod reads;

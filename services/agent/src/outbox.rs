@@ -18,23 +18,25 @@ pub(crate) struct Batch {
     pub(crate) registry: Vec<AgentToRegistry>,
 }
 
-/// Sends batches in order, in a task of its own.
+/// Sends batches in order, in a task of its own. An agent speaks under its id, or under its instance until it has one.
 pub(crate) fn outbox(bus: Arc<dyn Bus>, subjects: &Subjects) -> mpsc::UnboundedSender<Batch> {
     let (sender, mut batches) = mpsc::unbounded_channel::<Batch>();
-    let (allocator, registry) = (subjects.service(service::ALLOCATOR), subjects.service(service::REGISTRY));
+    let subjects = subjects.clone();
     tokio::spawn(async move {
         while let Some(mut batch) = batches.recv().await {
             while let Ok(more) = batches.try_recv() {
                 batch.allocator.extend(more.allocator);
                 batch.registry.extend(more.registry);
             }
-            let to_registry: Vec<ToRegistry> = batch.registry.into_iter().map(ToRegistry::Agent).collect();
-            let to_allocator: Vec<ToAllocator> = batch.allocator.into_iter().map(ToAllocator::Agent).collect();
-            if !to_registry.is_empty() {
-                send(&*bus, &registry, envelope::seal(kind::REGISTRY, &to_registry)).await;
+            for said in batch.registry.chunk_by(|a, b| a.speaker() == b.speaker()) {
+                let subject = subjects.said(service::REGISTRY, said[0].speaker().as_str());
+                let said: Vec<ToRegistry> = said.iter().cloned().map(ToRegistry::Agent).collect();
+                send(&*bus, &subject, envelope::seal(kind::REGISTRY, &said)).await;
             }
-            if !to_allocator.is_empty() {
-                send(&*bus, &allocator, envelope::seal(kind::ALLOCATOR, &to_allocator)).await;
+            for said in batch.allocator.chunk_by(|a, b| a.speaker() == b.speaker()) {
+                let subject = subjects.said(service::ALLOCATOR, &said[0].speaker());
+                let said: Vec<ToAllocator> = said.iter().cloned().map(ToAllocator::Agent).collect();
+                send(&*bus, &subject, envelope::seal(kind::ALLOCATOR, &said)).await;
             }
         }
     });

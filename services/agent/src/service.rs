@@ -56,7 +56,7 @@ pub struct AgentPorts {
 /// Who an agent is before the cluster has been asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its id, if it was given one.
+    /// Its id, if it was given one: at its first registration, or when it joined.
     pub agent: Option<AgentId>,
     /// What names it until then: made at the first start in its work directory.
     pub instance: u128,
@@ -130,6 +130,7 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     let mut checkpoint = Checkpoint::load(&options, &*ports.store).await?;
     // The same as before, or the fresh one that the link was opened under.
     checkpoint.own.instance = ports.identity.instance;
+    checkpoint.own.id = checkpoint.own.id.take().or_else(|| ports.identity.agent.clone());
     checkpoint.check_resources(&options.resources).map_err(AgentError::Option)?;
     volumes::empty_trash(&options.work_dir);
     let listener = server::bind(&options, checkpoint.own.port).await?;
@@ -173,7 +174,7 @@ pub async fn run(options: AgentOptions, ports: AgentPorts, cancel: CancellationT
     for (subject, events) in [(subjects.agents(), events.clone()), (own_subject, events)] {
         inbox::listen(host.ports.bus.clone(), subject, host.reading(inbox::QUIET), events);
     }
-    let machine = machine_options(&options, checkpoint.own.instance);
+    let machine = machine_options(&options, &host.ports.identity);
     let config = Config {
         service: service::AGENT,
         peer: None,
@@ -248,7 +249,7 @@ impl Checkpoint {
     }
 }
 
-fn machine_options(options: &AgentOptions, instance: u128) -> Options {
+fn machine_options(options: &AgentOptions, identity: &Identity) -> Options {
     let info = v1::AgentInfo {
         hostname: options.hostname.clone(),
         port: i32::try_from(options.port).ok(),
@@ -264,7 +265,8 @@ fn machine_options(options: &AgentOptions, instance: u128) -> Options {
         port: options.port,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot: boot_id(),
-        new_instance: instance,
+        new_instance: identity.instance,
+        new_agent: identity.agent.clone(),
         body: info.encode_to_vec().into(),
         beat_ms: options.beat.as_millis() as u64,
         executors: ExecutorTimes {

@@ -42,6 +42,13 @@ impl Service for AllocatorService {
         }
     }
 
+    fn speaker(inbound: &ToAllocator) -> Option<String> {
+        match inbound {
+            ToAllocator::Call(_) => None,
+            ToAllocator::Agent(message) => Some(message.speaker()),
+        }
+    }
+
     fn route(output: Output) -> Route {
         match output {
             Output::Reply { request, answer } => Route::Reply(request, answer),

@@ -11,13 +11,17 @@ use mesos_bus::link::LinkHandle;
 use mesos_proto::{
     FILE_DESCRIPTOR_SET, GRPC_MESSAGE_MAX_BYTES,
     services::v1::{
-        allocation_server::AllocationServer, files_server::FilesServer, launcher_server::LauncherServer,
-        operator_server::OperatorServer, scheduler_server::SchedulerServer, stats_server::StatsServer,
+        agents_server::AgentsServer, allocation_server::AllocationServer, files_server::FilesServer,
+        launcher_server::LauncherServer, operator_server::OperatorServer, scheduler_server::SchedulerServer,
+        stats_server::StatsServer,
     },
 };
 use tonic::service::Routes;
 
 use crate::{allocation::Allocation, operator::services::OperatorServices, server::App};
+
+/// The largest message of an agent that joins, in bytes.
+const JOIN_BYTES_MAX: usize = 32 * 1024;
 
 /// All gRPC services, and the handle that ends the agents' links.
 ///
@@ -47,6 +51,7 @@ pub async fn routes(app: &App) -> Result<(axum::Router, LinkHandle), String> {
     let files = FilesServer::new(operator.clone()).max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
     // A whole state in one message may be far larger than anything else.
     let operator = OperatorServer::new(operator).max_encoding_message_size(usize::MAX);
+    let agents = AgentsServer::new(crate::join::Service::new(app.clone())).max_decoding_message_size(JOIN_BYTES_MAX);
     let (links, handle) = link::service(app);
     let routes = Routes::new(scheduler)
         .add_service(launcher)
@@ -54,6 +59,7 @@ pub async fn routes(app: &App) -> Result<(axum::Router, LinkHandle), String> {
         .add_service(v1)
         .add_service(v1alpha)
         .add_service(links)
+        .add_service(agents)
         .add_service(operator)
         .add_service(stats)
         .add_service(allocation)

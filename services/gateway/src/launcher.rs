@@ -34,6 +34,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     calls::{self, Context},
     errors,
+    reads::Principal,
     server::App,
     translate,
 };
@@ -68,12 +69,13 @@ impl Launcher for Service {
             .get("traceparent")
             .and_then(|value| value.to_str().ok())
             .and_then(mesos_model::Trace::parse);
+        let principal = request.extensions().get::<Principal>().and_then(|principal| principal.0.clone());
         let request = request.into_inner();
         let call = calls::call_id(Some(&request.call_id)).map_err(Status::invalid_argument)?;
         let submission = submission(request).map_err(Status::invalid_argument)?;
         let span = telemetry::begin("gateway", "launch", parent);
         let trace = span.as_ref().and_then(telemetry::StepSpan::trace).or(parent);
-        let context = Context { call, principal: None, trace };
+        let context = Context { call, principal, trace };
         let answer = self.app.calls.launcher(LauncherCall::Submit(Box::new(submission)), context).await;
         match accepted(answer)? {
             AnswerBody::Submitted { framework, tasks } => Ok(Response::new(LaunchResponse {

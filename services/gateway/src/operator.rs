@@ -42,6 +42,7 @@ use mesos_proto::{
 
 use crate::{
     allocation::Allocation,
+    auth::Bearer,
     calls::Context,
     legacy::{documents, loaded},
     reads::{
@@ -86,22 +87,31 @@ async fn handle(
     method: Method,
     headers: HeaderMap,
     principal: Option<Extension<Principal>>,
+    bearer: Option<Extension<Bearer>>,
     body: Bytes,
 ) -> Response {
     if method != Method::POST && loaded(&reads).is_ok() {
         return Refusal::method("POST", &method);
     }
     let context = Context { principal: principal.and_then(|Extension(Principal(name))| name), ..Context::default() };
-    match answer(&reads, &headers, context, &body).await {
+    let bearer = bearer.map(|Extension(bearer)| bearer);
+    match answer(&reads, &headers, context, bearer.as_ref(), &body).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn answer(reads: &Arc<Reads>, headers: &HeaderMap, context: Context, body: &Bytes) -> Result<Response, Refusal> {
+async fn answer(
+    reads: &Arc<Reads>,
+    headers: &HeaderMap,
+    context: Context,
+    bearer: Option<&Bearer>,
+    body: &Bytes,
+) -> Result<Response, Refusal> {
     loaded(reads)?;
     let call = read_call(headers, body)?;
     validate::master_call(&call).map_err(|error| Refusal::bad(format!("Failed to validate master::Call: {error}")))?;
+    Bearer::operator_call(bearer, call.r#type())?;
     let form = accepted(headers)?;
     if call.r#type() == Type::Subscribe {
         return Ok(subscribe(reads, form));

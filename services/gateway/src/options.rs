@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use crate::server::TlsFiles;
+use crate::{auth::Security, server::TlsFiles};
 
 /// How a gateway behaves. The defaults are those of `mesos gateway`.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct GatewayOptions {
     pub grace: Duration,
     /// How long a client may take to send its headers, or to go on with its body.
     pub header_timeout: Duration,
+    /// Who is who.
+    pub security: Security,
 }
 
 impl Default for GatewayOptions {
@@ -60,6 +62,7 @@ impl Default for GatewayOptions {
             cover: Duration::from_secs(1),
             grace: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
+            security: Security::default(),
         }
     }
 }

@@ -31,9 +31,10 @@ use uuid::Uuid;
 
 pub use self::{listen::Connection, tls::TlsFiles};
 use crate::{
+    auth::{self, Door},
     calls::Calls,
     errors::Refusal,
-    grpc, health,
+    grpc, health, join,
     leaders::Leaders,
     options::GatewayOptions,
     reads::{Facts, Reads},
@@ -70,6 +71,8 @@ pub struct AppState {
     pub metrics: Metrics,
     /// Cancelled when the gateway is to stop.
     pub stopping: CancellationToken,
+    /// Who calls, and what they may.
+    pub door: Arc<Door>,
     gauges: Gauges,
 }
 
@@ -259,7 +262,8 @@ impl Bound {
         tokio::spawn(async move { background.run_until_cancelled(leaders.watch(ports)).await });
         let (grpc, links) = grpc::routes(&app).await.map_err(StartError::Serve)?;
         // After the merge: the gRPC side brings a fallback of its own, which would answer everybody.
-        let router = router(&app).merge(grpc).fallback(nowhere);
+        let door = axum::middleware::from_fn_with_state(app.door.clone(), auth::door);
+        let router = router(&app).merge(grpc).fallback(nowhere).layer(door);
         let grace = app.options.grace;
         let farewell = async {
             cancel.cancelled().await;
@@ -290,6 +294,7 @@ impl Bound {
         let reads = Reads::new(view.clone(), facts, &self.ports, self.metrics.clone(), calls.clone(), cancel.clone());
         Arc::new(AppState {
             reads,
+            door: Arc::new(Door::new(self.options.security.clone(), &self.options.cluster)),
             options: self.options.clone(),
             ports: self.ports.clone(),
             id,
@@ -314,6 +319,7 @@ fn router(app: &App) -> Router {
         .route("/master/health", get(health::health))
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .merge(join::routes())
         .with_state(app.clone())
         .merge(app.reads.router())
         .layer(CompressionLayer::new().gzip(true).compress_when(Packed))

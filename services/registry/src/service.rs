@@ -32,6 +32,13 @@ impl Service for RegistryService {
         }
     }
 
+    fn speaker(inbound: &ToRegistry) -> Option<String> {
+        match inbound {
+            ToRegistry::Call(_) => None,
+            ToRegistry::Agent(message) => Some(message.speaker().as_str().to_owned()),
+        }
+    }
+
     fn route(output: Output) -> Route {
         match output {
             Output::Reply { request, answer } => Route::Reply(request, answer),

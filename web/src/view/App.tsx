@@ -6,6 +6,7 @@ import { parseHash, viewHash, type View } from '../model/route';
 import { Agents } from './Agents';
 import { Frameworks } from './Frameworks';
 import { Header } from './Header';
+import { Login } from './Login';
 import { ResourcesPanel } from './ResourcesPanel';
 import { Roles } from './Roles';
 import { TaskDrawer } from './TaskDrawer';
@@ -103,6 +104,7 @@ export function App() {
         )}
       </Show>
       <Toasts toasts={toasts} />
+      <Login />
     </>
   );
 }

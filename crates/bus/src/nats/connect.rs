@@ -39,6 +39,8 @@ pub struct NatsOptions {
     /// The certificates (PEM) that the server's must be signed by; the system's own if `None`. With it the
     /// connection is encrypted, whatever the URL says.
     pub ca: Option<PathBuf>,
+    /// What the inbox of this connection hangs on, for a client that may hear no other: `_INBOX.<name>`.
+    pub inbox: Option<String>,
     /// The bound of each subscription.
     pub limits: Limits,
     /// How long one attempt may take.
@@ -55,6 +57,7 @@ impl Default for NatsOptions {
             token: None,
             credentials: None,
             ca: None,
+            inbox: None,
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(4),

@@ -24,6 +24,10 @@ impl Agent {
         if self.own.instance == 0 {
             self.own.instance = self.options.new_instance;
         }
+        if self.own.id.is_none() && self.options.new_agent.is_some() {
+            self.own.id = self.options.new_agent.clone();
+            self.own_changed = true;
+        }
         self.own.boot = self.options.boot.clone();
         self.own.port = self.options.port;
         self.own_changed = true;

@@ -28,6 +28,7 @@ fn options() -> Options {
         version: "1".into(),
         boot: "boot-1".into(),
         new_instance: 7,
+        new_agent: None,
         body: Bytes::new(),
         beat_ms: 5000,
         executors: ExecutorTimes::default(),

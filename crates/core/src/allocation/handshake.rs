@@ -142,7 +142,7 @@ impl Allocator {
         if (unnamed || adopts) && old { Freshness::Doubtful } else { Freshness::Good }
     }
 
-    fn name_agent(&mut self, term: Term) -> AgentId {
+    pub(super) fn name_agent(&mut self, term: Term) -> AgentId {
         let id = AgentId::from(format!("{}-S{}", term.leader_text(), self.agents_named));
         self.agents_named += 1;
         id

@@ -36,6 +36,8 @@ impl Allocator {
             OperatorCall::Deactivate(agent) => done(self.deactivate_agent(&agent, fx)),
             OperatorCall::Reactivate(agent) => done(self.reactivate_agent(&agent, fx)),
             OperatorCall::MarkGone(agent) => done(self.mark_agent_gone(&agent, fx)),
+            OperatorCall::AddJoinToken { hash, ttl_ms } => done(self.add_join_token(now, hash, ttl_ms, fx)),
+            OperatorCall::Join(join) => self.join(now, join, fx).map(AnswerBody::Joined),
             OperatorCall::GetMaintenance => Ok(AnswerBody::Maintenance(Box::new(self.maintenance_view()))),
             OperatorCall::SetSchedule(windows) => done(self.set_schedule(windows, fx)),
             OperatorCall::StartMaintenance(machines) => done(self.start_maintenance(now, machines, fx)),

@@ -11,9 +11,9 @@ use super::{Allocator, Event, Options, Output};
 use crate::{
     machine::{Effects, Machine},
     message::{
-        AgentReport, AgentToAllocator, AllocatorCall, Call, Caller, Conversion, ExecutorSpec, InverseOffer, MachineId,
-        MaintenanceView, Operation, OperationKind, OperatorCall, Order, Quota, ReportedLaunch, Request, RequestId,
-        StreamEvent, TaskSpec, ToAgent, Unavailability, Window, digest,
+        AgentReport, AgentToAllocator, AllocatorCall, Answer, AnswerBody, Call, Caller, Conversion, ExecutorSpec,
+        InverseOffer, Join, MachineId, MaintenanceView, Operation, OperationKind, OperatorCall, Order, Quota,
+        ReportedLaunch, Request, RequestId, StreamEvent, TaskSpec, ToAgent, Unavailability, Window, digest,
     },
     row::{
         AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchKind,
@@ -123,6 +123,13 @@ impl World {
                 let refuse_ms = named.get("refuse").map(|text| text.parse().unwrap());
                 self.ask(AllocatorCall::AnswerInverse { caller, offers, accepted: plain[1] == "accept", refuse_ms })
             }
+            // `join t key=1 instance=7 agent=a`
+            "join" => self.ask(AllocatorCall::Operator(OperatorCall::Join(Join {
+                hash: padded(plain[0]),
+                key: format!("{:064x}", number("key", 1)),
+                instance: u128::from(number("instance", 1)),
+                agent: named.get("agent").map(|agent| (*agent).into()),
+            }))),
             "maintenance" => maintenance_lines(&self.machine.maintenance_view()),
             "accept" | "decline" => {
                 let call = self.offer_call(what, &plain, &named);
@@ -501,6 +508,10 @@ fn operator_call(plain: &[&str], named: &BTreeMap<&str, &str>) -> OperatorCall {
             force: named.contains_key("force"),
             quotas: vec![Quota { role: plain[1].into(), guarantee: amounts("guarantee"), limit: amounts("limit") }],
         },
+        "join-token" => OperatorCall::AddJoinToken {
+            hash: padded(plain[1]),
+            ttl_ms: named.get("ttl").map_or(60_000, |text| text.parse().unwrap()),
+        },
         "policy" => OperatorCall::SetPolicy { policy: plain[1].into(), module: None },
         "placement" => OperatorCall::SetPlacement(plain[1].into(), plain[2].parse().ok()),
         "drain" => OperatorCall::Drain {
@@ -516,6 +527,15 @@ fn operator_call(plain: &[&str], named: &BTreeMap<&str, &str>) -> OperatorCall {
         "up" => OperatorCall::StopMaintenance(list(plain.get(1).copied()).map(machine).collect()),
         name => OperatorCall::Convert { agent: plain[1].into(), conversion: conversion(name, plain[2]) },
     }
+}
+
+/// A letter as a hash.
+fn padded(letter: &str) -> String {
+    format!("{:0>64}", u32::from(letter.chars().next().unwrap()))
+}
+
+fn unpadded(hash: &str) -> String {
+    hash.parse().ok().and_then(char::from_u32).unwrap().to_string()
 }
 
 /// `host-a` or `10.0.0.1`, or `host-a/10.0.0.1`; `nobody` names nothing.
@@ -578,6 +598,11 @@ fn change_line(change: &RowChange) -> Option<String> {
             format!("put maintenance: {} windows, {} down", row.windows.len(), row.down.len())
         }
         RowChange::Delete(RowKey::Maintenance) => "delete maintenance".to_owned(),
+        RowChange::Put(Row::JoinToken(row)) => {
+            let used = row.used.as_ref().map(|used| format!(" used by {}", short(used.agent.as_str())));
+            format!("put join token {}{}", unpadded(&row.hash), used.unwrap_or_default())
+        }
+        RowChange::Delete(RowKey::JoinToken(hash)) => format!("delete join token {}", unpadded(&hash)),
         RowChange::Put(Row::Launch(row)) => format!("put launch {}", launch_text(row)),
         RowChange::Delete(RowKey::Launch(id)) => format!("delete launch {}", short(id.as_str())),
         RowChange::Put(Row::Operation(row)) => {
@@ -612,6 +637,9 @@ fn launch_text(row: &LaunchRow) -> String {
 
 fn output_line(output: &Output) -> String {
     match output {
+        Output::Reply { answer: Answer { status, body: AnswerBody::Joined(agent), .. }, .. } => {
+            format!("reply {status} {}", short(agent.as_str()))
+        }
         Output::Reply { answer, .. } => format!("reply {} {}", answer.status, answer.text).trim_end().to_owned(),
         Output::Stream { event, .. } => format!("{}: {}", event.framework, event_text(&event.event)),
         Output::Agent { agent, message } => format!("{}: {}", short(agent.as_str()), message_text(message)),

@@ -76,6 +76,15 @@ pub enum OperatorCall {
     Reactivate(AgentId),
     /// MARK_AGENT_GONE: it will not come back, and its id is never admitted again.
     MarkGone(AgentId),
+    /// A one-time token with which an agent may join, of which nobody stores more than the hash.
+    AddJoinToken {
+        /// SHA-256 in hex.
+        hash: String,
+        /// How long it is good for.
+        ttl_ms: u64,
+    },
+    /// An agent joins, as its gateway has read it: [`AnswerBody::Joined`].
+    Join(Join),
     /// What maintenance is planned: [`AnswerBody::Maintenance`].
     GetMaintenance,
     /// UPDATE_MAINTENANCE_SCHEDULE, as a whole.
@@ -99,6 +108,19 @@ pub enum OperatorCall {
         /// What is asked about.
         query: Query,
     },
+}
+
+/// An agent joins with a token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Join {
+    /// The token's SHA-256 in hex.
+    pub hash: String,
+    /// The raw key that the agent has shown to be its own, in hex.
+    pub key: String,
+    /// Its instance, as it reports it.
+    pub instance: u128,
+    /// The id that it has already, if it has one.
+    pub agent: Option<AgentId>,
 }
 
 /// A role's quota.

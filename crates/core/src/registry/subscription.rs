@@ -115,10 +115,11 @@ impl Registry {
     }
 
     /// Whether the one who calls may go on as this framework. What agents know of a framework may lack its
-    /// principal; then the first who brings the id has it, as in Mesos after a failover.
+    /// principal; then the first who brings the id has it, as in Mesos after a failover. So it is for a framework
+    /// that came without a principal before the gateways asked for tokens.
     fn may_be(&self, row: &FrameworkRow, info: &FrameworkInfo, principal: Option<&str>) -> bool {
         let Some(owner) = row.info.principal.as_deref() else {
-            return row.recovered || info.principal.is_none();
+            return row.recovered || info.principal.is_none() || principal.is_some();
         };
         info.principal.as_deref() == Some(owner) && principal.is_none_or(|principal| principal == owner)
     }

@@ -14,7 +14,7 @@ use mesos_agent::{
     AgentOptions, AgentPorts, Identity,
     options::{ExecutorOptions, complete, detect, host_name},
 };
-use mesos_bus::{LinkBus, LinkOptions};
+use mesos_bus::{LinkBus, LinkOptions, NatsBus};
 use mesos_model::{
     AgentId, Resources,
     attribute::{self, Attribute},
@@ -23,7 +23,7 @@ use mesos_model::{
     uuid_text,
 };
 use mesos_ports::{bus::Bus, store::Store};
-use mesos_proto::dial::{Access, Address};
+use mesos_proto::dial::Address;
 use mesos_runtime::{
     config::{
         self, Role,
@@ -37,12 +37,15 @@ use mesos_runtime::{
 use mesos_store::embedded::{EmbeddedStore, Sync};
 use tokio_util::sync::CancellationToken;
 
-use super::{control, default_work_dir, instance};
+use super::{
+    control, default_work_dir, instance,
+    member::{JoinArgs, Member},
+};
 
 const FILES: &[&str] = &["mesos-slave", "mesos-agent", "slave", "agent"];
 
 /// The port of a master where an address names none.
-const MASTER_PORT: u16 = 5050;
+pub(super) const MASTER_PORT: u16 = 5050;
 /// The port of an agent where its options name none.
 const AGENT_PORT: u16 = 5051;
 /// The longest time that executors may have to come back (`MAX_EXECUTOR_REREGISTRATION_TIMEOUT` of Mesos).
@@ -55,9 +58,8 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = parse_master)]
     master: Vec<String>,
 
-    /// The CA that signed the master's certificate, read at each connect [default: those that the system trusts]
-    #[arg(long, value_name = "FILE")]
-    ca_cert: Option<PathBuf>,
+    #[command(flatten)]
+    join: JoinArgs,
 
     #[command(flatten)]
     nats: NatsArgs,
@@ -345,13 +347,19 @@ async fn run(
     };
     println!("{display} offers {}", agent.resources);
     let store = checkpoint(&dir, Sync::Each)?;
-    let identity = mesos_agent::identity(&agent, &*store).await.map_err(|error| error.to_string())?;
+    let mut identity = mesos_agent::identity(&agent, &*store).await.map_err(|error| error.to_string())?;
+    let member = tokio::select! {
+        member = Member::of(&dir, &options.join, &options.master, &identity) => member?,
+        () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
+    };
+    identity.agent = identity.agent.or_else(|| member.agent.clone());
+    let _renewal = AbortOnDrop(tokio::spawn(member.clone().keep_good()));
     let link: Arc<std::sync::OnceLock<Arc<LinkBus>>> = Arc::default();
     let bus: Arc<dyn Bus> = match &options.nats.nats_url {
-        Some(url) => Arc::new(control::nats(url, &options.nats, "mesos-agent", options.wait).await?),
+        Some(url) => Arc::new(nats(url, &options, &member).await?),
         None => {
             let opened = tokio::select! {
-                opened = open_link(&options, &identity) => opened?,
+                opened = open_link(&options, &identity, &member) => opened?,
                 () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
             };
             link.set(opened.clone()).ok();
@@ -394,14 +402,30 @@ pub(crate) fn checkpoint(dir: &Path, sync: Sync) -> Result<Arc<dyn Store>, Strin
     Ok(Arc::new(store))
 }
 
+/// Connects to NATS as who this agent is.
+async fn nats(url: &str, options: &AgentArgs, member: &Member) -> Result<NatsBus, String> {
+    let mut args = options.nats.clone();
+    args.nats_credentials = args.nats_credentials.or_else(|| member.nats_credentials());
+    args.nats_ca = args.nats_ca.or_else(|| member.ca());
+    control::nats_as(url, &args, "mesos-agent", options.wait, member.nats_inbox()).await
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Waits for a master as long as it takes, and says so.
-async fn open_link(options: &AgentArgs, identity: &Identity) -> Result<Arc<LinkBus>, String> {
+async fn open_link(options: &AgentArgs, identity: &Identity, member: &Member) -> Result<Arc<LinkBus>, String> {
     let masters = options.master.join(",");
     let link = LinkOptions {
         agent_id: identity.agent.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
         instance: uuid_text(identity.instance),
         cluster: options.cluster.clone(),
-        access: Access { ca: options.ca_cert.clone(), ..Access::default() },
+        access: member.access(),
         wait: true,
         ..LinkOptions::default()
     };

@@ -38,11 +38,23 @@ pub(crate) async fn ports(cluster: &ClusterOptions, name: &str, dir: Option<&Pat
 
 /// Connects to NATS.
 pub(crate) async fn nats(url: &str, args: &NatsArgs, name: &str, wait: bool) -> Result<NatsBus, String> {
+    nats_as(url, args, name, wait, None).await
+}
+
+/// The same with an inbox of one's own, for a client that may hear no other.
+pub(crate) async fn nats_as(
+    url: &str,
+    args: &NatsArgs,
+    name: &str,
+    wait: bool,
+    inbox: Option<String>,
+) -> Result<NatsBus, String> {
     let options = NatsOptions {
         name: name.to_owned(),
         wait,
         credentials: args.nats_credentials.clone(),
         ca: args.nats_ca.clone(),
+        inbox,
         ..NatsOptions::default()
     };
     NatsBus::connect(url, options)

@@ -1,11 +1,15 @@
 //! `mesos gateway`, and the gateway inside other roles.
 
-use std::{ffi::OsString, net::IpAddr, process::ExitCode, time::Duration};
+use std::{ffi::OsString, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use mesos_agent::options::host_name;
-use mesos_gateway::{Gateway, GatewayOptions, server::TlsFiles};
-use mesos_proto::dial::{Access, Inside};
+use mesos_gateway::{Gateway, GatewayOptions, Security, server::TlsFiles};
+use mesos_identity::{authority::Authority, files::Reloaded, nats::AccountSigner, token::TokenKeys};
+use mesos_proto::{
+    dial::{Access, Address, Inside},
+    services::v1::{CreateJoinTokenRequest, JoinToken, agents_client::AgentsClient},
+};
 use mesos_runtime::{
     config::{
         Role,
@@ -70,6 +74,7 @@ impl GatewayArgs {
             ip: self.ip,
             port: self.port,
             tls: tls_files(&self.door),
+            security: security(&self.door)?,
             cluster: cluster.to_owned(),
             hostname: self.hostname.clone().unwrap_or_else(host_name),
             advertise_ip: self.advertise_ip,
@@ -80,6 +85,26 @@ impl GatewayArgs {
             ..GatewayOptions::default()
         })
     }
+}
+
+/// What a gateway knows about who is who, from the files that are named. They are read again when they change.
+///
+/// # Errors
+/// If a file cannot be used; names the option.
+pub(crate) fn security(door: &DoorArgs) -> Result<Security, String> {
+    let named = |option: &'static str| move |error: mesos_identity::Error| format!("{option}: {error}");
+    let tokens = door.token_key.clone().map(|path| Reloaded::open(vec![path], |texts| TokenKeys::read(&texts[0])));
+    let authority = door.ca_cert.clone().zip(door.ca_key.clone());
+    let authority =
+        authority.map(|(cert, key)| Reloaded::open(vec![cert, key], |texts| Authority::read(&texts[0], &texts[1])));
+    let account = door.nats_account_seed.clone();
+    let account = account.map(|path| Reloaded::open(vec![path], |texts| AccountSigner::read(&texts[0])));
+    Ok(Security {
+        tokens: tokens.transpose().map_err(named("--token-key"))?.map(Arc::new),
+        authority: authority.transpose().map_err(named("--ca-cert, --ca-key"))?.map(Arc::new),
+        nats_account: account.transpose().map_err(named("--nats-account-seed"))?.map(Arc::new),
+        agent_life: Some(door.agent_certificate_ttl),
+    })
 }
 
 /// The files by which a gateway speaks TLS, if it is to.
@@ -124,8 +149,10 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
         ports = control::ports(&options.cluster, "mesos-gateway", None) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
+    let advertised = advertised(&gateway);
     let mut gateway = start(gateway, ports.clone(), metrics).await?;
     println!("mesos gateway is at {}", gateway.url);
+    invite(advertised, &gateway.inside, &cancel);
     let stop_launcher = CancellationToken::new();
     let launcher = options.launcher.then(|| launcher(&gateway, ports, stop_launcher.clone()));
     let failed = tokio::select! {
@@ -138,6 +165,48 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
         let _ = launcher.await;
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Where agents on other hosts find this gateway, if they have to join there.
+pub(crate) fn advertised(options: &GatewayOptions) -> Option<String> {
+    let host = match options.advertise_ip.unwrap_or(options.ip) {
+        ip if ip.is_unspecified() => options.hostname.clone(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        ip => ip.to_string(),
+    };
+    let joins = !options.ip.is_loopback() && options.security.authority.is_some();
+    joins.then(|| format!("https://{host}:{}", options.advertise_port.unwrap_or(options.port)))
+}
+
+/// Prints the command with which an agent joins, with a token that is good for an hour.
+pub(crate) fn invite(advertised: Option<String>, inside: &Inside, cancel: &CancellationToken) {
+    let Some(master) = advertised else { return };
+    let access = Access { inside: Some(inside.clone()), ..Access::default() };
+    let made = async move {
+        loop {
+            match join_token(&access, &master).await {
+                Ok(made) => {
+                    println!(
+                        "an agent joins with: mesos agent --master={master} --join-token={} --ca-hash={}",
+                        made.token, made.ca_hash
+                    );
+                    return;
+                }
+                // Most of all that nobody leads yet.
+                Err(why) => tracing::debug!(why, "no join token yet; trying again"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let cancel = cancel.clone();
+    tokio::spawn(async move { cancel.run_until_cancelled(made).await });
+}
+
+async fn join_token(access: &Access, master: &str) -> Result<JoinToken, String> {
+    let endpoint = access.endpoint(&Address::parse(master, 0)?).await?;
+    let channel = access.connect(endpoint).await?;
+    let made = AgentsClient::new(channel).create_join_token(CreateJoinTokenRequest::default()).await;
+    made.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
 }
 
 /// A gateway that listens.

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     agent::{HostArgs, checkpoint},
     control::{self, Control, ControlOptions},
-    gateway::tls_files,
+    gateway::{security, tls_files},
     instance::{self, Instance},
 };
 use crate::client;
@@ -162,6 +162,7 @@ async fn run(
             ip: options.ip,
             port: options.port,
             tls: tls_files(&options.door),
+            security: security(&options.door)?,
             cluster: options.cluster.cluster.clone(),
             hostname: "localhost".to_owned(),
             ..GatewayOptions::default()

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     control::{self, ControlOptions},
     default_work_dir,
-    gateway::GatewayArgs,
+    gateway::{self, GatewayArgs},
     instance,
 };
 
@@ -116,9 +116,11 @@ async fn run(
         ports = control::ports(&options.cluster, "mesos-master", Some(&state)) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
+    let advertised = gateway::advertised(&gateway);
     let services = ControlOptions { gateway, allocator: options.allocator, registry: options.registry };
     let mut control = control::start(services, ports, metrics).await?;
     println!("mesos master is at {} (state in {})", control.url, state_text(&options.cluster, &dir));
+    gateway::invite(advertised, &control.inside, &cancel);
     let failed = tokio::select! {
         () = cancel.cancelled() => None,
         why = control.failed() => Some(why),

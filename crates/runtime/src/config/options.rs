@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -67,7 +68,20 @@ pub struct DoorArgs {
     #[arg(long, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
 
-    /// The key (Ed25519, PKCS#8 PEM) that signs and checks tokens
+    /// The key of that CA, which signs agents' certificates; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "ca_cert")]
+    pub ca_key: Option<PathBuf>,
+
+    /// The nkey seed that signs agents' NATS users; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub nats_account_seed: Option<PathBuf>,
+
+    /// How long the certificate, NATS user and token of an agent are good for; it renews them at half time
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = super::parse_duration)]
+    pub agent_certificate_ttl: Duration,
+
+    /// The key (Ed25519, PKCS#8 PEM) that signs and checks tokens, without which nobody needs one; read again when it
+    /// changes
     #[arg(long, value_name = "FILE")]
     pub token_key: Option<PathBuf>,
 
@@ -241,7 +255,11 @@ fn parse_level(text: &str) -> Result<String, String> {
         .map_err(|error| format!("{error}; expected for example info, debug or mesos_gateway=debug,info"))
 }
 
-fn parse_cluster(text: &str) -> Result<String, String> {
+/// The name of a cluster.
+///
+/// # Errors
+/// Says what is expected.
+pub fn parse_cluster(text: &str) -> Result<String, String> {
     // `{` and `}` would move the Redis hash tag.
     let fine =
         !text.is_empty() && text.len() <= 64 && !text.contains(['{', '}']) && !text.chars().any(char::is_control);

@@ -16,13 +16,14 @@ use mesos_proto::{
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     errors,
+    reads::Principal,
     scheduler::{
         headers::parse_stream,
-        submit::{self, Subscribed},
+        submit::{self, Sender, Subscribed},
     },
     server::{App, Connection},
     streams::Subscription,
@@ -51,8 +52,23 @@ fn decode(event: &Bytes) -> Result<Event, Status> {
     Event::decode(event.clone()).map_err(|_| Status::internal("an event cannot be read"))
 }
 
-fn metadata<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
-    metadata.get(key)?.to_str().ok()
+/// Whose call it is, from what came with it.
+struct Origin {
+    principal: Option<String>,
+    traceparent: Option<String>,
+}
+
+impl Origin {
+    fn of<T>(request: &Request<T>) -> Origin {
+        Origin {
+            principal: request.extensions().get::<Principal>().and_then(|principal| principal.0.clone()),
+            traceparent: request.metadata().get("traceparent").and_then(|text| text.to_str().ok()).map(str::to_owned),
+        }
+    }
+
+    fn sender(&self) -> Sender<'_> {
+        Sender { principal: self.principal.as_deref(), traceparent: self.traceparent.as_deref() }
+    }
 }
 
 #[tonic::async_trait]
@@ -64,7 +80,7 @@ impl Scheduler for Service {
             .extensions()
             .get::<Connection>()
             .map_or_else(CancellationToken::new, |connection| connection.cut.clone());
-        let traceparent = metadata(request.metadata(), "traceparent").map(str::to_owned);
+        let origin = Origin::of(&request);
         if request.metadata().contains_key(STREAM_ID_HEADER) {
             return Err(Status::invalid_argument("Subscribe calls should not include the 'Mesos-Stream-Id' header"));
         }
@@ -74,11 +90,11 @@ impl Scheduler for Service {
             .map_err(|_| Status::deadline_exceeded("no SUBSCRIBE in time"))??
             .ok_or_else(|| Status::invalid_argument("the first call must be SUBSCRIBE"))?;
         let raw = first.to_bytes();
-        submit::validate(&first, &raw)?;
+        submit::validate(&first, &raw, origin.principal.as_deref())?;
         if submit::kind(&first) != Type::Subscribe {
             return Err(Status::invalid_argument("the first call must be SUBSCRIBE"));
         }
-        let subscribed = submit::subscribe(&self.app, &first, &raw, traceparent.as_deref(), cut).await?;
+        let subscribed = submit::subscribe(&self.app, &first, &raw, origin.sender(), cut).await?;
         let subscription = match subscribed {
             Subscribed::Open(subscription) => *subscription,
             Subscribed::Refused(message) => {
@@ -89,7 +105,7 @@ impl Scheduler for Service {
         let stream = subscription.stream();
         let (failed, failure) = oneshot::channel();
         let app = self.app.clone();
-        let reader = tokio::spawn(async move { read_calls(&app, calls, stream, failed).await });
+        let reader = tokio::spawn(async move { read_calls(&app, calls, stream, origin.principal, failed).await });
         let guard = AbortOnDrop(reader);
         let mut response = Response::new(events(subscription, failure, guard));
         if let Ok(id) = uuid_text(stream).parse() {
@@ -101,14 +117,14 @@ impl Scheduler for Service {
     async fn call(&self, request: Request<Raw<scheduler::Call>>) -> Result<Response<CallResponse>, Status> {
         let stream =
             request.metadata().get(STREAM_ID_HEADER).map(|value| parse_stream(value.to_str().unwrap_or_default()));
-        let traceparent = metadata(request.metadata(), "traceparent").map(str::to_owned);
+        let origin = Origin::of(&request);
         let call = request.into_inner();
         let raw = call.to_bytes();
-        submit::validate(&call, &raw)?;
+        submit::validate(&call, &raw, origin.principal.as_deref())?;
         if submit::kind(&call) == Type::Subscribe {
             return Err(Status::invalid_argument("SUBSCRIBE is made with Connect"));
         }
-        let answer = submit::submit(&self.app, &call, &raw, stream, traceparent.as_deref()).await?;
+        let answer = submit::submit(&self.app, &call, &raw, stream, origin.sender()).await?;
         if !(200..300).contains(&answer.status) {
             return Err(errors::status(answer.status, &answer.text));
         }
@@ -129,8 +145,10 @@ async fn read_calls(
     app: &App,
     mut calls: Streaming<Raw<scheduler::Call>>,
     stream: u128,
+    principal: Option<String>,
     failed: oneshot::Sender<Status>,
 ) {
+    let from = Sender { principal: principal.as_deref(), traceparent: None };
     let status = loop {
         let call = match calls.message().await {
             Ok(Some(call)) => call,
@@ -139,9 +157,9 @@ async fn read_calls(
             Err(status) => break status,
         };
         let raw = call.to_bytes();
-        let answer = match submit::validate(&call, &raw) {
+        let answer = match submit::validate(&call, &raw, from.principal) {
             Ok(()) if submit::kind(&call) == Type::Subscribe => break Status::invalid_argument("subscribed already"),
-            Ok(()) => submit::submit(app, &call, &raw, Some(stream), None).await,
+            Ok(()) => submit::submit(app, &call, &raw, Some(stream), from).await,
             Err(refusal) => Err(refusal),
         };
         match answer {

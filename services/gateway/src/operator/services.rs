@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Outcome, outcome, stream};
 use crate::{
+    auth::Bearer,
     calls::Context,
     legacy::loaded,
     reads::{Principal, Reads, reply::Refusal},
@@ -56,8 +57,10 @@ impl Operator for OperatorServices {
     async fn call(&self, request: Request<Call>) -> Result<Response<Reply>, Status> {
         loaded(&self.reads)?;
         let principal = request.extensions().get::<Principal>().and_then(|principal| principal.0.clone());
+        let bearer = request.extensions().get::<Bearer>().cloned();
         let call = request.into_inner();
         validated(&call)?;
+        Bearer::operator_call(bearer.as_ref(), call.r#type())?;
         if call.r#type() == Type::Subscribe {
             return Err(Refusal::bad("SUBSCRIBE is the call Subscribe here").into());
         }

@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     body,
     headers::{self, Encoding, STREAM_ID},
-    submit::{self, CALL, Subscribed},
+    submit::{self, CALL, Sender, Subscribed},
 };
 use crate::{
     errors::{self, Refusal},
+    reads::Principal,
     server::{App, Connection},
     translate::event,
 };
@@ -43,23 +44,26 @@ async fn answer(app: &App, request: Request) -> Result<Response, Refusal> {
     let content = headers::content_type(&parts.headers)?;
     let body = body::read(&parts.headers, body, app.options.body_max, app.options.header_timeout).await?;
     let (call, raw) = decode(content, body)?;
-    submit::validate(&call, &raw)?;
+    let from = Sender {
+        principal: parts.extensions.get::<Principal>().and_then(|principal| principal.0.as_deref()),
+        traceparent: traceparent(&parts.headers),
+    };
+    submit::validate(&call, &raw, from.principal)?;
     let kind = submit::kind(&call);
     let encoding = match kind {
         Type::Subscribe | Type::ReconcileOperations => headers::accept(&parts.headers)?,
         _ => Encoding::Json,
     };
     let stream = headers::stream_id(&parts.headers);
-    let traceparent = traceparent(&parts.headers);
     if kind != Type::Subscribe {
-        return submit::submit(app, &call, &raw, stream, traceparent).await.map(errors::http);
+        return submit::submit(app, &call, &raw, stream, from).await.map(errors::http);
     }
     if stream.is_some() {
         return Err(Refusal::bad("Subscribe calls should not include the 'Mesos-Stream-Id' header"));
     }
     let cut =
         parts.extensions.get::<Connection>().map_or_else(CancellationToken::new, |connection| connection.cut.clone());
-    let subscribed = submit::subscribe(app, &call, &raw, traceparent, cut).await?;
+    let subscribed = submit::subscribe(app, &call, &raw, from, cut).await?;
     Ok(events(subscribed, encoding))
 }
 

@@ -28,6 +28,15 @@ pub const CALL: &str = "mesos.v1.scheduler.Call";
 /// How often a SUBSCRIBE is repeated because yet another scheduler has subscribed before it.
 const TAKE_OVER_MAX: usize = 16;
 
+/// Whose call it is, and as part of what.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sender<'a> {
+    /// Who the gateway found the caller to be, if it asks.
+    pub principal: Option<&'a str>,
+    /// The `traceparent` that came with the call.
+    pub traceparent: Option<&'a str>,
+}
+
 /// What came of a SUBSCRIBE.
 pub enum Subscribed {
     /// The stream.
@@ -36,18 +45,17 @@ pub enum Subscribed {
     Refused(String),
 }
 
-/// Checks a call by itself: required fields, the parts of its type. Row 6 of Mesos's order of checks.
+/// Checks a call by itself: required fields, the parts of its type, the principal. Row 6 of Mesos's order of checks.
 ///
 /// # Errors
 /// 400 with Mesos's words.
-pub fn validate(call: &scheduler::Call, raw: &Bytes) -> Result<(), Refusal> {
+pub fn validate(call: &scheduler::Call, raw: &Bytes, principal: Option<&str>) -> Result<(), Refusal> {
     let refused = |why: String| Refusal::bad(format!("Failed to validate scheduler::Call: {why}"));
     if is_planted(Bug::MalformedCallPassed) {
         return Ok(());
     }
     validate::required_fields(CALL, raw).map_err(|error| refused(error.to_string()))?;
-    // Nobody is authenticated yet, so there is no principal that could differ.
-    validate::scheduler_call(call, None).map_err(|error| refused(error.to_string()))
+    validate::scheduler_call(call, principal).map_err(|error| refused(error.to_string()))
 }
 
 /// The type of a call.
@@ -62,10 +70,14 @@ fn begin(call: &scheduler::Call, header: Option<&str>) -> Option<telemetry::Step
     telemetry::begin("gateway", kind(call).as_str_name(), parent)
 }
 
-fn context(call: &scheduler::Call, span: Option<&telemetry::StepSpan>) -> Result<Context, Refusal> {
+fn context(
+    call: &scheduler::Call,
+    principal: Option<&str>,
+    span: Option<&telemetry::StepSpan>,
+) -> Result<Context, Refusal> {
     let id = calls::call_id(call.call_id.as_deref())
         .map_err(|why| Refusal::bad(format!("Failed to validate scheduler::Call: {why}")))?;
-    Ok(Context { call: id, principal: None, trace: span.and_then(telemetry::StepSpan::trace) })
+    Ok(Context { call: id, principal: principal.map(str::to_owned), trace: span.and_then(telemetry::StepSpan::trace) })
 }
 
 fn malformed(error: &CallError) -> Refusal {
@@ -81,11 +93,11 @@ pub async fn subscribe(
     app: &App,
     call: &scheduler::Call,
     raw: &Bytes,
-    traceparent: Option<&str>,
+    from: Sender<'_>,
     cut: CancellationToken,
 ) -> Result<Subscribed, Refusal> {
-    let span = begin(call, traceparent);
-    let context = context(call, span.as_ref())?;
+    let span = begin(call, from.traceparent);
+    let context = context(call, from.principal, span.as_ref())?;
     let Translated::Subscribe(subscribe) = translate(call, raw, None).map_err(|error| malformed(&error))? else {
         return Err(Refusal::bad("Failed to validate scheduler::Call: Expecting 'subscribe' to be present"));
     };
@@ -154,10 +166,10 @@ pub async fn submit(
     call: &scheduler::Call,
     raw: &Bytes,
     stream: Option<u128>,
-    traceparent: Option<&str>,
+    from: Sender<'_>,
 ) -> Result<Answer, Refusal> {
-    let span = begin(call, traceparent);
-    let context = context(call, span.as_ref())?;
+    let span = begin(call, from.traceparent);
+    let context = context(call, from.principal, span.as_ref())?;
     let answer = match translate(call, raw, stream).map_err(|error| malformed(&error))? {
         Translated::Unknown | Translated::Subscribe(_) => return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "")),
         Translated::Registry(what) => app.calls.registry(what, context).await,

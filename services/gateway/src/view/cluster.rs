@@ -181,11 +181,11 @@ impl Writer {
             // Rows of services that are not shown.
             RowChange::Put(Row::AgentSelf(_) | Row::Executor(_) | Row::Job(_) | Row::LauncherSelf(_))
             | RowChange::Delete(RowKey::AgentSelf | RowKey::Executor(_) | RowKey::Job(_) | RowKey::LauncherSelf)
-            // What is set for roles, and maintenance, is asked of the allocator, which knows more of it.
+            // What is set for roles, maintenance, and who may join is asked of the allocator, which knows more of it.
             | RowChange::Put(Row::Role(_) | Row::Policy(_) | Row::Module(_) | Row::Operation(_))
             | RowChange::Delete(RowKey::Role(_) | RowKey::Policy | RowKey::Module(_) | RowKey::Operation(_))
-            | RowChange::Put(Row::Maintenance(_))
-            | RowChange::Delete(RowKey::Maintenance) => {}
+            | RowChange::Put(Row::Maintenance(_) | Row::JoinToken(_))
+            | RowChange::Delete(RowKey::Maintenance | RowKey::JoinToken(_)) => {}
         }
     }
 

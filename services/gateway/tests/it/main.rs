@@ -2,6 +2,7 @@
 //! in-memory bus.
 
 mod allocation;
+mod auth;
 mod calls;
 mod events;
 mod grpc;
