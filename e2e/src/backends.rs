@@ -61,6 +61,16 @@ pub fn msh() -> Result<PathBuf> {
     find("MSH", "bin/msh", "msh")
 }
 
+/// Ansible's `ansible-playbook`.
+pub fn ansible_playbook() -> Result<PathBuf> {
+    find("ANSIBLE_PLAYBOOK", "venv/bin/ansible-playbook", "ansible-playbook")
+}
+
+/// Terraform.
+pub fn terraform() -> Result<PathBuf> {
+    find("TERRAFORM", "bin/terraform", "terraform")
+}
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -8,6 +8,7 @@
 //! - `graph`: the dependency graph, as `cargo metadata` tells it
 //! - `layers`: edges between crates point down only, and adapters keep their libraries to themselves
 //! - `licences`: every dependency's licence is one that we accept
+//! - `sbom`: the bill of materials of what is shipped
 //! - `tidy`: rules about the text of the repository's files
 //! - `cargo`: formatting and lints, which cargo's own tools do
 
@@ -18,6 +19,7 @@ mod finding;
 mod graph;
 mod layers;
 mod licences;
+mod sbom;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -52,6 +54,11 @@ enum Command {
     Licences,
     /// Writes the table of values in the chart's README.
     ChartDocs,
+    /// Writes the bill of materials of the binary `mesos`, in CycloneDX's JSON.
+    Sbom {
+        /// The file to write.
+        to: PathBuf,
+    },
     /// Runs the tests of faults under the bugs that must break them.
     Faults {
         /// Only writes the table in docs/.
@@ -95,6 +102,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Tidy => report(&tidy::check(&root)?),
         Command::Licences => report(&licences::check(&Graph::load(&root)?)),
         Command::ChartDocs => chart_docs::write(&root),
+        Command::Sbom { to } => sbom::write(&root, to),
         Command::Faults { table: true, .. } => faults::write(&root),
         Command::Faults { bugs, .. } => faults::run(&root, bugs),
     }

@@ -8,7 +8,7 @@ use mesos_e2e::cli::{self, Outcome};
 use mesos_e2e::host::HostProcess;
 use mesos_e2e::kube::{self, Kube};
 use mesos_e2e::process::{Process, Spec, sweep};
-use mesos_e2e::{backends, eventually, eventually_some, ports};
+use mesos_e2e::{backends, eventually, eventually_some, packages, ports};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,9 +30,7 @@ pub(crate) struct Release {
 /// Makes the images of the binary that is tested.
 async fn images() -> Result<()> {
     let tags = VERSIONS.map(|version| format!("mesos:{version}"));
-    let script = backends::repository().join("scripts/image").display().to_string();
-    let binary = backends::mesos_binary()?.display().to_string();
-    kube::run(&script, &["--tag", &tags[0], "--binary", &binary], &[]).await?.expect(0)?;
+    packages::image(&tags[0])?;
     kube::run("docker", &["tag", &tags[0], &tags[1]], &[]).await?.expect(0).map(drop)
 }
 
