@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::process::Spec;
 
 /// Where `scripts/setup` keeps what it installs.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     std::env::var_os("MESOS_CACHE").map_or_else(|| PathBuf::from("/var/cache/mesos-e2e"), PathBuf::from)
 }
 

@@ -7,6 +7,7 @@
 //! - `framework`: a Mesos v1 framework that launches, acknowledges and remembers, for tests to be one
 //! - `cli`: the commands of `mesos` that end by themselves
 //! - `host`: what tasks look like from the host: processes, cgroups, containers
+//! - `kube`: a real Kubernetes of one node, helm and kubectl
 //! - `machines`: hosts with systemd and sshd, to install on
 //! - `packages`: the image and the Debian package
 //! - `link`: connections that a test can cut
@@ -25,6 +26,7 @@ pub mod clients;
 pub mod cluster;
 pub mod framework;
 pub mod host;
+pub mod kube;
 pub mod link;
 pub mod machines;
 pub mod packages;

@@ -2,6 +2,7 @@
 //! repairs what a tool can repair.
 //!
 //! # Layout
+//! - `chart_docs`: the table of values in the chart's README
 //! - `finding`: what a check reports, and how it is printed
 //! - `faults`: the tests of faults, and that they notice planted bugs
 //! - `graph`: the dependency graph, as `cargo metadata` tells it
@@ -12,6 +13,7 @@
 //! - `cargo`: formatting and lints, which cargo's own tools do
 
 mod cargo;
+mod chart_docs;
 mod faults;
 mod finding;
 mod graph;
@@ -50,6 +52,8 @@ enum Command {
     Tidy,
     /// Only the licences of dependencies (part of `check`).
     Licences,
+    /// Writes the table of values in the chart's README.
+    ChartDocs,
     /// Writes the bill of materials of the binary `mesos`, in CycloneDX's JSON.
     Sbom {
         /// The file to write.
@@ -85,6 +89,7 @@ fn run(command: &Command) -> Result<bool> {
             let results = [
                 timed("tidy", || report(&tidy::check(&root)?))?,
                 timed("faults", || report(&faults::check(&root)?))?,
+                timed("chart docs", || report(&chart_docs::check(&root)?))?,
                 timed("layers", || report(&layers::check(&Graph::load(&root)?)))?,
                 timed("licences", || report(&licences::check(&Graph::load(&root)?)))?,
                 timed("fmt", || cargo::format_check(&root))?,
@@ -96,6 +101,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Layers => report(&layers::check(&Graph::load(&root)?)),
         Command::Tidy => report(&tidy::check(&root)?),
         Command::Licences => report(&licences::check(&Graph::load(&root)?)),
+        Command::ChartDocs => chart_docs::write(&root),
         Command::Sbom { to } => sbom::write(&root, to),
         Command::Faults { table: true, .. } => faults::write(&root),
         Command::Faults { bugs, .. } => faults::run(&root, bugs),
