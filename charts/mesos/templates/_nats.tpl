@@ -9,7 +9,8 @@ tls {
   cert_file: /etc/mesos-identity/nats.crt
   key_file: /etc/mesos-identity/nats.key
 }
-include /etc/mesos-identity/nats-accounts.conf
+# From the folder of this file.
+include ../mesos-identity/nats-accounts.conf
 {{- if gt (int .Values.nats.replicas) 1 }}
 cluster {
   name: {{ $name }}
