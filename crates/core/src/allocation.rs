@@ -31,6 +31,7 @@
 mod accept;
 mod calls;
 mod check;
+mod delivery;
 mod drain;
 mod explain;
 mod frameworks;
@@ -60,10 +61,11 @@ use mesos_engine::{
     bundle::FixedState,
     policy::{Loader, NoLoader},
 };
-use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, Resources, Role, Term, Time, Trace};
+use mesos_model::{AgentId, FrameworkId, GatewayId, LaunchId, OfferId, Resources, Role, Term, Time, Trace};
 
 use self::{
     calls::Calls,
+    delivery::OnTheirWay,
     join::Joins,
     liveness::Silence,
     maintenance::Maintenance,
@@ -87,6 +89,8 @@ pub struct Options {
     pub unreachable_per_minute_percent: u32,
     /// How long a framework may sit on an offer; `None` is for ever.
     pub offer_timeout: Option<Duration>,
+    /// How long gateways have to confirm that they have put offers on their streams; `None` is for ever.
+    pub offer_delivery: Option<Duration>,
     /// How long a refusal lasts if the framework does not say.
     pub refuse_default: Duration,
     /// An offer must contain one of these, unless the framework said what it wants at least. Empty means
@@ -129,6 +133,7 @@ impl Default for Options {
             agent_timeout: Duration::from_secs(15),
             unreachable_per_minute_percent: 10,
             offer_timeout: Some(Duration::from_secs(60)),
+            offer_delivery: None,
             refuse_default: Duration::from_secs(5),
             min_allocatable: vec![Resources::of(&[("cpus", 10)]), Resources::of(&[("mem", 32_000)])],
             weights: BTreeMap::new(),
@@ -156,6 +161,8 @@ pub enum Event {
     },
     /// A message of an agent.
     Agent(AgentToAllocator),
+    /// A gateway has put offers on their streams; of each event, the first offer is named.
+    Delivered(Vec<OfferId>),
     /// The bus was away and is back.
     BusBack,
     /// Whether the listener's own beat fails to come back over the bus: while it does, the silence of agents
@@ -243,6 +250,8 @@ pub struct Metrics {
     pub filters: u64,
     /// Offers that frameworks sit on.
     pub offers_outstanding: u64,
+    /// Offers taken back because nobody confirmed that they arrived.
+    pub offers_lost: u64,
 }
 
 /// The allocator's machine.
@@ -277,6 +286,7 @@ pub struct Allocator {
     /// Agents with launches that hold nothing any more and whose end the registry has not heard of.
     lingering: Timers<AgentId>,
     silence: Silence,
+    on_their_way: OnTheirWay,
     calls: Calls,
     agents_named: u64,
     launches_named: u64,
@@ -325,6 +335,7 @@ impl Allocator {
             retries: Timers::default(),
             lingering: Timers::default(),
             silence: Silence::default(),
+            on_their_way: OnTheirWay::default(),
             calls: Calls::default(),
             agents_named: 0,
             launches_named: 0,
@@ -458,6 +469,7 @@ impl Machine for Allocator {
         self.term = None;
         self.leader_text.clear();
         self.engine.forget_term();
+        self.on_their_way.clear();
         self.engine.number_offers_from(0);
         self.preemptions.forget();
         self.maintenance.forget_term();
@@ -490,6 +502,7 @@ impl Machine for Allocator {
                 self.beat(now, &agent, instance, (term, number), digest, fx);
             }
             Event::Agent(AgentToAllocator::Disobeys { agent: _, term }) => self.disobeyed(term, fx),
+            Event::Delivered(firsts) => self.delivered(&firsts),
             Event::BusBack => self.bus_back(fx),
             Event::Deaf(deaf) => self.silence.set_deaf(now, deaf),
         }
@@ -507,6 +520,7 @@ impl Machine for Allocator {
     }
 
     fn tick(&mut self, now: Time, fx: &mut Effects<Output>) {
+        self.take_back_lost_offers(now, fx);
         self.time_out_offers(now, fx);
         self.time_out_inverse(now, fx);
         self.engine.tick(now);
@@ -519,6 +533,7 @@ impl Machine for Allocator {
     fn deadline(&self) -> Option<Time> {
         [
             self.engine.deadline(),
+            self.lost_offers_due(),
             self.preemptions.due(),
             self.retries.first(),
             self.lingering.first(),
@@ -543,7 +558,7 @@ impl Machine for Allocator {
                 };
                 call.trace.map(|trace| (trace, name))
             }
-            Event::Agent(_) | Event::BusBack | Event::Deaf(_) => None,
+            Event::Agent(_) | Event::Delivered(_) | Event::BusBack | Event::Deaf(_) => None,
         }
     }
 }

@@ -16,11 +16,12 @@ mod audit;
 pub use audit::Audit;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
+use mesos_engine::bundle::FixedState;
 use mesos_model::{
     Term, Time,
     planted::{Bug, is_planted},
@@ -255,7 +256,7 @@ struct Peer {
     loading: bool,
     seq: u64,
     term: Term,
-    keys: BTreeSet<RowKey>,
+    keys: HashSet<RowKey, FixedState>,
     /// Rows that a reload no longer showed. They are deleted with the next commit of the same history: a store
     /// that lost commits shows old rows until its leader notices, and nothing may be decided on those.
     vanished: BTreeSet<RowKey>,
@@ -565,7 +566,8 @@ impl<M: Machine> Driver<M> {
         let mut any = false;
         if let Some(snapshot) = self.peer.reloaded.take() {
             any = true;
-            let fresh: BTreeSet<RowKey> = snapshot.rows.iter().map(RowChange::key).filter(worth_a_key).collect();
+            let fresh: HashSet<RowKey, FixedState> =
+                snapshot.rows.iter().map(RowChange::key).filter(worth_a_key).collect();
             self.peer.vanished.extend(self.peer.keys.difference(&fresh).cloned());
             self.peer.vanished.retain(|key| !fresh.contains(key));
             if is_planted(Bug::VanishedCountsAtOnce) {

@@ -399,6 +399,8 @@ pub enum ToAllocator {
     Call(Call<AllocatorCall>),
     /// From an agent.
     Agent(AgentToAllocator),
+    /// A gateway has put these offers on their streams; of each event, the first offer is named.
+    Delivered(Vec<OfferId>),
 }
 
 /// To the registry's leader.

@@ -128,6 +128,12 @@ impl RowKey {
         }
     }
 
+    /// Whether nobody decides on the row of this key text, so that a peer can do without.
+    #[must_use]
+    pub fn is_cold(text: &str) -> bool {
+        text.starts_with("body/")
+    }
+
     /// The inverse of [`text`](Self::text); `None` for a key of a kind that is not known.
     #[must_use]
     pub fn parse(text: &str) -> Option<RowKey> {

@@ -33,7 +33,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Args;
 use mesos_proto::{
     GRPC_MESSAGE_MAX_BYTES,
-    dial::{Access, Address, Door},
+    dial::{Access, Address, Door, reason},
     services::v1::{
         agents_client::AgentsClient, allocation_client::AllocationClient, files_client::FilesClient,
         launcher_client::LauncherClient, operator_client::OperatorClient, stats_client::StatsClient,
@@ -80,10 +80,7 @@ pub(crate) enum Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Failure {
-        let text = match status.message() {
-            "" => status.code().description().to_owned(),
-            message => message.to_owned(),
-        };
+        let text = reason(&status);
         match status.code() {
             Code::Unimplemented => Failure::Refused(format!(
                 "the master does not know this request ({text}); it may be older than this program"

@@ -66,6 +66,8 @@ planted! {
     "launch-again" LaunchAgain + seeds [] "A launch that its agent has taken up and does not know any more is ordered again.";
     "launch-forgotten" LaunchForgotten [3] "A launch that its agent has not seen is not ordered again.";
     "offer-stays-open" OfferStaysOpen + seeds [55] "An offer that was accepted can be accepted again.";
+    "lost-offers-stay" LostOffersStay [19] "Offers that no gateway has received stay out of use until they time out.";
+    "repetition-put-off" RepetitionPutOff [19] "Orders that follow put off the repetition of the ones that were lost.";
     "offers-for-ever" OffersForEver [59] "Offers never run out.";
     "nothing-adopted" NothingAdopted + seeds [12] "What an agent runs and no row knows is not taken into the books.";
     "ghost-agents" GhostAgents [20] "A late copy of an agent's first report leaves a second agent behind.";

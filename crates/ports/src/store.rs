@@ -160,7 +160,7 @@ impl StoreError {
 /// A snapshot of all rows of a service.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The rows, sorted by key.
+    /// The rows, in any order. One may be there twice while the table grows; the later one counts.
     pub rows: Vec<(String, Bytes)>,
     /// The change stream's entry up to which `rows` are complete; later entries apply on top, and
     /// applying an entry again that the rows already contain is harmless.

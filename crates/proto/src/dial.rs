@@ -253,6 +253,19 @@ async fn content(option: &str, path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Why a call did not work: what the gateway says, or what became of the connection.
+#[must_use]
+pub fn reason(status: &Status) -> String {
+    match status.source() {
+        Some(cause) => explain(cause),
+        None if status.message().is_empty() => status.code().description().to_owned(),
+        None => status.message().to_owned(),
+    }
+}
+
+/// What a gateway that speaks TLS says to a client that does not.
+pub const TLS_ONLY: &str = "this port speaks TLS: write https:// before the address";
+
 /// Why a connect did not work, in one line: the innermost reason, which is the one that says something.
 #[must_use]
 pub fn explain(error: &dyn Error) -> String {
@@ -266,6 +279,9 @@ pub fn explain(error: &dyn Error) -> String {
     }
     if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
         return format!("its certificate is not accepted: {why}");
+    }
+    if text.contains(TLS_ONLY) {
+        return TLS_ONLY.to_owned();
     }
     if text.contains("received corrupt message") {
         return "it does not speak TLS: write http:// instead of https://".to_owned();

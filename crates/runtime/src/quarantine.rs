@@ -63,12 +63,6 @@ impl Quarantine {
         quarantine
     }
 
-    /// Messages that could not be read so far.
-    #[must_use]
-    pub fn messages(&self) -> u64 {
-        self.messages.get()
-    }
-
     /// Decodes the rows that can be decoded.
     pub fn rows<'a>(&self, rows: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Vec<RowChange> {
         let mut read = Vec::new();

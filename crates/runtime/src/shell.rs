@@ -11,7 +11,7 @@ use std::{
 
 use futures::StreamExt;
 use mesos_core::{
-    driver::{Changes, Config, Driver, Failure, Input, Lease, Output, Snapshot},
+    driver::{Changes, Config, Driver, Input, Lease, Output},
     machine::Machine,
     message::{Answer, RequestId, ToAgent, ToStream},
     row::RowChange,
@@ -371,8 +371,18 @@ impl<S: Service> Shell<S> {
 
     fn act(&mut self, output: Output<OutputOf<S>>) {
         match output {
-            Output::Load => self.load(S::NAME, Input::Loaded),
-            Output::LoadPeer => self.load(S::PEER, Input::PeerLoaded),
+            Output::Load => {
+                let (side, inputs) = (self.side(), self.inputs.clone());
+                tokio::spawn(async move {
+                    let _ = inputs.send(Work::Input(Input::Loaded(side.load().await)));
+                });
+            }
+            Output::LoadPeer => {
+                let (side, inputs) = (self.side(), self.inputs.clone());
+                tokio::spawn(async move {
+                    let _ = inputs.send(Work::Input(Input::PeerLoaded(side.load_peer(S::PEER).await)));
+                });
+            }
             Output::Follow { after } => self.follow(S::NAME, after, Input::Entry, || Input::Gap),
             Output::FollowPeer { after } => self.follow(S::PEER, after, Input::PeerEntry, || Input::PeerGap),
             Output::Acquire { leader, previous, epoch_min } => self.acquire(leader, previous, epoch_min),
@@ -401,13 +411,6 @@ impl<S: Service> Shell<S> {
             lease: self.options.lease,
             quarantine: self.metrics.quarantine.clone(),
         }
-    }
-
-    fn load(&self, service: &'static str, done: fn(Result<Snapshot, Failure>) -> Input<EventOf<S>>) {
-        let (side, inputs) = (self.side(), self.inputs.clone());
-        tokio::spawn(async move {
-            let _ = inputs.send(Work::Input(done(side.load(service).await)));
-        });
     }
 
     fn follow(

@@ -116,7 +116,7 @@ where
         match output {
             Output::Load => {
                 tokio::spawn(async move {
-                    let _ = inputs.send(Input::Loaded(side.load(side.service).await));
+                    let _ = inputs.send(Input::Loaded(side.load().await));
                 });
             }
             Output::LoadPeer | Output::FollowPeer { .. } => {}

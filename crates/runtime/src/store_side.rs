@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mesos_core::{
     driver::{Audit, Done, Failure, Granted, Lease, Snapshot},
-    row::RowChange,
+    row::{RowChange, RowKey},
 };
 use mesos_model::Time;
 use mesos_ports::store::{Change, Commit, Fence, Store, StoreError};
@@ -22,18 +22,29 @@ pub(crate) struct StoreSide {
 }
 
 impl StoreSide {
-    /// All rows of a service, decoded.
-    pub(crate) async fn load(&self, service: &'static str) -> Result<Snapshot, Failure> {
+    /// All own rows, decoded.
+    pub(crate) async fn load(&self) -> Result<Snapshot, Failure> {
+        self.snapshot(self.service, |_| true).await
+    }
+
+    /// The rows of another service, without the bodies, on which nobody decides: of a million tasks they would be
+    /// a third of the work.
+    pub(crate) async fn load_peer(&self, service: &'static str) -> Result<Snapshot, Failure> {
+        self.snapshot(service, |key| !RowKey::is_cold(key)).await
+    }
+
+    async fn snapshot(&self, service: &'static str, wanted: impl Fn(&str) -> bool) -> Result<Snapshot, Failure> {
         let loaded = self.store.load(service).await.map_err(failure).inspect_err(|failure| {
             tracing::warn!(service, ?failure, "cannot load rows; trying again");
         })?;
-        let rows = self.quarantine.rows(loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..]))));
+        let rows = loaded.rows.iter().filter(|(key, _)| wanted(key));
+        let rows = self.quarantine.rows(rows.map(|(key, value)| (key.as_str(), Some(&value[..]))));
         Ok(Snapshot { rows, seq: loaded.seq, term: loaded.term })
     }
 
     /// All own rows, and up to which commit they may hold anything.
     pub(crate) async fn audit(&self) -> Result<Audit, Failure> {
-        let snapshot = self.load(self.service).await?;
+        let snapshot = self.load().await?;
         let head = self.store.head(self.service).await.map_err(failure)?;
         Ok(Audit { head: head.map_or(0, |head| head.seq), snapshot })
     }

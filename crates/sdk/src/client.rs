@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mesos_proto::{
     GRPC_MESSAGE_MAX_BYTES, STREAM_ID_HEADER,
-    dial::{Access, Address, Bearer},
+    dial::{Access, Address, Bearer, reason},
     services::v1::scheduler_client::SchedulerClient as Wire,
     tonic::{Code, Request, Status, Streaming, metadata::AsciiMetadataValue, transport::Channel},
     v1::{self, scheduler},
@@ -190,9 +190,9 @@ impl Keeper {
             let sessions = self.sessions;
             let end = self.subscription().await;
             let was_up = self.shared.session.send_replace(None).is_some();
-            let End::Lost(reason) = end else { return };
-            tracing::debug!(%reason, "the subscription is lost");
-            if was_up && self.events.send(Event::Disconnected { reason }).await.is_err() {
+            let End::Lost(why) = end else { return };
+            tracing::debug!(%why, "the subscription is lost");
+            if was_up && self.events.send(Event::Disconnected { reason: why }).await.is_err() {
                 return;
             }
             attempt = if self.sessions > sessions { 0 } else { attempt + 1 };
@@ -332,10 +332,10 @@ impl Keeper {
         let code = status.code();
         if matches!(code, Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented)
         {
-            let _ = self.events.send(Event::Error(status.message().to_owned())).await;
+            let _ = self.events.send(Event::Error(reason(status))).await;
             return End::Over;
         }
-        End::Lost(status.message().to_owned())
+        End::Lost(reason(status))
     }
 }
 

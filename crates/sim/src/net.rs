@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     fmt,
     rc::Rc,
 };
@@ -616,10 +616,4 @@ fn unanswered(ask: &StoreAsk) -> StoreAnswer {
         StoreAsk::Release(_) => StoreAnswer::Head(0, None),
         StoreAsk::Head(token) => StoreAnswer::Head(*token, None),
     }
-}
-
-/// Sets of nodes that faults choose from.
-#[must_use]
-pub fn nodes_of(processes: &BTreeMap<Node, Process>, keep: impl Fn(Node) -> bool) -> BTreeSet<Node> {
-    processes.keys().copied().filter(|node| keep(*node)).collect()
 }

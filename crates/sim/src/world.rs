@@ -1,6 +1,6 @@
 //! The cluster: its processes, the loop that gives them their work, and the faults.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use mesos_core::{
     agent::{self, Agent},
@@ -235,7 +235,13 @@ impl World {
         let seed = self.net.rng.draw();
         match node {
             Node::Allocator(_) => {
-                let make = move || Allocator::new(allocation::Options { seed, ..allocation::Options::default() });
+                let make = move || {
+                    Allocator::new(allocation::Options {
+                        seed,
+                        offer_delivery: Some(Duration::from_secs(3)),
+                        ..allocation::Options::default()
+                    })
+                };
                 let service = Service::start(&mut self.net, node, make);
                 self.allocators.insert(node, service);
             }

@@ -241,15 +241,6 @@ impl Store for RedisStore {
                 break;
             }
         }
-        // A scan may give a row twice while the table grows.
-        rows.sort_by(|a, b| a.0.cmp(&b.0));
-        rows.dedup_by(|later, kept| {
-            let same = later.0 == kept.0;
-            if same {
-                std::mem::swap(later, kept);
-            }
-            same
-        });
         Ok(Loaded { rows, seq: seq.unwrap_or(0), term: last.and_then(|text| scripts::term(&text)).unwrap_or_default() })
     }
 

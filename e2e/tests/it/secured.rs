@@ -11,6 +11,7 @@ use mesos_e2e::process::Spec;
 use mesos_e2e::{Cluster, backends, cli, eventually, ports};
 use mesos_ports::conformance::certificates::Authority;
 use mesos_ports::conformance::nats_users::Account;
+use mesos_sdk::{Access, Event, Options, SchedulerClient, v1};
 use nix::sys::signal::Signal;
 
 use crate::support::LATER;
@@ -211,6 +212,15 @@ async fn everything_is_encrypted_and_what_lets_it_in_changes_while_tasks_launch(
     let secured = Secured::start().await?;
     let output = secured.mesos(&["launch", "--command", "echo over TLS"]).await?.expect(0)?;
     ensure!(output.stdout.contains("over TLS"), "{output:?}");
+
+    // A framework of its own comes in by the same door.
+    let info = v1::FrameworkInfo { name: "sdk".into(), user: "root".into(), ..Default::default() };
+    let access = Access { ca: Some(secured.path("ca.crt")), ..Access::default() };
+    let options = Options { access, ..Options::default() };
+    let (framework, mut events) = SchedulerClient::connect(&[secured.master()], info, options)?;
+    let subscribed = tokio::time::timeout(LATER, events.next()).await.context("the framework is let in")?;
+    ensure!(matches!(subscribed, Some(Event::Subscribed { .. })), "{subscribed:?}");
+    framework.teardown().await?;
 
     let (over, launched) = (AtomicBool::new(false), AtomicUsize::new(0));
     let launching = async {

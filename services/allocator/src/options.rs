@@ -70,6 +70,8 @@ pub struct Options {
     pub record_limit: u64,
 }
 
+/// Gateways confirm offers within a quarter of a second.
+const OFFER_DELIVERY: Duration = Duration::from_secs(3);
 /// What `--record-limit` is if nobody says.
 const RECORD_LIMIT: u64 = 1 << 30;
 
@@ -114,6 +116,7 @@ impl Options {
             agent_timeout: self.agent_timeout,
             unreachable_per_minute_percent: self.unreachable_limit,
             offer_timeout: (!self.offer_timeout.is_zero()).then_some(self.offer_timeout),
+            offer_delivery: Some(OFFER_DELIVERY),
             refuse_default: self.refuse_timeout,
             min_allocatable: self.min_allocatable_resources.0.clone(),
             weights: self.weights.clone().unwrap_or_default().0,

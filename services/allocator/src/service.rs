@@ -36,12 +36,15 @@ impl Service for AllocatorService {
                 Arrived { event: Event::Call { request, call }, answered: true, after_peer }
             }
             ToAllocator::Agent(message) => Arrived { event: Event::Agent(message), answered: false, after_peer: 0 },
+            ToAllocator::Delivered(offers) => {
+                Arrived { event: Event::Delivered(offers), answered: false, after_peer: 0 }
+            }
         }
     }
 
     fn speaker(inbound: &ToAllocator) -> Option<String> {
         match inbound {
-            ToAllocator::Call(_) => None,
+            ToAllocator::Call(_) | ToAllocator::Delivered(_) => None,
             ToAllocator::Agent(message) => Some(message.speaker()),
         }
     }
@@ -89,6 +92,7 @@ impl Service for AllocatorService {
         gauge("offers_rescinded", "offers taken back with a RESCIND", now.offers_rescinded);
         gauge("offers_recovered", "offers taken back from absent frameworks", now.offers_recovered);
         gauge("offers_outstanding", "offers that frameworks sit on", now.offers_outstanding);
+        gauge("offers_lost", "offers taken back because no gateway confirmed them", now.offers_lost);
         gauge("filters", "refusals in force", now.filters);
         gauge("launches", "launches accepted", now.launches);
         gauge("launches_adopted", "launches learned from agents", now.launches_adopted);

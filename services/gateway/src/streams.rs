@@ -23,14 +23,14 @@ use std::{
 use bytes::Bytes;
 use futures::StreamExt;
 use mesos_core::{
-    message::{RegistryCall, StreamEvent, ToStream},
-    row::Capabilities,
+    message::{RegistryCall, StreamEvent, ToAllocator, ToStream},
+    row::{Capabilities, service},
 };
 use mesos_model::{
-    FrameworkId, OfferId, Term,
+    FrameworkId, OfferId, Term, envelope,
     planted::{Bug, is_planted},
 };
-use mesos_ports::bus::BusEvent;
+use mesos_ports::bus::{Bus, BusEvent};
 use mesos_proto::v1;
 use mesos_runtime::{
     listen::{Heard, Listener},
@@ -49,6 +49,8 @@ use crate::{
     view::View,
 };
 
+/// How often the allocator is told which offers have arrived.
+const CONFIRM: Duration = Duration::from_millis(250);
 /// How often the registry is told which streams are open.
 const REPORT: Duration = Duration::from_secs(2);
 
@@ -72,6 +74,8 @@ pub struct Streams {
 struct Inner {
     held: Mutex<HashMap<u128, Arc<Held>>>,
     leaders: Mutex<Leaders>,
+    /// The first offer of each event that has arrived and is not confirmed to the allocator.
+    confirm: Mutex<Vec<OfferId>>,
     limits: Limits,
     calls: Calls,
     view: Arc<View>,
@@ -108,6 +112,7 @@ impl Streams {
         let inner = Inner {
             held: Mutex::default(),
             leaders: Mutex::default(),
+            confirm: Mutex::default(),
             limits,
             calls,
             view,
@@ -119,6 +124,9 @@ impl Streams {
         let streams = Streams { inner: Arc::new(inner) };
         let subject = ports.subjects.gateway(gateway);
         let (listener, reporter, ports) = (streams.clone(), streams.clone(), ports.clone());
+        let (confirmer, at_end) = (streams.clone(), stop.clone());
+        let to_allocator = (ports.bus.clone(), ports.subjects.service(service::ALLOCATOR));
+        tokio::spawn(async move { at_end.run_until_cancelled(confirmer.confirm_arrivals(to_allocator)).await });
         let done = stop.clone();
         let bus = ports.bus.clone();
         tokio::spawn(async move { done.run_until_cancelled(listener.listen(bus, subject)).await });
@@ -200,7 +208,7 @@ impl Streams {
         lock(&self.inner.held).values().cloned().collect()
     }
 
-    async fn listen(self, bus: Arc<dyn mesos_ports::bus::Bus>, subject: String) {
+    async fn listen(self, bus: Arc<dyn Bus>, subject: String) {
         let mut listener = Listener::new(bus, subject, self.inner.renewed.clone());
         loop {
             match listener.next().await {
@@ -229,9 +237,8 @@ impl Streams {
         let event = match event {
             StreamEvent::Offers(offers) => {
                 let offers: Vec<_> = offers.into_iter().filter(|offer| self.is_of_present_leader(&offer.id)).collect();
-                if offers.is_empty() {
-                    return;
-                }
+                let Some(first) = offers.first() else { return };
+                lock(&self.inner.confirm).push(first.id.clone());
                 StreamEvent::Offers(offers)
             }
             StreamEvent::InverseOffers(offers) => {
@@ -276,6 +283,24 @@ impl Streams {
             let framework = lock(&held.framework).clone().unwrap_or_default();
             tracing::warn!(%framework, "a client does not read its events and is cut off");
             held.cut.cancel();
+        }
+    }
+
+    /// Tells the allocator which offers have arrived, so that it need not take them for lost. A confirmation that
+    /// is lost itself costs no more than new offers in place of these.
+    async fn confirm_arrivals(self, (bus, subject): (Arc<dyn Bus>, String)) {
+        let mut tick = tokio::time::interval(CONFIRM);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let arrived = std::mem::take(&mut *lock(&self.inner.confirm));
+            if arrived.is_empty() {
+                continue;
+            }
+            let Ok(payload) = envelope::seal(kind::ALLOCATOR, &vec![ToAllocator::Delivered(arrived)]) else { continue };
+            if let Err(error) = bus.publish(&subject, Vec::new(), payload).await {
+                tracing::debug!(%error, "offers that have arrived are not confirmed");
+            }
         }
     }
 

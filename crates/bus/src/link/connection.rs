@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesos_ports::bus::BusError;
-use mesos_proto::dial::{Address, Bearer};
+use mesos_proto::dial::{Address, Bearer, reason};
 use mesos_proto::services::v1 as wire;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -110,7 +110,8 @@ async fn open(shared: &Arc<Shared>, endpoint: &Address) -> Result<Link, Status> 
     send(&out, Body::Hello(hello(shared))).await?;
     let mut request = Request::new(ReceiverStream::new(waiting));
     bearer.put(&mut request);
-    let frames = timeout(OPEN_WAIT, client.open(request)).await.map_err(late)??.into_inner();
+    let opened = timeout(OPEN_WAIT, client.open(request)).await.map_err(late)?;
+    let frames = opened.map_err(|status| Status::new(status.code(), reason(&status)))?.into_inner();
     let mut link = Link { out, frames, welcome: wire::Welcome::default() };
     match timeout(OPEN_WAIT, next_body(&mut link.frames)).await.map_err(late)?? {
         Body::Welcome(welcome) => link.welcome = welcome,

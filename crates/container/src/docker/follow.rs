@@ -27,6 +27,8 @@ use super::{Container, LABEL_LOG_BASE, LABEL_SANDBOX, Shared, State, is_absent};
 
 /// Between two tries while the daemon is away.
 const RETRY: Duration = Duration::from_millis(500);
+/// Parts of the output that are written together, if so many are there.
+const PARTS_AT_ONCE: usize = 1024;
 
 /// Where the output goes.
 #[derive(Clone, Debug)]
@@ -45,30 +47,70 @@ impl Output {
         Output { sandbox: of(LABEL_SANDBOX).map(PathBuf::from), base: base.unwrap_or_default(), bound }
     }
 
-    /// Copies what the container writes until it ends. Docker keeps all of it, and the files hold a
-    /// prefix of it: what they have beyond their size at the creation is skipped, so an agent that comes
-    /// back neither repeats nor loses a byte. Of a file that has begun anew since it is not known how much
-    /// went before: then it goes on with the second in which it was written last.
-    async fn copy(&self, client: &Docker, name: &str) -> Result<(), Error> {
+    /// The files, opened to go on where they end; none without a sandbox.
+    async fn open(&self) -> std::io::Result<Option<Copy>> {
         let Some(sandbox) = &self.sandbox else {
-            return Ok(());
+            return Ok(None);
         };
         let mut stdout = Sink::open(sandbox.join("stdout"), self.base.0, self.bound).await?;
         let mut stderr = Sink::open(sandbox.join("stderr"), self.base.1, self.bound).await?;
         let since = stdout.rotated.max(stderr.rotated);
         if since > 0 {
-            (stdout.skip, stderr.skip) = (0, 0);
+            (stdout.taken, stderr.taken) = (0, 0);
         }
-        let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).since(since).build();
-        let mut logs = client.logs(name, Some(options));
-        while let Some(part) = logs.next().await {
-            match part? {
-                LogOutput::StdErr { message } => stderr.write(&message).await?,
-                LogOutput::StdOut { message } | LogOutput::Console { message } => stdout.write(&message).await?,
-                LogOutput::StdIn { .. } => {}
+        Ok(Some(Copy { stdout, stderr, since }))
+    }
+}
+
+/// Copies the output of one container. Docker keeps all of it, and the files hold a prefix of it: what they have
+/// beyond their size at the creation is skipped, so an agent that comes back neither repeats nor loses a byte. Of
+/// a file that has begun anew since it is not known how much went before: then it goes on with the second in which
+/// it was written last.
+struct Copy {
+    stdout: Sink,
+    stderr: Sink,
+    since: i32,
+}
+
+impl Copy {
+    /// Asks Docker from the start and writes what is not in the files yet; with `follow`, until the container ends.
+    async fn run(&mut self, client: &Docker, name: &str, follow: bool) -> Result<(), Error> {
+        let options = LogsOptionsBuilder::new().follow(follow).stdout(true).stderr(true).since(self.since).build();
+        // Docker sends a line at a time, and a write for each would be slower than the tasks that print them.
+        let mut logs = client.logs(name, Some(options)).ready_chunks(PARTS_AT_ONCE);
+        self.stdout.skip = self.stdout.taken;
+        self.stderr.skip = self.stderr.taken;
+        while let Some(parts) = logs.next().await {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let mut failed = None;
+            for part in parts {
+                match part {
+                    Ok(LogOutput::StdErr { message }) => err.extend_from_slice(&message),
+                    Ok(LogOutput::StdOut { message } | LogOutput::Console { message }) => {
+                        out.extend_from_slice(&message);
+                    }
+                    Ok(LogOutput::StdIn { .. }) => {}
+                    Err(error) => failed = Some(error),
+                }
+            }
+            self.stdout.write(&out).await?;
+            self.stderr.write(&err).await?;
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// Follows the container to its end through restarts of the daemon.
+    async fn follow(mut self, client: &Docker, name: &str) -> Result<Copy, Error> {
+        loop {
+            match self.run(client, name, true).await {
+                Ok(()) => return Ok(self),
+                Err(error) if is_absent(&error) || matches!(error, Error::IOError { .. }) => return Err(error),
+                Err(_) => sleep(RETRY).await,
+            }
+        }
     }
 }
 
@@ -77,6 +119,9 @@ struct Sink {
     file: File,
     size: u64,
     bound: u64,
+    /// Bytes of Docker's output, from its start or from `Copy::since` on, that are in the file.
+    taken: u64,
+    /// Bytes of the answer being read that are in the file.
     skip: u64,
     /// When it was written last, in seconds, if it has begun anew since the creation; else 0.
     rotated: i32,
@@ -90,13 +135,16 @@ impl Sink {
         let begun_anew = bound > 0 && tokio::fs::symlink_metadata(before(&path)).await.is_ok();
         let written = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let rotated = if begun_anew { i32::try_from(written).unwrap_or(i32::MAX) } else { 0 };
-        Ok(Sink { path, file, size, bound, skip: size.saturating_sub(base), rotated })
+        Ok(Sink { path, file, size, bound, taken: size.saturating_sub(base), skip: 0, rotated })
     }
 
     async fn write(&mut self, part: &[u8]) -> std::io::Result<()> {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(part.len());
         self.skip -= skipped as u64;
         let mut part = &part[skipped..];
+        if part.is_empty() {
+            return Ok(());
+        }
         while !part.is_empty() {
             let mut room = usize::MAX;
             if self.bound > 0 && !is_planted(Bug::LogWithoutEnd) {
@@ -110,6 +158,7 @@ impl Sink {
             let now = part.len().min(room);
             self.file.write_all(&part[..now]).await?;
             self.size += now as u64;
+            self.taken += now as u64;
             part = &part[now..];
         }
         self.file.flush().await
@@ -137,19 +186,26 @@ impl Shared {
         let copying = {
             let (client, name) = (client.clone(), name.clone());
             tokio::spawn(async move {
-                while let Err(error) = output.copy(&client, &name).await {
-                    if is_absent(&error) || matches!(error, Error::IOError { .. }) {
-                        warn!(name, %error, "the output of a container is not whole");
-                        return;
-                    }
-                    sleep(RETRY).await;
+                match output.open().await? {
+                    Some(copy) => copy.follow(&client, &name).await.map(Some),
+                    None => Ok(None),
                 }
             })
         };
         let exit = self.end(&client, &name).await;
         // Who is told of the end finds the whole output.
-        if timeout(self.options.call_timeout, copying).await.is_err() {
-            warn!(name, "the output of an ended container does not end");
+        let whole = async {
+            // A followed log may end before the last of it (moby#43860), so it is read once more.
+            match copying.await {
+                Ok(Ok(Some(mut copy))) => copy.run(&client, &name, false).await,
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(None)) | Err(_) => Ok(()),
+            }
+        };
+        match timeout(self.options.call_timeout, whole).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(name, %error, "the output of a container is not whole"),
+            Err(_) => warn!(name, "the output of an ended container does not end"),
         }
         container.state.send_if_modified(|state| {
             let running = matches!(state, State::Running(_));

@@ -114,6 +114,7 @@ impl Allocator {
             ended: has_ended(row),
             kill: row.kill,
             ordered: ordered.map_or(0, |fact| fact.ordered),
+            order: ordered.map_or(0, |fact| fact.order),
         };
         framework.tasks.insert(row.task.clone(), fact);
         if self.term.is_none() {
@@ -148,7 +149,15 @@ impl Allocator {
         let Some(kill) = fact.kill.filter(|kill| kill.number > fact.ordered) else { return };
         fact.ordered = kill.number;
         let order = Order::Kill { framework: framework.clone(), task: task.clone(), grace_ms: kill.grace_ms };
-        self.order(agent, order);
+        let before = fact.order;
+        // Frameworks may ask again and again while the agent is away; one order says it all.
+        if self.agents.get(agent).is_some_and(|state| state.lane.is_pending(before, &order)) {
+            return;
+        }
+        let number = self.order(agent, order);
+        if let Some(fact) = self.frameworks.get_mut(framework).and_then(|state| state.tasks.get_mut(task)) {
+            fact.order = number;
+        }
     }
 
     /// At the start of a term: what ended while nobody led is released.

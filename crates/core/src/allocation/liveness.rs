@@ -39,6 +39,11 @@ impl Silence {
         self.timers.first()
     }
 
+    /// Whether the listener itself does not hear.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
     /// The listener itself does not hear, or hears again: then everybody gets a full timeout.
     pub(super) fn set_deaf(&mut self, now: Time, deaf: bool) {
         if self.deaf && !deaf {

@@ -117,6 +117,7 @@ impl Allocator {
             by_framework.entry(self.engine.client_of(client).0.clone()).or_default().extend(offers);
         }
         for (framework, offers) in by_framework {
+            self.sent_offers(now, &offers);
             self.tell(&framework, StreamEvent::Offers(offers), fx);
         }
         self.leave_a_failed_policy(fx);

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use mesos_model::{AgentId, Term, Time};
+use mesos_model::{
+    AgentId, Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Allocator, Output};
 use crate::{
@@ -26,13 +29,14 @@ pub(super) struct Lane {
     queue: VecDeque<Order>,
     /// How many at the front of the queue have left at least once since they are due.
     sent: usize,
-    last_sent: Time,
+    /// Since when the agent might have answered: the first of what has left, or its last progress.
+    waiting_since: Time,
     wait: Duration,
 }
 
 impl Default for Lane {
     fn default() -> Self {
-        Lane { acknowledged: 0, queue: VecDeque::new(), sent: 0, last_sent: Time(0), wait: RETRY_FIRST }
+        Lane { acknowledged: 0, queue: VecDeque::new(), sent: 0, waiting_since: Time(0), wait: RETRY_FIRST }
     }
 }
 
@@ -56,12 +60,19 @@ impl Lane {
         self.queue.is_empty()
     }
 
+    /// Whether this very order has the number and is not acknowledged.
+    pub(super) fn is_pending(&self, number: u64, order: &Order) -> bool {
+        let at = number.checked_sub(self.acknowledged + 1).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.queue.get(at)) == Some(order)
+    }
+
     /// The agent has taken up the orders up to `number`; these are the ones that it had not before.
-    pub(super) fn acknowledge(&mut self, number: u64) -> Vec<Order> {
+    pub(super) fn acknowledge(&mut self, now: Time, number: u64) -> Vec<Order> {
         let news = number.min(self.last()).saturating_sub(self.acknowledged);
         let Ok(count) = usize::try_from(news) else { return Vec::new() };
         if count > 0 {
             self.wait = RETRY_FIRST;
+            self.waiting_since = now;
         }
         self.acknowledged += news;
         self.sent = self.sent.saturating_sub(count);
@@ -75,7 +86,7 @@ impl Lane {
     }
 
     fn wants_again(&self, now: Time, number: u64) -> bool {
-        number == self.acknowledged && self.sent > 0 && now.since(self.last_sent) >= ASKED_AGAIN_AFTER
+        number == self.acknowledged && self.sent > 0 && now.since(self.waiting_since) >= ASKED_AGAIN_AFTER
     }
 
     fn repeat(&mut self) {
@@ -86,6 +97,10 @@ impl Lane {
     /// Messages with the orders that are due, and when to send again if they stay unacknowledged.
     fn messages(&mut self, now: Time, term: Term) -> (Vec<ToAgent>, Option<Time>) {
         let mut messages = Vec::new();
+        // What follows later does not put off the repetition of what may be lost.
+        if self.sent == 0 || is_planted(Bug::RepetitionPutOff) {
+            self.waiting_since = now;
+        }
         while self.sent < self.queue.len() {
             let end = (self.sent + BATCH).min(self.queue.len());
             messages.push(ToAgent::Orders {
@@ -94,9 +109,8 @@ impl Lane {
                 orders: self.queue.range(self.sent..end).cloned().collect(),
             });
             self.sent = end;
-            self.last_sent = now;
         }
-        (messages, (!self.queue.is_empty()).then(|| self.last_sent.after(self.wait)))
+        (messages, (!self.queue.is_empty()).then(|| self.waiting_since.after(self.wait)))
     }
 }
 
@@ -115,7 +129,7 @@ impl Allocator {
             self.speaking.insert(agent.clone());
         }
         let mut converted = false;
-        for order in state.lane.acknowledge(number) {
+        for order in state.lane.acknowledge(now, number) {
             match order {
                 // The agent has it in its own books now.
                 Order::Launch(launch) => {
@@ -207,20 +221,46 @@ mod tests {
         assert_eq!(firsts(&mut lane, 0), (vec![(1, 2)], Some(Time(1000))));
         assert_eq!(firsts(&mut lane, 10), (vec![], Some(Time(1000))));
         assert_eq!(lane.push(kill("c")), 3);
-        assert_eq!(firsts(&mut lane, 20), (vec![(3, 1)], Some(Time(1020))));
-        let mut now = 1020;
+        assert_eq!(firsts(&mut lane, 20), (vec![(3, 1)], Some(Time(1000))));
+        let mut now = 1000;
         for wait in [2000, 4000, 8000, 8000] {
             lane.repeat();
             assert_eq!(firsts(&mut lane, now), (vec![(1, 3)], Some(Time(now + wait))));
             now += wait;
         }
-        assert_eq!(lane.acknowledge(2).len(), 2);
+        assert_eq!(lane.acknowledge(Time(now), 2).len(), 2);
         lane.rewind();
         assert_eq!(firsts(&mut lane, now), (vec![(3, 1)], Some(Time(now + 1000))));
-        assert_eq!(lane.acknowledge(99).len(), 1);
-        assert_eq!(lane.acknowledge(1).len(), 0);
+        assert_eq!(lane.acknowledge(Time(now), 99).len(), 1);
+        assert_eq!(lane.acknowledge(Time(now), 1).len(), 0);
         assert_eq!((lane.last(), lane.is_idle()), (3, true));
         assert_eq!(firsts(&mut lane, now), (vec![], None));
+    }
+
+    #[test]
+    fn f19_orders_that_leave_all_the_time_do_not_put_off_the_repetition_of_a_lost_one() {
+        let mut lane = Lane::default();
+        lane.push(kill("lost"));
+        assert_eq!(firsts(&mut lane, 0), (vec![(1, 1)], Some(Time(1000))));
+        for now in [400, 800, 999] {
+            lane.push(kill("more"));
+            assert_eq!(firsts(&mut lane, now).1, Some(Time(1000)));
+            assert!(lane.wants_again(Time(now), 0), "a beat shows that the first is missing");
+        }
+        lane.repeat();
+        assert_eq!(firsts(&mut lane, 1000), (vec![(1, 4)], Some(Time(3000))));
+        assert_eq!(lane.acknowledge(Time(1500), 1).len(), 1);
+        assert_eq!(firsts(&mut lane, 1500).1, Some(Time(2500)), "it has begun to answer");
+    }
+
+    #[test]
+    fn an_order_is_pending_until_it_is_taken_up() {
+        let mut lane = Lane::default();
+        let number = lane.push(kill("a"));
+        assert!(lane.is_pending(number, &kill("a")) && !lane.is_pending(number, &kill("b")));
+        assert!(!lane.is_pending(number + 1, &kill("a")) && !lane.is_pending(0, &kill("a")));
+        lane.acknowledge(Time(0), number);
+        assert!(!lane.is_pending(number, &kill("a")));
     }
 
     #[test]

@@ -152,6 +152,10 @@ impl World {
                 };
                 self.machine.needs().into_iter().map(view).collect()
             }
+            "delivered" => {
+                let firsts = list(plain.first().copied()).map(offer_id).collect();
+                self.step(Event::Delivered(firsts))
+            }
             "deaf" => self.step(Event::Deaf(true)),
             "hears" => self.step(Event::Deaf(false)),
             "bus-back" => self.step(Event::BusBack),

@@ -43,6 +43,8 @@ pub(super) struct TaskFact {
     pub(super) kill: Option<KillOrder>,
     /// Number of the last kill that was ordered in this term.
     pub(super) ordered: u64,
+    /// The number of that order on the agent's lane.
+    pub(super) order: u64,
 }
 
 /// A framework, its launches and its tasks.
@@ -69,7 +71,7 @@ impl Framework {
         self.demand.clear();
         #[expect(clippy::disallowed_methods, reason = "each is changed alike, whatever the order")]
         for task in self.tasks.values_mut() {
-            task.ordered = 0;
+            (task.ordered, task.order) = (0, 0);
         }
     }
 

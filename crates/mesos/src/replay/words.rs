@@ -107,6 +107,7 @@ pub(super) fn input(input: &Input) -> String {
         Input::Tick => "tick: a deadline has come".to_owned(),
         Input::Step(Event::Call { call, .. }) => self::call(call),
         Input::Step(Event::Agent(message)) => agent(message),
+        Input::Step(Event::Delivered(offers)) => format!("a gateway confirms {} deliveries of offers", offers.len()),
         Input::Step(Event::BusBack) => "the bus is back".to_owned(),
         Input::Step(Event::Deaf(true)) => "the own beat does not come back over the bus".to_owned(),
         Input::Step(Event::Deaf(false)) => "the own beat comes back over the bus".to_owned(),

@@ -8,6 +8,7 @@ mod faulty;
 mod fence;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -237,10 +238,12 @@ pub(crate) fn delete(key: &str) -> Change {
     Change { key: key.to_owned(), value: None }
 }
 
-/// The rows as text, for comparisons that read well.
+/// The rows as text and in order, for comparisons that read well.
 pub(crate) async fn rows(store: &Arc<dyn Store>, service: &'static str) -> Vec<(String, String)> {
     let loaded = store.load(service).await.expect("load");
-    loaded.rows.into_iter().map(|(key, value)| (key, String::from_utf8_lossy(&value).into_owned())).collect()
+    let text = |value: Bytes| String::from_utf8_lossy(&value).into_owned();
+    let rows: BTreeMap<String, String> = loaded.rows.into_iter().map(|(key, value)| (key, text(value))).collect();
+    rows.into_iter().collect()
 }
 
 pub(crate) fn row(key: &str, value: &str) -> (String, String) {

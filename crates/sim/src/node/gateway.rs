@@ -333,6 +333,12 @@ impl Gateway {
             Payload::Streams(events) => {
                 let heard = |event: &&ToStream| !self.deposed.contains(&event.leader);
                 let events: Vec<&ToStream> = events.iter().filter(heard).collect();
+                let confirmed: Vec<OfferId> = events.iter().filter_map(|event| self.confirmed(event)).collect();
+                if !confirmed.is_empty() {
+                    let subject = Subject::Service(service::ALLOCATOR);
+                    let payload = Payload::Allocator(vec![ToAllocator::Delivered(confirmed)]);
+                    net.publish(self.node, subject, payload, None);
+                }
                 for ToStream { stream, event, .. } in events {
                     self.event(net, *stream, event.clone());
                 }
@@ -346,6 +352,12 @@ impl Gateway {
             }
             _ => {}
         }
+    }
+
+    /// What the allocator is told about an event that has arrived.
+    fn confirmed(&self, event: &ToStream) -> Option<OfferId> {
+        let StreamEvent::Offers(offers) = &event.event else { return None };
+        self.streams.contains_key(&event.stream).then(|| offers.first().map(|offer| offer.id.clone())).flatten()
     }
 
     fn depose(&mut self, allocator: bool, term: Term) {

@@ -125,6 +125,7 @@ impl Kind for Allocating {
                 Arrived { event, answered: true, after_peer }
             }
             ToAllocator::Agent(message) => plain(allocation::Event::Agent(message)),
+            ToAllocator::Delivered(offers) => plain(allocation::Event::Delivered(offers)),
         });
         arrived.collect()
     }

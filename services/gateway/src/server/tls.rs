@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mesos_proto::dial::PeerCertificate;
+use mesos_proto::dial::{PeerCertificate, TLS_ONLY};
 use prometheus_client::metrics::counter::Counter;
 use rustls::{
     RootCertStore, ServerConfig,
@@ -35,8 +35,6 @@ const HANDSHAKE: u8 = 22;
 const REST_BYTES_MAX: u64 = 64 * 1024;
 const REST_WAIT: Duration = Duration::from_secs(1);
 
-const WORDS: &str = "this port speaks TLS: write https:// before the address";
-
 /// Where a gateway's certificates are, all PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -58,12 +56,14 @@ pub(super) struct TlsCounters {
 /// The certificates in use.
 pub(super) struct Certificates {
     files: TlsFiles,
+    /// What was there at the start.
+    first: Content,
     current: RwLock<Arc<ServerConfig>>,
     counters: TlsCounters,
 }
 
 /// What was read of the files.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Content {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -77,35 +77,31 @@ impl Certificates {
     /// One line that names the option.
     pub(super) async fn load(files: TlsFiles, counters: TlsCounters) -> Result<Arc<Certificates>, String> {
         let content = read(&files).await?;
-        let config = build(&files, &content)?;
-        Ok(Arc::new(Certificates { files, current: RwLock::new(config), counters }))
+        let current = RwLock::new(build(&files, &content)?);
+        Ok(Arc::new(Certificates { files, first: content, current, counters }))
     }
 
     /// Looks at the files from time to time; does not return. What cannot be used leaves the ones before in use, and
     /// is told once.
     pub(super) async fn watch(self: Arc<Self>) {
-        let mut last = read(&self.files).await.map_err(|_| ());
+        let mut last = Ok(self.first.clone());
         loop {
             tokio::time::sleep(LOOK).await;
             let now = read(&self.files).await;
-            let changed = match (&now, &last) {
-                (Ok(now), Ok(last)) => now != last,
-                (Err(_), Err(())) => false,
-                _ => true,
-            };
-            if changed {
-                match now.as_ref().map_err(Clone::clone).and_then(|content| build(&self.files, content)) {
-                    Ok(config) => {
-                        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
-                        tracing::info!("new certificates are in use");
-                    }
-                    Err(error) => {
-                        self.counters.reload_errors.inc();
-                        tracing::error!("the new certificates cannot be used, the ones before stay in use: {error}");
-                    }
+            if last == now {
+                continue;
+            }
+            match now.as_ref().map_err(Clone::clone).and_then(|content| build(&self.files, content)) {
+                Ok(config) => {
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+                    tracing::info!("new certificates are in use");
+                }
+                Err(error) => {
+                    self.counters.reload_errors.inc();
+                    tracing::error!("the new certificates cannot be used, the ones before stay in use: {error}");
                 }
             }
-            last = now.map_err(|_| ());
+            last = now;
         }
     }
 
@@ -294,9 +290,9 @@ async fn refuse_plain(mut stream: TcpStream) {
 }
 
 fn bad_request() -> Vec<u8> {
-    let length = WORDS.len() + 1;
+    let length = TLS_ONLY.len() + 1;
     format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{WORDS}\n"
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{TLS_ONLY}\n"
     )
     .into_bytes()
 }
@@ -307,10 +303,10 @@ fn go_away() -> Vec<u8> {
     const GOAWAY: u8 = 7;
     const INADEQUATE_SECURITY: u8 = 12;
     let mut frames = vec![0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
-    let length = 8 + WORDS.len();
+    let length = 8 + TLS_ONLY.len();
     frames.extend([0, 0, length as u8, GOAWAY, 0, 0, 0, 0, 0]);
     frames.extend([0, 0, 0, 0, 0, 0, 0, INADEQUATE_SECURITY]);
-    frames.extend(WORDS.as_bytes());
+    frames.extend(TLS_ONLY.as_bytes());
     frames
 }
 

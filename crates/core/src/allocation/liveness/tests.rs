@@ -152,14 +152,18 @@ fn orders_leave_again_until_they_are_taken_up_and_at_once_when_the_bus_is_back()
           a: orders from 2: kill t1
         > task f t1 RUNNING kill=1
         > task f t1 RUNNING kill=2
-          a: orders from 3: kill t1
         > pass 200
         > beat a number=1 holds=L0
           a: heard
         > pass 300
         > beat a number=1 holds=L0
           a: heard
-          a: orders from 2: kill t1, kill t1
+          a: orders from 2: kill t1
+        > beat a number=2 holds=L0
+          a: heard
+        # Asked again after it was taken up.
+        > task f t1 RUNNING kill=3
+          a: orders from 3: kill t1
         > beat a number=3 holds=L0
           a: heard
         > pass 9000

@@ -1,5 +1,7 @@
 //! Who is offered what, as scenarios.
 
+use std::time::Duration;
+
 use super::super::{
     Options,
     scenario::{plays, plays_with},
@@ -209,6 +211,81 @@ fn a_suppressed_role_keeps_its_offers_and_gets_no_more() {
           reply 202
         > framework f revived=1
           f: offers O1=b@r[cpus:4; mem:4096] O2=a@r[cpus:4; mem:4096]
+        ",
+    );
+}
+
+fn confirmed_within_3_s() -> Options {
+    Options {
+        offer_delivery: Some(Duration::from_secs(3)),
+        agent_timeout: Duration::from_secs(60),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn f19_offers_that_no_gateway_confirms_are_taken_back_and_made_again() {
+    plays_with(
+        confirmed_within_3_s(),
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a
+          put agent a shook 1
+          a: welcome a
+          f: offers O0=a@r[cpus:4; mem:4096]
+        > pass 2999
+        > pass 1
+          +3000 f: rescind O0
+          +3000 f: offers O1=a@r[cpus:4; mem:4096]
+        > delivered O1
+        > pass 20000
+        > decline f O1 refuse=0
+          reply 202
+          f: offers O2=a@r[cpus:4; mem:4096]
+        ",
+    );
+}
+
+#[test]
+fn offers_are_not_taken_for_lost_while_no_confirmation_could_be_heard() {
+    plays_with(
+        confirmed_within_3_s(),
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a
+          put agent a shook 1
+          a: welcome a
+          f: offers O0=a@r[cpus:4; mem:4096]
+        > deaf
+        > pass 10000
+        > hears
+        > pass 1
+          +10000 f: rescind O0
+          +10000 f: offers O1=a@r[cpus:4; mem:4096]
+        ",
+    );
+}
+
+#[test]
+fn an_offer_that_was_answered_before_its_confirmation_came_is_no_loss() {
+    plays_with(
+        confirmed_within_3_s(),
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a
+          put agent a shook 1
+          a: welcome a
+          f: offers O0=a@r[cpus:4; mem:4096]
+        > decline f O0 refuse=1000000
+          reply 202
+        > pass 4000
+        > delivered O0
         ",
     );
 }
