@@ -177,11 +177,29 @@ fn every_check_of_a_variable_and_every_output_has_a_test() -> Result<()> {
 #[test]
 fn an_argument_that_the_provider_does_not_have_or_that_is_missing_or_of_another_type_is_refused() -> Result<()> {
     let cases = [
-        ("network", "main.tf", "map_public_ip_on_launch = false", "map_public_ip_on_lunch = false", "map_public_ip_on_lunch"),
-        ("network", "main.tf", "vpc_id = aws_vpc.this.id\n\n  tags = merge(var.tags, { Name = \"${var.name}-public\"", "tags = merge(var.tags, { Name = \"${var.name}-public\"", "vpc_id"),
+        (
+            "network",
+            "main.tf",
+            "map_public_ip_on_launch = false",
+            "map_public_ip_on_lunch = false",
+            "map_public_ip_on_lunch",
+        ),
+        (
+            "network",
+            "main.tf",
+            "vpc_id = aws_vpc.this.id\n\n  tags = merge(var.tags, { Name = \"${var.name}-public\"",
+            "tags = merge(var.tags, { Name = \"${var.name}-public\"",
+            "vpc_id",
+        ),
         ("agents", "main.tf", "max_size                  = var.size.max", "max_size = [var.size.max]", "max_size"),
         ("agents", "main.tf", "initial_lifecycle_hook {", "initial_lifecycle_hooks {", "initial_lifecycle_hooks"),
-        ("agents", "main.tf", "lifecycle_transition = \"autoscaling:EC2_INSTANCE_LAUNCHING\"", "", "lifecycle_transition"),
+        (
+            "agents",
+            "main.tf",
+            "lifecycle_transition = \"autoscaling:EC2_INSTANCE_LAUNCHING\"",
+            "",
+            "lifecycle_transition",
+        ),
         ("gateway-lb", "main.tf", "resource \"aws_lb_listener\"", "resource \"aws_lb_listner\"", "aws_lb_listner"),
         ("dns", "outputs.tf", "aws_route53_zone.private.zone_id", "aws_route53_zone.private.zone_idd", "zone_idd"),
         ("security", "kms.tf", "data.aws_region.current.region", "data.aws_region.current.regin", "regin"),
@@ -215,13 +233,20 @@ fn nothing_that_checkov_finds_is_left_unexplained() -> Result<()> {
     let report: Value = serde_json::from_slice(&output.stdout).with_context(|| text(&output))?;
     let list = |name: &str| report["results"][name].as_array().cloned().unwrap_or_default();
     let lines = |found: &[Value]| -> Vec<String> {
-        found.iter().map(|one| format!("{} {} {} {}", one["check_id"], one["file_path"], one["resource"], one["check_name"])).collect()
+        found
+            .iter()
+            .map(|one| format!("{} {} {} {}", one["check_id"], one["file_path"], one["resource"], one["check_name"]))
+            .collect()
     };
     let failed = lines(&list("failed_checks"));
     ensure!(failed.is_empty(), "checkov:\n{}", failed.join("\n"));
     // What it cannot read it does not check.
     ensure!(report["summary"]["parsing_errors"] == 0, "checkov cannot read {:?}", list("parsing_errors"));
-    ensure!(report["summary"]["passed"].as_u64().is_some_and(|count| count > 250), "checkov checked nothing: {}", report["summary"]);
+    ensure!(
+        report["summary"]["passed"].as_u64().is_some_and(|count| count > 250),
+        "checkov checked nothing: {}",
+        report["summary"]
+    );
     for skipped in list("skipped_checks") {
         let reason = skipped["check_result"]["suppress_comment"].as_str().unwrap_or_default();
         ensure!(reason.len() > 20, "{} of {} is skipped without a reason", skipped["check_id"], skipped["resource"]);
@@ -285,8 +310,18 @@ fn one_apply_makes_the_whole_cluster_a_second_one_changes_nothing_and_no_secret_
     let all = resources(&state["values"]["root_module"]);
     let kinds: BTreeSet<&str> = all.iter().filter_map(|one| one["type"].as_str()).collect();
     for kind in [
-        "aws_vpc", "aws_security_group", "aws_iam_role_policy", "aws_instance", "aws_ebs_volume", "aws_autoscaling_group",
-        "aws_launch_template", "aws_lb", "aws_s3_bucket", "aws_route53_zone", "aws_secretsmanager_secret_version", "aws_kms_key",
+        "aws_vpc",
+        "aws_security_group",
+        "aws_iam_role_policy",
+        "aws_instance",
+        "aws_ebs_volume",
+        "aws_autoscaling_group",
+        "aws_launch_template",
+        "aws_lb",
+        "aws_s3_bucket",
+        "aws_route53_zone",
+        "aws_secretsmanager_secret_version",
+        "aws_kms_key",
     ] {
         ensure!(kinds.contains(kind), "the cluster has no {kind}: {kinds:?}");
     }
@@ -335,7 +370,11 @@ fn user_data_is_sound(all: &[Value]) -> Result<()> {
         fs::write(&path, &script)?;
         let checked = Command::new(shellcheck()?).args(["--shell=bash", "--severity=style"]).arg(&path).output()?;
         ensure!(checked.status.success(), "{address}: {}", text(&checked));
-        let role = script.lines().nth(1).and_then(|line| line.split(": ").nth(1)).context("the script does not say its role")?;
+        let role = script
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split(": ").nth(1))
+            .context("the script does not say its role")?;
         roles.insert(role.split('.').next().unwrap_or(role).to_owned());
     }
     let wanted: BTreeSet<String> = ["agent", "control", "jaeger", "keeper", "nats", "redis"].map(str::to_owned).into();

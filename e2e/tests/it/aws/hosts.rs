@@ -111,7 +111,10 @@ impl Cloud {
     fn files_of_secrets(&self, pki: &Path) -> Result<BTreeMap<String, Vec<String>>> {
         let module = self.example.tree.path("modules/secrets");
         succeeds(&module, &["init", "-input=false", "-no-color"])?;
-        fs::write(module.join("terraform.tfvars.json"), json!({"name": "x-y", "pki_dir": pki, "kms_key_arn": "arn:x"}).to_string())?;
+        fs::write(
+            module.join("terraform.tfvars.json"),
+            json!({"name": "x-y", "pki_dir": pki, "kms_key_arn": "arn:x"}).to_string(),
+        )?;
         fs::write(module.join("files.tf"), "output \"files\" {\n  value = jsonencode(local.files)\n}\n")?;
         let planned = terraform(&module, &["plan", "-input=false", "-no-color", "-out=plan", "-target=output.files"])?;
         ensure!(planned.status.success(), "{}", text(&planned));
@@ -152,10 +155,14 @@ impl Cloud {
 
     /// Packages of the distribution that are not on the test hosts.
     fn install_stand_ins(&self, machine: &Machine, role: &str) -> Result<()> {
-        let mut debs = vec![deb(self.directory.path(), "awscli", "", &[(&repository().join("e2e/aws/aws.py"), "usr/bin/aws")])?];
+        let mut debs =
+            vec![deb(self.directory.path(), "awscli", "", &[(&repository().join("e2e/aws/aws.py"), "usr/bin/aws")])?];
         if role == "nats" {
             let unit = self.directory.path().join("nats-server.service");
-            fs::write(&unit, "[Service]\nUser=nats\nExecStart=/usr/sbin/nats-server\nExecReload=/bin/kill -HUP $MAINPID\n[Install]\nWantedBy=multi-user.target\n")?;
+            fs::write(
+                &unit,
+                "[Service]\nUser=nats\nExecStart=/usr/sbin/nats-server\nExecReload=/bin/kill -HUP $MAINPID\n[Install]\nWantedBy=multi-user.target\n",
+            )?;
             let postinst = "#!/bin/sh\nadduser --quiet --system --group --no-create-home nats\n";
             debs.push(deb(
                 self.directory.path(),
@@ -193,7 +200,9 @@ fn deb(directory: &Path, name: &str, postinst: &str, files: &[(&Path, &str)]) ->
     fs::create_dir_all(root.join("DEBIAN"))?;
     fs::write(
         root.join("DEBIAN/control"),
-        format!("Package: {name}\nVersion: 99\nArchitecture: all\nMaintainer: tests <tests@localhost>\nDescription: {name} of a test host\n"),
+        format!(
+            "Package: {name}\nVersion: 99\nArchitecture: all\nMaintainer: tests <tests@localhost>\nDescription: {name} of a test host\n"
+        ),
     )?;
     if !postinst.is_empty() {
         fs::write(root.join("DEBIAN/postinst"), postinst)?;
@@ -205,7 +214,12 @@ fn deb(directory: &Path, name: &str, postinst: &str, files: &[(&Path, &str)]) ->
         fs::copy(from, &to)?;
         fs::set_permissions(&to, fs::Permissions::from_mode(if to.extension().is_some() { 0o644 } else { 0o755 }))?;
     }
-    let built = Command::new("dpkg-deb").args(["--root-owner-group", "-Znone", "--build"]).arg(&root).arg(&path).stdin(Stdio::null()).output()?;
+    let built = Command::new("dpkg-deb")
+        .args(["--root-owner-group", "-Znone", "--build"])
+        .arg(&root)
+        .arg(&path)
+        .stdin(Stdio::null())
+        .output()?;
     ensure!(built.status.success(), "{}", text(&built));
     Ok(path)
 }
@@ -222,30 +236,49 @@ async fn hosts_that_run_their_user_data_are_a_cluster_which_agents_join_and_leav
     // NATS and Redis, two servers each of three, as while one is away.
     for at in 0..2 {
         let nats = cloud
-            .instance(&format!("nats-{at}.{ZONE}"), &format!("10.40.{}.10", at * 32), "nats", &format!("module.nats.aws_instance.this[\"nats-{at}\"]"))
+            .instance(
+                &format!("nats-{at}.{ZONE}"),
+                &format!("10.40.{}.10", at * 32),
+                "nats",
+                &format!("module.nats.aws_instance.this[\"nats-{at}\"]"),
+            )
             .await?;
         set_up(&nats)?;
     }
     for at in 0..2 {
         let redis = cloud
-            .instance(&format!("redis-{at}.{ZONE}"), &format!("10.40.{}.12", at * 32), "redis", &format!("module.redis.aws_instance.this[\"redis-{at}\"]"))
+            .instance(
+                &format!("redis-{at}.{ZONE}"),
+                &format!("10.40.{}.12", at * 32),
+                "redis",
+                &format!("module.redis.aws_instance.this[\"redis-{at}\"]"),
+            )
             .await?;
         redis.run("device=$(grep -o '/dev/disk/by-id/nvme-[A-Za-z0-9_-]*' /var/lib/user-data | head -n 1); mknod \"$device\" b 7 250")?;
         set_up(&redis)?;
     }
 
     // The one control host has the load balancer's name.
-    let control = cloud.instance(&format!("gateway.{ZONE}"), "10.40.1.1", "control", "module.control_plane.aws_launch_template.this").await?;
+    let control = cloud
+        .instance(&format!("gateway.{ZONE}"), "10.40.1.1", "control", "module.control_plane.aws_launch_template.this")
+        .await?;
     set_up(&control)?;
     // A setup may be repeated.
     set_up(&control)?;
-    ensure!(control.run("stat -c '%a %U:%G' /etc/mesos/pki/ca.key")?.trim() == "640 root:mesos", "the CA's key is not kept");
+    ensure!(
+        control.run("stat -c '%a %U:%G' /etc/mesos/pki/ca.key")?.trim() == "640 root:mesos",
+        "the CA's key is not kept"
+    );
 
-    let keeper = cloud.instance(&format!("keeper.{ZONE}"), "10.40.1.2", "keeper", "module.keeper.aws_launch_template.this").await?;
+    let keeper = cloud
+        .instance(&format!("keeper.{ZONE}"), "10.40.1.2", "keeper", "module.keeper.aws_launch_template.this")
+        .await?;
     set_up(&keeper)?;
 
     // Auto Scaling starts an instance: it waits for its token, joins, and is in service then.
-    let agent = cloud.instance(&format!("agent.{ZONE}"), "10.40.1.3", "agent", "module.agents[\"default\"].aws_launch_template.this").await?;
+    let agent = cloud
+        .instance(&format!("agent.{ZONE}"), "10.40.1.3", "agent", "module.agents[\"default\"].aws_launch_template.this")
+        .await?;
     let group = |state: &str| {
         json!({"groups": {"mesos-prod-agents-default": {
             "tags": {"mesos-cluster": "mesos-prod", "mesos-role": "agent"},
@@ -262,7 +295,8 @@ async fn hosts_that_run_their_user_data_are_a_cluster_which_agents_join_and_leav
     let agents: Value = serde_json::from_str(&keeper.run(&format!("{CLIENT} mesos agents -o json"))?)?;
     ensure!(agents[0]["attributes"]["instance"] == "i-agent" && agents[0]["attributes"]["rack"] == "r1", "{agents}");
 
-    let said = keeper.run(&format!("{CLIENT} mesos launch --name hello --cpus 0.5 --mem 64MB --command 'echo Hello AWS!'"))?;
+    let said =
+        keeper.run(&format!("{CLIENT} mesos launch --name hello --cpus 0.5 --mem 64MB --command 'echo Hello AWS!'"))?;
     ensure!(said.contains("Hello AWS!"), "{said}");
 
     // Auto Scaling takes the instance away while a task runs: it goes once the task has ended in order.
@@ -289,10 +323,15 @@ async fn a_package_that_is_not_the_one_that_was_named_is_not_installed() -> Resu
     let directory = tempfile::tempdir()?;
     let wrong = deb(directory.path(), "mesos", "", &[])?;
     let mut cloud = Cloud::new(&wrong).await?;
-    let control = cloud.instance(&format!("gateway.{ZONE}"), "10.40.1.1", "control", "module.control_plane.aws_launch_template.this").await?;
+    let control = cloud
+        .instance(&format!("gateway.{ZONE}"), "10.40.1.1", "control", "module.control_plane.aws_launch_template.this")
+        .await?;
     cloud.aws()?.run("echo more >>/srv/mesos.deb")?;
     let refused = control.run("bash /var/lib/user-data 2>&1; echo code $?")?;
-    ensure!(refused.contains("s3://my-packages/mesos.deb is not what sha256 = ") && refused.contains("code 1"), "{refused}");
+    ensure!(
+        refused.contains("s3://my-packages/mesos.deb is not what sha256 = ") && refused.contains("code 1"),
+        "{refused}"
+    );
     ensure!(control.run("dpkg-query -W mesos 2>/dev/null || echo none")?.trim() == "none", "it was installed");
     Ok(())
 }

@@ -182,12 +182,12 @@ async fn grpc_asks_for_the_same_tokens() {
     assert!(refused.message().contains("role operator"), "{refused}");
     let mut operator = mesos_proto::services::v1::operator_client::OperatorClient::new(channel.clone());
     let call = |kind: master::call::Type| master::Call { r#type: Some(kind.into()), ..Default::default() };
-    assert!(operator.call(request(call(master::call::Type::GetAgents), &framework)).await.is_ok());
+    assert!(Box::pin(operator.call(request(call(master::call::Type::GetAgents), &framework))).await.is_ok());
     let gone = master::Call {
         mark_agent_gone: Some(master::call::MarkAgentGone { agent_id: mesos_proto::v1::AgentId { value: "a".into() } }),
         ..call(master::call::Type::MarkAgentGone)
     };
-    assert_eq!(operator.call(request(gone, &framework)).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(Box::pin(operator.call(request(gone, &framework))).await.unwrap_err().code(), Code::PermissionDenied);
     let subscribe = scheduler::Call {
         r#type: Some(scheduler::call::Type::Subscribe.into()),
         subscribe: Some(scheduler::call::Subscribe {
