@@ -67,6 +67,8 @@ rows! {
     Maintenance => "maintenance",
     Job => "job",
     LauncherSelf => "launcher-self",
+    Pool => "pool",
+    Node => "node",
 }
 
 /// A row change as the store keeps it.

@@ -90,6 +90,8 @@ pub enum OperatorCall {
     GetRoles,
     /// What waits for room: [`AnswerBody::Needs`].
     GetNeeds,
+    /// What frameworks have asked for and still want: [`AnswerBody::Requests`].
+    GetRequests,
     /// Why something waits: [`AnswerBody::Explanation`].
     Explain(Query),
     /// The same after some changes: [`AnswerBody::WhatIf`].
@@ -99,6 +101,19 @@ pub enum OperatorCall {
         /// What is asked about.
         query: Query,
     },
+}
+
+/// What a framework has asked for with REQUEST and still wants, whether room is gathered for it or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestView {
+    /// Who.
+    pub framework: FrameworkId,
+    /// In which role.
+    pub role: Role,
+    /// For one task.
+    pub resources: Resources,
+    /// How many such tasks.
+    pub count: u32,
 }
 
 /// A role's quota.

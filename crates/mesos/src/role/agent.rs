@@ -29,14 +29,14 @@ use mesos_runtime::{
         options::{CommonOptions, make_work_dir},
         parse_duration,
     },
-    process,
+    instance, process,
     quarantine::Quarantine,
     telemetry::Metrics,
 };
 use mesos_store::embedded::{EmbeddedStore, Sync};
 use tokio_util::sync::CancellationToken;
 
-use super::{control, default_work_dir, instance};
+use super::{control, default_work_dir};
 
 const FILES: &[&str] = &["mesos-slave", "mesos-agent", "slave", "agent"];
 

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use mesos_bus::{MemoryBus, NatsBus, NatsOptions};
 use mesos_gateway::GatewayOptions;
 use mesos_model::subject::Subjects;
+use mesos_pools::Definition;
 use mesos_ports::{
     bus::Bus,
     store::{Store, StoreError},
@@ -68,6 +69,7 @@ pub(crate) struct ControlOptions {
     pub(crate) allocator: mesos_allocator::Options,
     pub(crate) registry: mesos_registry::Options,
     pub(crate) gateway: GatewayOptions,
+    pub(crate) pools: Option<Vec<Definition>>,
 }
 
 /// The services of one process, running.
@@ -75,8 +77,8 @@ pub(crate) struct Control {
     /// `host:port` of the gateway.
     pub(crate) address: String,
     gateway: super::gateway::Running,
-    launcher: JoinHandle<()>,
-    stop_launcher: CancellationToken,
+    callers: Vec<JoinHandle<()>>,
+    stop_callers: CancellationToken,
     services: Vec<JoinHandle<()>>,
     stop_services: CancellationToken,
 }
@@ -86,6 +88,9 @@ pub(crate) struct Control {
 pub(crate) async fn start(options: ControlOptions, ports: Ports, metrics: Metrics) -> Result<Control, String> {
     let recorder = options.allocator.recorder()?;
     let gateway = super::gateway::start(options.gateway, ports.clone(), metrics.clone()).await?;
+    let stop_callers = CancellationToken::new();
+    let keep = |pools| super::gateway::keep_pools(&gateway, pools, ports.clone(), stop_callers.clone());
+    let mut callers: Vec<JoinHandle<()>> = options.pools.map(keep).transpose()?.into_iter().collect();
     let stop_services = CancellationToken::new();
     let services = vec![
         tokio::spawn(mesos_allocator::run(
@@ -97,9 +102,8 @@ pub(crate) async fn start(options: ControlOptions, ports: Ports, metrics: Metric
         )),
         tokio::spawn(mesos_registry::run(options.registry, ports.clone(), metrics.clone(), stop_services.clone())),
     ];
-    let stop_launcher = CancellationToken::new();
-    let launcher = super::gateway::launcher(&gateway, ports, stop_launcher.clone());
-    Ok(Control { address: gateway.address.clone(), gateway, launcher, stop_launcher, services, stop_services })
+    callers.push(super::gateway::launcher(&gateway, ports, stop_callers.clone()));
+    Ok(Control { address: gateway.address.clone(), gateway, callers, stop_callers, services, stop_services })
 }
 
 impl Control {
@@ -110,8 +114,10 @@ impl Control {
 
     /// Stops in order: first who calls, then the door, then the services, which hand over.
     pub(crate) async fn stop(self) {
-        self.stop_launcher.cancel();
-        let _ = self.launcher.await;
+        self.stop_callers.cancel();
+        for caller in self.callers {
+            let _ = caller.await;
+        }
         self.gateway.stop().await;
         self.stop_services.cancel();
         for service in self.services {

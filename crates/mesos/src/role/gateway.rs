@@ -1,13 +1,20 @@
 //! `mesos gateway`, and the gateway inside other roles.
 
-use std::{ffi::OsString, net::IpAddr, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Args;
 use mesos_agent::options::host_name;
 use mesos_gateway::{Gateway, GatewayOptions};
+use mesos_pools::Definition;
 use mesos_runtime::{
     config::{
-        Role,
+        self, Role,
         options::{ClusterOptions, CommonOptions},
         parse_duration,
     },
@@ -56,9 +63,19 @@ pub(crate) struct GatewayArgs {
     /// How long a stopping gateway waits for calls that are under way
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     shutdown_grace: Duration,
+
+    /// Keep the node pools that this file defines (docs/elastic.md); of several processes, one at a time does. Without
+    /// it, a master has a pool of agents on its own host
+    #[arg(long, value_name = "FILE")]
+    pools: Option<PathBuf>,
 }
 
 impl GatewayArgs {
+    /// The pools that the file defines, if one is named. Folders of agents on this host are in `dir`.
+    pub(crate) fn pools(&self, dir: Option<&Path>) -> Result<Option<Vec<Definition>>, String> {
+        self.pools.as_deref().map(|file| mesos_pools::definition::read(&config::absolute(file)?, dir)).transpose()
+    }
+
     /// As the gateway takes them.
     pub(crate) fn options(&self, cluster: &str) -> GatewayOptions {
         GatewayOptions {
@@ -107,6 +124,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 
 async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: CancellationToken) -> Result<ExitCode, String> {
     options.cluster.urls()?;
+    let definitions = options.gateway.pools(None)?;
     let ports = tokio::select! {
         ports = control::ports(&options.cluster, "mesos-gateway", None) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
@@ -114,6 +132,7 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
     let mut gateway = start(options.gateway.options(&options.cluster.cluster), ports.clone(), metrics).await?;
     println!("mesos gateway is at http://{}", gateway.address);
     let stop_launcher = CancellationToken::new();
+    let pools = definitions.map(|pools| keep_pools(&gateway, pools, ports.clone(), stop_launcher.clone())).transpose()?;
     let launcher = options.launcher.then(|| launcher(&gateway, ports, stop_launcher.clone()));
     let failed = tokio::select! {
         () = cancel.cancelled() => None,
@@ -121,8 +140,8 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
     };
     stop_launcher.cancel();
     gateway.stop().await;
-    if let Some(launcher) = launcher {
-        let _ = launcher.await;
+    for caller in launcher.into_iter().chain(pools) {
+        let _ = caller.await;
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
@@ -131,21 +150,32 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
 pub(crate) struct Running {
     /// `host:port` by which this host reaches it.
     pub(crate) address: String,
+    /// `host:port` by which others do.
+    advertised: String,
+    cluster: String,
     task: JoinHandle<Result<(), String>>,
     stop: CancellationToken,
 }
 
 /// Takes the port and serves.
 pub(crate) async fn start(options: GatewayOptions, ports: Ports, metrics: Metrics) -> Result<Running, String> {
+    let (hostname, ip, port) = (options.hostname.clone(), options.advertise_ip, options.advertise_port);
+    let cluster = options.cluster.clone();
     let bound = Gateway::bind(options, ports, metrics).await.map_err(|error| error.to_string())?;
     let mut address = bound.local_addr();
+    let host = match ip.unwrap_or(address.ip()) {
+        ip if ip.is_unspecified() => hostname,
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        ip => ip.to_string(),
+    };
+    let advertised = format!("{host}:{}", port.unwrap_or(address.port()));
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let task = tokio::spawn(async move { bound.run(stopped).await.map_err(|error| error.to_string()) });
-    Ok(Running { address: address.to_string(), task, stop })
+    Ok(Running { address: address.to_string(), advertised, cluster, task, stop })
 }
 
 impl Running {
@@ -172,4 +202,19 @@ pub(crate) fn launcher(gateway: &Running, ports: Ports, stop: CancellationToken)
     let options =
         mesos_launcher::Options { gateways: vec![gateway.address.clone()], ..mesos_launcher::Options::default() };
     tokio::spawn(mesos_launcher::run(options, ports, stop))
+}
+
+/// Keeps node pools, through this gateway.
+pub(crate) fn keep_pools(
+    gateway: &Running,
+    definitions: Vec<Definition>,
+    ports: Ports,
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>, String> {
+    let options = mesos_pools::Options {
+        master: gateway.advertised.clone(),
+        cluster: gateway.cluster.clone(),
+        ..mesos_pools::Options::new(definitions, gateway.address.clone())
+    };
+    Ok(tokio::spawn(mesos_pools::run(options, ports, stop)?))
 }
