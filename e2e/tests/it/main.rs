@@ -16,6 +16,7 @@ mod holdings;
 mod hosts;
 mod leave;
 mod local;
+mod pools;
 mod reads;
 mod refusals;
 mod support;

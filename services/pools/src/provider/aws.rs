@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, header};
 use reqsign_aws_v4::{DefaultCredentialProvider, RequestSigner};
-use reqsign_core::{Context, OsEnv, Signer, hash::hex_sha256};
+use reqsign_core::{Context, Env, OsEnv, Signer, hash::hex_sha256};
 use reqsign_file_read_tokio::TokioFileRead;
 use reqsign_http_send_reqwest::ReqwestHttpSend;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -75,9 +75,17 @@ struct RawInstance {
     lifecycle_state: String,
 }
 
+/// AWS has one error in it; what stands in for it in tests has a list.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ErrorResponse {
+    error: Option<RawError>,
+    errors: Option<RawErrors>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawErrors {
     error: RawError,
 }
 
@@ -103,6 +111,14 @@ impl AwsProvider {
     /// # Errors
     /// If the endpoint is no address.
     pub fn new(aws: Aws) -> Result<AwsProvider, String> {
+        AwsProvider::with_variables(aws, OsEnv)
+    }
+
+    /// The same with other variables than this process has.
+    ///
+    /// # Errors
+    /// If the endpoint is no address.
+    pub fn with_variables(aws: Aws, variables: impl Env) -> Result<AwsProvider, String> {
         let suffix = if aws.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let own = || format!("https://autoscaling.{}.{suffix}", aws.region);
         let endpoint = aws.endpoint.clone().unwrap_or_else(own);
@@ -111,7 +127,7 @@ impl AwsProvider {
         let context = Context::new()
             .with_file_read(TokioFileRead)
             .with_http_send(ReqwestHttpSend::new(client.clone()))
-            .with_env(OsEnv);
+            .with_env(variables);
         let signer = Signer::new(
             context,
             DefaultCredentialProvider::new(),
@@ -193,8 +209,9 @@ impl AwsProvider {
         if status.is_success() {
             return Ok(text);
         }
-        let said = quick_xml::de::from_str::<ErrorResponse>(&text).map(|found| found.error);
-        Err(failed(said.map_or_else(|_| status.to_string(), |said| format!("{}: {}", said.code, said.message))))
+        let said = quick_xml::de::from_str::<ErrorResponse>(&text).ok();
+        let said = said.and_then(|found| found.error.or(found.errors.map(|errors| errors.error)));
+        Err(failed(said.map_or_else(|| status.to_string(), |said| format!("{}: {}", said.code, said.message))))
     }
 }
 

@@ -143,8 +143,11 @@ impl LocalProvider {
     pub async fn remove(&self, job: &Job) -> Result<(), String> {
         let (dir, node, keep) = (self.dir(&job.node), job.node.clone(), self.local.keep_work_dir);
         blocking(move || {
-            if instance::running(&dir, "agent").is_some() {
-                instance::end(&dir, "agent")?;
+            // One that was marked gone ends by itself, perhaps just now.
+            if let Err(why) = instance::end(&dir, "agent")
+                && instance::running(&dir, "agent").is_some()
+            {
+                return Err(why);
             }
             let failed = |error: std::io::Error| format!("{}: {error}", dir.display());
             if !dir.exists() {
