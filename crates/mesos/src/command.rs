@@ -84,9 +84,12 @@ static COMMANDS: [Entry; 33] = [
         master::MasterArgs::augment_args,
         |_, args| master::main(args),
     ),
-    role_entry("agent", "The agent of one host: runs tasks; `agent add` and `agent remove` change a pool", agent, |_, args| {
-        agent_or_node("mesos agent", args)
-    }),
+    role_entry(
+        "agent",
+        "The agent of one host: runs tasks; `agent add` and `agent remove` change a pool",
+        agent,
+        |_, args| agent_or_node("mesos agent", args),
+    ),
     role_entry("slave", "The same as agent", agent, |_, args| agent_or_node("mesos slave", args)),
     role_entry(
         "allocator",

@@ -102,7 +102,8 @@ async fn an_agent_of_this_host_that_was_killed_is_seen_and_started_again_in_its_
     provider.add(&job("p-1")).await.unwrap();
     let own = dir.path().join("pool/p-1");
     let pid = instance::running(&own, "agent").unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
     until("the agent is seen to be dead", async || !provider.list().await.unwrap().hosts[0].alive).await;
     provider.add(&job("p-1")).await.unwrap();
     assert_ne!(instance::running(&own, "agent").unwrap(), pid);
@@ -316,8 +317,6 @@ async fn a_group_grows_by_its_size_and_shrinks_by_one_instance_once() {
     provider.remove(&instances[1]).await.unwrap();
     provider.remove("i-0123456789").await.unwrap();
     assert_eq!(size(2).await, left, "a repeat takes nothing more");
-    let why = provider.resize(9).await.unwrap_err();
-    assert!(why.contains("SetDesiredCapacity") && !why.contains('\n'), "{why}");
 }
 
 #[tokio::test]

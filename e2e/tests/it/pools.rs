@@ -61,14 +61,18 @@ async fn the_cron_script_of_the_book_adds_an_agent_while_the_cluster_is_busy() -
         .start_master()
         .await?;
     let master = cluster.gateway_address(0);
-    cluster.mesos(&["spawn", "--name=busy", "--cpus=1", "--mem=32MB", "--command=exec sleep 10000"]).await?.expect(0)?;
+    cluster
+        .mesos(&["spawn", "--name=busy", "--cpus=1", "--mem=32MB", "--command=exec sleep 10000"])
+        .await?
+        .expect(0)?;
     let usage = "cpu_usage=$(mesos stats | grep 'CPU usage' | awk '{print $2}')";
     let script = format!(
         "{usage}\nif [ \"${{cpu_usage%.*}}\" -gt 80 ]; then\n    mesos slave add --resource-cpus=2 --resource-mem=4GB\nfi\n"
     );
     let run = async || cli::shell(cluster.directory(), &[("MESOS_MASTER", &master)], &script).await;
     eventually(LATER, "the cluster is busy", async || {
-        let outcome = cli::shell(cluster.directory(), &[("MESOS_MASTER", &master)], &format!("{usage}; echo $cpu_usage"));
+        let outcome =
+            cli::shell(cluster.directory(), &[("MESOS_MASTER", &master)], &format!("{usage}; echo $cpu_usage"));
         Ok(outcome.await?.expect(0)?.stdout.trim() == "100.0")
     })
     .await?;
@@ -151,7 +155,8 @@ async fn tasks_that_wait_bring_nodes_and_nodes_that_idle_go() -> Result<()> {
 async fn a_node_that_is_taken_out_lets_its_tasks_end_first() -> Result<()> {
     let cluster = Cluster::builder().start_master().await?;
     let master = cluster.gateway_address(0);
-    let added = cluster.mesos(&["slave", "add", "--resource-cpus=1", "--resource-mem=256MB", "--wait", "--timeout=60s"]);
+    let added =
+        cluster.mesos(&["slave", "add", "--resource-cpus=1", "--resource-mem=256MB", "--wait", "--timeout=60s"]);
     let outcome = added.await?.expect(0)?;
     ensure!(outcome.stdout.contains("local-1 is up in pool local"), "{}", outcome.stdout);
     let mark = cluster.directory().join("mark");
@@ -240,7 +245,8 @@ async fn what_cannot_be_a_pool_or_a_node_is_refused_in_one_line() -> Result<()> 
     let pool = json!([{"name": "far", "kind": "exec", "add": script, "remove": script}]);
     let file = pools_file(home.path(), &pool)?;
     let work = home.path().join("work");
-    let start = ["master", "--port=0", &format!("--work-dir={}", work.display()), &format!("--pools={}", file.display())];
+    let start =
+        ["master", "--port=0", &format!("--work-dir={}", work.display()), &format!("--pools={}", file.display())];
     let outcome = cli::run(&[], &start).await?;
     outcome.one_clear_line(&["pool far: add: ", "is not executable; run chmod +x"])?;
 

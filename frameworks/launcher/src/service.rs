@@ -6,11 +6,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use mesos_core::{
-    driver::Config,
-    message::LauncherCall,
-    row::service::LAUNCHER,
-};
+use mesos_core::{driver::Config, message::LauncherCall, row::service::LAUNCHER};
 use mesos_model::{FrameworkId, Resources, Role, TaskId};
 use mesos_proto::{
     prost::Message as _,

@@ -88,7 +88,8 @@ impl Pools {
     /// # Errors
     /// For what names no node, and what is refused.
     pub async fn remove(&self, request: v1::RemoveNodesRequest, context: Context) -> Result<v1::ResizedPool, Refusal> {
-        if request.nodes.len() > NODES_MAX || request.nodes.iter().any(|node| node.is_empty() || node.len() > WORD_MAX) {
+        if request.nodes.len() > NODES_MAX || request.nodes.iter().any(|node| node.is_empty() || node.len() > WORD_MAX)
+        {
             return Err(Refusal::bad(format!("'nodes': expected at most {NODES_MAX} of 1 to {WORD_MAX} bytes")));
         }
         let grace_ms = match request.grace_period.map(|grace| u64::try_from(grace.nanoseconds)) {

@@ -168,7 +168,9 @@ pub fn read(path: &Path, dir: Option<&Path>) -> Result<Vec<Definition>, String> 
 fn pools(content: &Value, dir: Option<&Path>) -> Result<Vec<Definition>, String> {
     let entries = match content {
         Value::Object(keys) => match keys.keys().find(|key| *key != "pools") {
-            Some(other) => return Err(format!("{other}: there is no such key; expected pools: [{{name: …, kind: …}}]")),
+            Some(other) => {
+                return Err(format!("{other}: there is no such key; expected pools: [{{name: …, kind: …}}]"));
+            }
             None => keys.get("pools").and_then(Value::as_array),
         },
         _ => None,
@@ -180,7 +182,10 @@ fn pools(content: &Value, dir: Option<&Path>) -> Result<Vec<Definition>, String>
     let mut found: Vec<Definition> = Vec::new();
     let mut places = BTreeSet::new();
     for (at, entry) in entries.iter().enumerate() {
-        let name = entry.get("name").and_then(Value::as_str).map_or_else(|| format!("pools[{at}]"), |name| format!("pool {name}"));
+        let name = entry
+            .get("name")
+            .and_then(Value::as_str)
+            .map_or_else(|| format!("pools[{at}]"), |name| format!("pool {name}"));
         let pool = pool(entry, dir).map_err(|why| format!("{name}: {why}"))?;
         if found.iter().any(|other| other.name == pool.name) {
             return Err(format!("{name}: name: another pool has it already"));
@@ -320,7 +325,9 @@ fn kind(raw: &RawPool, dir: Option<&Path>) -> Result<Kind, String> {
                 && (!(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
                     || endpoint.parse::<http::Uri>().is_err())
             {
-                return Err("endpoint: expected a URL, for example https://autoscaling.eu-west-1.amazonaws.com".to_owned());
+                return Err(
+                    "endpoint: expected a URL, for example https://autoscaling.eu-west-1.amazonaws.com".to_owned()
+                );
             }
             Ok(Kind::Aws(Aws {
                 group: group.ok_or("group: missing; the name of the Auto Scaling group")?,

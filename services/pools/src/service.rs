@@ -51,15 +51,18 @@ impl Options {
             gateway,
             cluster: "mesos".to_owned(),
             token: None,
-            // A program that was replaced by an upgrade is still there under its name.
-            program: std::env::args_os()
-                .next()
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute() && path.is_file())
-                .or_else(|| std::env::current_exe().ok())
-                .unwrap_or_else(|| PathBuf::from("mesos")),
+            program: own_program(),
             lease: Duration::from_secs(3),
         }
+    }
+}
+
+/// This program. One that an upgrade has replaced is there under its name again, which the kernel calls deleted.
+fn own_program() -> PathBuf {
+    let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mesos"));
+    match path.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(name) => PathBuf::from(name),
+        None => path,
     }
 }
 
@@ -78,9 +81,7 @@ pub fn run(
         cluster: options.cluster.clone(),
         program: options.program.clone(),
     };
-    let provider = |definition: &Definition| {
-        Ok((definition.name.clone(), Provider::new(definition, around.clone())?))
-    };
+    let provider = |definition: &Definition| Ok((definition.name.clone(), Provider::new(definition, around.clone())?));
     let providers = options.definitions.iter().map(provider).collect::<Result<BTreeMap<_, _>, String>>()?;
     let cluster = Cluster::new(&options.gateway, options.token.as_deref())?;
     let (events, inbox) = mpsc::unbounded_channel();

@@ -153,7 +153,9 @@ fn parse_switch(text: &str) -> Result<bool, String> {
 }
 
 fn parse_cpus(text: &str) -> Result<i64, String> {
-    parse_milli(text).filter(|milli| *milli > 0).ok_or_else(|| "expected a number of CPUs, for example 2 or 0.5".to_owned())
+    parse_milli(text)
+        .filter(|milli| *milli > 0)
+        .ok_or_else(|| "expected a number of CPUs, for example 2 or 0.5".to_owned())
 }
 
 impl PoolArgs {

@@ -132,7 +132,8 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
     let mut gateway = start(options.gateway.options(&options.cluster.cluster), ports.clone(), metrics).await?;
     println!("mesos gateway is at http://{}", gateway.address);
     let stop_launcher = CancellationToken::new();
-    let pools = definitions.map(|pools| keep_pools(&gateway, pools, ports.clone(), stop_launcher.clone())).transpose()?;
+    let pools =
+        definitions.map(|pools| keep_pools(&gateway, pools, ports.clone(), stop_launcher.clone())).transpose()?;
     let launcher = options.launcher.then(|| launcher(&gateway, ports, stop_launcher.clone()));
     let failed = tokio::select! {
         () = cancel.cancelled() => None,

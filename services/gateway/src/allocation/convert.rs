@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mesos_core::message::{Amounts, Change, Explanation, NeedView, RequestView, PolicyView, RoleView, WhatIf};
+use mesos_core::message::{Amounts, Change, Explanation, NeedView, PolicyView, RequestView, RoleView, WhatIf};
 use mesos_engine::{
     explanation::{Blocker, RoleOutcome, Turn, Why},
     facts::WEIGHT_DEFAULT,

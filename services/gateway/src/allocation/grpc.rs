@@ -1,11 +1,10 @@
 //! `mesos.services.v1.Allocation`.
 
 use mesos_proto::services::v1::{
-    self, Explanation, GetNeedsRequest, GetNeedsResponse, GetPolicyRequest, GetRequestsRequest,
-    GetRequestsResponse, GetRolesRequest, GetRolesResponse,
-    PolicyView, Query, SetPlacementRequest, SetPlacementResponse, SetPolicyRequest, SetPriorityRequest,
-    SetPriorityResponse, UpdateQuotaRequest, UpdateQuotaResponse, UpdateWeightsRequest, UpdateWeightsResponse,
-    WhatIfRequest, WhatIfResponse,
+    self, Explanation, GetNeedsRequest, GetNeedsResponse, GetPolicyRequest, GetRequestsRequest, GetRequestsResponse,
+    GetRolesRequest, GetRolesResponse, PolicyView, Query, SetPlacementRequest, SetPlacementResponse, SetPolicyRequest,
+    SetPriorityRequest, SetPriorityResponse, UpdateQuotaRequest, UpdateQuotaResponse, UpdateWeightsRequest,
+    UpdateWeightsResponse, WhatIfRequest, WhatIfResponse,
 };
 use tonic::{Request, Response, Status};
 

@@ -202,7 +202,10 @@ fn leaving(auto: &Auto, facts: &Facts<'_>, rested: bool) -> Vec<String> {
             break;
         }
         let rest = total - idle.has.get("cpus").copied().unwrap_or(0);
-        if auto.target_cpus_percent.is_some_and(|target| rest <= 0 && facts.used > 0 || is_above(facts.used, rest, target)) {
+        if auto
+            .target_cpus_percent
+            .is_some_and(|target| rest <= 0 && facts.used > 0 || is_above(facts.used, rest, target))
+        {
             continue;
         }
         let room = std::mem::take(&mut rooms[idle.room]);

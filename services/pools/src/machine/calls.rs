@@ -73,9 +73,10 @@ impl Pools {
     /// The pool that is meant.
     fn meant(&self, pool: Option<&str>) -> Result<Definition, Refusal> {
         match (pool, &self.definitions[..]) {
-            (Some(name), _) => self.definition(name).cloned().ok_or_else(|| {
-                (404, format!("there is no pool '{}'; there are: {}", shown(name), self.names()))
-            }),
+            (Some(name), _) => self
+                .definition(name)
+                .cloned()
+                .ok_or_else(|| (404, format!("there is no pool '{}'; there are: {}", shown(name), self.names()))),
             (None, [only]) => Ok(only.clone()),
             (None, _) => Err(bad(format!("name one of the pools: {}", self.names()))),
         }
@@ -113,7 +114,10 @@ impl Pools {
             let Some(group) = known.and_then(|pool| pool.group) else {
                 let why = known.map(|pool| pool.trouble.clone()).filter(|why| !why.is_empty());
                 let why = why.unwrap_or_else(|| "try again".to_owned());
-                return Err((409, format!("the Auto Scaling group {} of pool {name} was not seen yet: {why}", aws.group)));
+                return Err((
+                    409,
+                    format!("the Auto Scaling group {} of pool {name} was not seen yet: {why}", aws.group),
+                ));
             };
             if after > group.max {
                 let max = group.max;
@@ -240,7 +244,10 @@ impl Pools {
         let definition = self.meant(of)?;
         if let Some(other) = found.iter().find(|node| node.row.pool != definition.name) {
             let (node, pool) = (&other.row.node, &other.row.pool);
-            return Err(bad(format!("node {node} is in pool {pool} and not in {}; name nodes of one pool", definition.name)));
+            return Err(bad(format!(
+                "node {node} is in pool {pool} and not in {}; name nodes of one pool",
+                definition.name
+            )));
         }
         Ok((definition, found.into_iter().map(|node| node.row.node.clone()).collect()))
     }
@@ -277,9 +284,16 @@ impl Pools {
         }
         let mut wanted: Vec<&Node> = self.nodes_of(pool).filter(|node| node.row.state.is_wanted()).collect();
         if count as usize > wanted.len() {
-            return Err((409, format!("pool {pool} has {size} nodes, of which {} are there: {count} cannot go", wanted.len())));
+            return Err((
+                409,
+                format!("pool {pool} has {size} nodes, of which {} are there: {count} cannot go", wanted.len()),
+            ));
         }
-        let used = |node: &Node| node.seen.as_ref().map_or(0, |agent| agent.allocated.scalar("cpus").max(i64::from(!agent.allocated.is_empty())));
+        let used = |node: &Node| {
+            node.seen
+                .as_ref()
+                .map_or(0, |agent| agent.allocated.scalar("cpus").max(i64::from(!agent.allocated.is_empty())))
+        };
         wanted.sort_by_key(|node| {
             let is_there = node.row.state >= NodeState::Up;
             (is_there, used(node), std::cmp::Reverse((node.row.created, node.row.node.len(), node.row.node.clone())))
@@ -300,7 +314,9 @@ impl Pools {
             return Err(bad("name what is to be set: size or auto"));
         }
         if auto == Some(true) && definition.auto.is_none() {
-            return Err(bad(format!("pool {pool} has no auto in the file of pools, which says when it grows and shrinks")));
+            return Err(bad(format!(
+                "pool {pool} has no auto in the file of pools, which says when it grows and shrinks"
+            )));
         }
         let mut nodes = Vec::new();
         if let Some(wanted) = size {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mesos_core::row::{NodeRow, NodeState, Row};
 use mesos_model::Time;
 
-use super::{Listing, LIST_LATER, LIST_SOON, NODES_MAX, Node, Out, Output, Pools, retry_after};
+use super::{LIST_LATER, LIST_SOON, Listing, NODES_MAX, Node, Out, Output, Pools, retry_after};
 use crate::definition::Kind;
 
 impl Pools {

@@ -176,12 +176,17 @@ impl Pools {
             node.idle = if has_work || node.row.state != NodeState::Up { None } else { node.idle.or(Some(now)) };
             node.seen.clone_from(&agent);
             let id = agent.map(|agent| agent.id);
-            let state = node.row.state;
+            let (mut state, busy) = (node.row.state, node.busy);
             if id.is_some() && node.row.agent != id {
                 self.change_node(&name, out, |node| {
                     node.row.agent = id;
                     node.told = None;
                 });
+                // Its host could not be taken away yet, and now there is an agent on it after all.
+                if state == NodeState::Removing && !busy {
+                    state = NodeState::Draining;
+                    self.set_state(now, &name, state, out);
+                }
             }
             self.judge(now, &name, state, look, out);
         }
@@ -197,7 +202,9 @@ impl Pools {
             NodeState::Up => {
                 let away = seen.is_none_or(|agent| !agent.reachable);
                 node.trouble = match (&node.row.agent, seen) {
-                    (Some(agent), None) => format!("agent {agent} is gone; `mesos slave remove {name}` takes the rest away"),
+                    (Some(agent), None) => {
+                        format!("agent {agent} is gone; `mesos slave remove {name}` takes the rest away")
+                    }
                     (Some(agent), Some(_)) if away => format!("agent {agent} is not heard of"),
                     _ => String::new(),
                 };
@@ -211,7 +218,9 @@ impl Pools {
                     self.tell_once(name, Tell::Reactivate, out);
                 }
             }
-            NodeState::Draining if seen.is_none() && is_later(|told| told == Tell::Gone) && node.row.agent.is_none() => {
+            NodeState::Draining
+                if seen.is_none() && is_later(|told| told == Tell::Gone) && node.row.agent.is_none() =>
+            {
                 self.set_state(now, name, NodeState::Removing, out);
             }
             // Somebody has had it offered again.

@@ -102,7 +102,11 @@ impl World {
             Output::List { pool, of } => {
                 let hosts = self.hosts.iter().map(|(node, host)| Host { node: node.clone(), alive: host.alive });
                 let found = Listing { hosts: hosts.collect(), group: self.group };
-                Event::Listed { pool: pool.clone(), of: *of, found: if self.fails { Err(failure()) } else { Ok(found) } }
+                Event::Listed {
+                    pool: pool.clone(),
+                    of: *of,
+                    found: if self.fails { Err(failure()) } else { Ok(found) },
+                }
             }
             Output::Add(job) => {
                 if !self.fails {
@@ -243,10 +247,12 @@ impl Stage {
     /// A host is taken away only when its tasks have ended, unless somebody said so.
     fn check(&self, output: &Output) {
         let Output::Remove(job) = output else { return };
-        let (Some(host), Some(node)) = (self.world.hosts.get(&job.node), self.pools.nodes.get(&job.node)) else { return };
+        let (Some(host), Some(node)) = (self.world.hosts.get(&job.node), self.pools.nodes.get(&job.node)) else {
+            return;
+        };
         let over = self.now.since(node.row.since) >= Duration::from_secs(900);
         assert!(
-            !host.up || host.gone && (host.used == 0 || node.row.force || !host.reachable || over),
+            !host.up || host.used == 0 || host.gone && (node.row.force || !host.reachable || over),
             "{} is taken away with work on it: {host:?} {:?}",
             job.node,
             node.row
@@ -276,7 +282,8 @@ impl Stage {
     }
 
     fn ask_as(&mut self, call: &str, what: PoolsCall) -> Answer {
-        let call = Call { call: CallId::new(call), gateway: "g".into(), principal: None, trace: None, registry_seq: 0, what };
+        let call =
+            Call { call: CallId::new(call), gateway: "g".into(), principal: None, trace: None, registry_seq: 0, what };
         self.step(|pools, now, out| pools.step(now, Event::Call(call, RequestId(1)), out));
         self.answers.pop().unwrap()
     }
@@ -340,11 +347,8 @@ fn aws() -> Definition {
 }
 
 fn by_itself(mut definition: Definition) -> Definition {
-    definition.auto = Some(Auto {
-        target_cpus_percent: None,
-        cooldown: Duration::from_secs(60),
-        idle: Duration::from_secs(120),
-    });
+    definition.auto =
+        Some(Auto { target_cpus_percent: None, cooldown: Duration::from_secs(60), idle: Duration::from_secs(120) });
     definition
 }
 
@@ -417,7 +421,11 @@ fn a_node_goes_only_when_its_tasks_have_ended() {
     stage.world.stubborn = false;
     stage.seconds(10);
     assert_eq!(stage.states(), [("p-2".into(), "up")]);
-    let told: Vec<Tell> = stage.wanted.iter().filter_map(|o| if let Output::Tell { what, .. } = o { Some(*what) } else { None }).collect();
+    let told: Vec<Tell> = stage
+        .wanted
+        .iter()
+        .filter_map(|o| if let Output::Tell { what, .. } = o { Some(*what) } else { None })
+        .collect();
     assert_eq!(told, [Tell::Drain { grace_ms: None }, Tell::Gone]);
     assert!(!stage.world.hosts.contains_key("p-1"));
 }
@@ -476,7 +484,9 @@ fn force_does_not_drain_but_leaves_the_agent_time_to_end_its_tasks() {
     stage.seconds(10);
     stage.host("p-1").used = 1000;
     stage.seconds(10);
-    stage.ask(PoolsCall::Remove { pool: None, nodes: vec!["p-1".into()], count: 1, grace_ms: None, force: true }).unwrap();
+    stage
+        .ask(PoolsCall::Remove { pool: None, nodes: vec!["p-1".into()], count: 1, grace_ms: None, force: true })
+        .unwrap();
     stage.seconds(5);
     assert_eq!(stage.states(), [("p-1".into(), "removing")]);
     stage.seconds(10);
@@ -506,6 +516,27 @@ fn a_node_whose_agent_never_came_goes_without_a_drain_but_not_before_a_look() {
 }
 
 #[test]
+fn an_agent_that_registers_while_its_host_cannot_be_taken_away_is_drained() {
+    let mut stage = Stage::new(vec![exec()]);
+    stage.world.slow = true;
+    stage.add(1).unwrap();
+    stage.seconds(10);
+    stage.remove(&["p-1"], 1).unwrap();
+    stage.world.fails = true;
+    stage.seconds(30);
+    assert_eq!(stage.states(), [("p-1".into(), "removing")]);
+    (stage.host("p-1").up, stage.host("p-1").used) = (true, 1000);
+    stage.world.stubborn = true;
+    stage.seconds(2);
+    stage.world.fails = false;
+    stage.seconds(120);
+    assert_eq!(stage.states(), [("p-1".into(), "draining")]);
+    stage.world.stubborn = false;
+    stage.seconds(120);
+    assert!(stage.states().is_empty());
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_what_there_is() {
     let mut other = exec();
     other.name = "q".to_owned();
@@ -514,7 +545,8 @@ fn what_cannot_be_is_refused_with_what_there_is() {
     let named = |pool: &str| PoolsCall::Add { pool: Some(pool.to_owned()), count: 1, resources: Resources::new() };
     assert_eq!(both.ask(named("r")).unwrap_err(), "there is no pool 'r'; there are: p, q");
     both.ask(named("q")).unwrap();
-    let wrong = PoolsCall::Remove { pool: Some("p".into()), nodes: vec!["q-1".into()], count: 1, grace_ms: None, force: false };
+    let wrong =
+        PoolsCall::Remove { pool: Some("p".into()), nodes: vec!["q-1".into()], count: 1, grace_ms: None, force: false };
     assert!(both.ask(wrong).unwrap_err().contains("node q-1 is in pool q and not in p"));
     let mut stage = Stage::new(vec![exec()]);
     assert!(stage.add(5).unwrap_err().contains("pool p has 0 nodes and its max is 4: 5 more are too many"));
@@ -622,7 +654,11 @@ fn a_pool_grows_for_what_waits_for_two_looks_and_no_further() {
     stage.world.slow = true;
     stage.seconds(30);
     assert_eq!(stage.states().len(), 2, "nodes on their way count");
-    assert!(stage.view().note.contains("tasks wait for room") || stage.view().note.contains("nothing"), "{}", stage.view().note);
+    assert!(
+        stage.view().note.contains("tasks wait for room") || stage.view().note.contains("nothing"),
+        "{}",
+        stage.view().note
+    );
     for host in stage.world.hosts.values_mut() {
         (host.up, host.used) = (true, 4000);
     }
@@ -672,7 +708,11 @@ fn a_node_that_got_work_while_it_was_to_leave_stays() {
     }
     stage.seconds(60);
     assert_eq!(stage.states(), [("p-1".into(), "up")]);
-    let told: Vec<Tell> = stage.wanted.iter().filter_map(|o| if let Output::Tell { what, .. } = o { Some(*what) } else { None }).collect();
+    let told: Vec<Tell> = stage
+        .wanted
+        .iter()
+        .filter_map(|o| if let Output::Tell { what, .. } = o { Some(*what) } else { None })
+        .collect();
     assert_eq!(told, [Tell::Deactivate, Tell::Reactivate]);
     assert_eq!(stage.host("p-1").used, 1000);
     assert!(stage.host("p-1").active);

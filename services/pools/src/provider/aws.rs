@@ -128,11 +128,8 @@ impl AwsProvider {
             .with_file_read(TokioFileRead)
             .with_http_send(ReqwestHttpSend::new(client.clone()))
             .with_env(variables);
-        let signer = Signer::new(
-            context,
-            DefaultCredentialProvider::new(),
-            RequestSigner::new("autoscaling", &aws.region),
-        );
+        let signer =
+            Signer::new(context, DefaultCredentialProvider::new(), RequestSigner::new("autoscaling", &aws.region));
         Ok(AwsProvider { aws, endpoint, client, signer })
     }
 
@@ -194,7 +191,10 @@ impl AwsProvider {
         let body = pairs.join("&");
         let request = Request::post(format!("{}/", self.endpoint))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
-            .header("x-amz-content-sha256", HeaderValue::from_str(&hex_sha256(body.as_bytes())).map_err(|e| failed(e.to_string()))?)
+            .header(
+                "x-amz-content-sha256",
+                HeaderValue::from_str(&hex_sha256(body.as_bytes())).map_err(|e| failed(e.to_string()))?,
+            )
             .body(())
             .map_err(|error| failed(error.to_string()))?;
         let (mut parts, ()) = request.into_parts();

@@ -171,9 +171,8 @@ fn said(output: &str) -> Result<Made, String> {
     if !line.starts_with('{') {
         return Ok(Made::default());
     }
-    let said: Said = serde_json::from_str(line).map_err(|error| {
-        format!("the last line of its output is no {{\"place\": …, \"hostname\": …}}: {error}")
-    })?;
+    let said: Said = serde_json::from_str(line)
+        .map_err(|error| format!("the last line of its output is no {{\"place\": …, \"hostname\": …}}: {error}"))?;
     let short = |text: Option<String>| text.filter(|text| !text.is_empty() && text.len() <= 255);
     Ok(Made { place: short(said.place), hostname: short(said.hostname) })
 }

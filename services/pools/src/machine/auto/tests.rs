@@ -10,11 +10,7 @@ fn amounts(cpus: i64, mem: i64) -> Amounts {
 }
 
 fn auto() -> Auto {
-    Auto {
-        target_cpus_percent: Some(80),
-        cooldown: Duration::from_secs(300),
-        idle: Duration::from_secs(600),
-    }
+    Auto { target_cpus_percent: Some(80), cooldown: Duration::from_secs(300), idle: Duration::from_secs(600) }
 }
 
 const HOUR: u64 = 3_600_000;
@@ -107,7 +103,10 @@ fn what_is_larger_than_a_node_brings_none() {
     let mut case = calm();
     case.idle.clear();
     case.waiting = vec![(amounts(16_000, 500), 1)];
-    assert_eq!(case.decide(), Decision::Stay("tasks wait for cpus:16;mem:0.5, more than a node of this pool has".into()));
+    assert_eq!(
+        case.decide(),
+        Decision::Stay("tasks wait for cpus:16;mem:0.5, more than a node of this pool has".into())
+    );
 }
 
 #[test]
