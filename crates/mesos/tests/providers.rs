@@ -32,6 +32,7 @@ fn provider(kind: Kind) -> Provider {
         name: "p".to_owned(),
         kind,
         resources: parse("cpus:1;mem:64", "*").unwrap(),
+        master: None,
         min: 0,
         max: 8,
         drain_timeout: Duration::from_secs(60),

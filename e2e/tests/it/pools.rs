@@ -1,11 +1,13 @@
 //! Node pools: agents that come when they are needed, and go when nobody needs them any more.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use mesos_e2e::{Cluster, cli, eventually, eventually_some, http};
+use mesos_e2e::process::Spec;
+use mesos_e2e::{Cluster, backends, cli, eventually, eventually_some, http, ports};
 use serde_json::{Value, json};
 
 use crate::support::{LATER, SOON};
@@ -71,9 +73,9 @@ async fn the_cron_script_of_the_book_adds_an_agent_while_the_cluster_is_busy() -
     );
     let run = async || cli::shell(cluster.directory(), &[("MESOS_MASTER", &master)], &script).await;
     eventually(LATER, "the cluster is busy", async || {
-        let outcome =
-            cli::shell(cluster.directory(), &[("MESOS_MASTER", &master)], &format!("{usage}; echo $cpu_usage"));
-        Ok(outcome.await?.expect(0)?.stdout.trim() == "100.0")
+        let script = format!("{usage}; echo $cpu_usage");
+        let outcome = cli::shell(cluster.directory(), &[("MESOS_MASTER", &master)], &script).await?;
+        Ok(outcome.expect(0)?.stdout.trim() == "100.0")
     })
     .await?;
     let outcome = run().await?.expect(0)?;
@@ -186,24 +188,43 @@ async fn whoever_keeps_pools_next_neither_forgets_a_node_nor_adds_it_twice() -> 
         fs::write(home.path().join(name), text)?;
         fs::set_permissions(home.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     }
+    let own = [ports::free()?, ports::free()?];
+    let master = own.map(|port| format!("127.0.0.1:{port}")).join(",");
     let file = pools_file(
         home.path(),
         &json!([
-            {"name": "own", "kind": "local", "resources": "cpus:1;mem:128;disk:100", "dir": dir},
+            {"name": "own", "kind": "local", "resources": "cpus:1;mem:128;disk:100", "dir": dir, "master": master},
             {"name": "far", "kind": "exec", "add": home.path().join("add"), "remove": home.path().join("remove")},
         ]),
     )?;
-    let pools = format!("--pools={}", file.display());
-    let cluster = Cluster::builder().services(1, 1, 2).arg("gateway", &pools).start().await?;
+    // One gateway that stays and keeps no pools, and two that do.
+    let cluster = Cluster::builder().start().await?;
+    let other = cluster.gateway_address(0);
+    for (number, port) in own.iter().enumerate() {
+        let name = format!("keeper-{number}");
+        cluster.add(Spec {
+            log: cluster.directory().join(format!("{name}.log")),
+            name,
+            program: backends::mesos_binary()?,
+            args: vec![
+                "gateway".to_owned(),
+                format!("--nats-url={}", cluster.nats_url()),
+                format!("--redis-url={}", cluster.redis_url()),
+                format!("--cluster={}", cluster.name()),
+                format!("--port={port}"),
+                format!("--pools={}", file.display()),
+            ],
+            env: BTreeMap::new(),
+        })?;
+    }
     let keeper = eventually_some(LATER, "one gateway keeps the pools", async || {
         let leads = |number: &usize| {
-            let log = cluster.log(&format!("gateway-{number}")).unwrap_or_default();
+            let log = cluster.log(&format!("keeper-{number}")).unwrap_or_default();
             log.lines().any(|line| line.contains("leading") && line.contains("service=\"pools\""))
         };
         Ok((0..2).find(leads))
     })
     .await?;
-    let other = cluster.gateway_address(1 - keeper);
     let outcome = cli::mesos(&other, &["slave", "add", "--count=3"]).await?;
     outcome.one_clear_line(&["name one of the pools: own, far"])?;
     cli::mesos(&other, &["slave", "add", "--pool=own", "--count=2"]).await?.expect(0)?;
@@ -215,7 +236,7 @@ async fn whoever_keeps_pools_next_neither_forgets_a_node_nor_adds_it_twice() -> 
     };
     let first = ask().await?;
     eventually(SOON, "the script is under way", async || Ok(hosts.join("log").exists())).await?;
-    cluster.kill_9(&format!("gateway-{keeper}"))?;
+    cluster.kill_9(&format!("keeper-{keeper}"))?;
     let again = eventually_some(LATER, "another one keeps the pools", async || Ok(ask().await.ok())).await?;
     ensure!(first == again && again["nodes"] == json!(["far-1"]), "{first} {again}");
     eventually(LONG, "the nodes of this host are up, and the script's is made", async || {
@@ -229,7 +250,7 @@ async fn whoever_keeps_pools_next_neither_forgets_a_node_nor_adds_it_twice() -> 
     let word = dir.display().to_string();
     ensure!(processes_with(&word).len() == 2, "{:?}", processes_with(&word));
     ensure!(hosts.join("far-1").exists() && !hosts.join("far-2").exists());
-    cluster.restart(&format!("gateway-{keeper}"))?;
+    cluster.restart(&format!("keeper-{keeper}"))?;
     for pool in ["own", "far"] {
         cli::mesos(&other, &["pool", "set", pool, "--size=0", "--wait", "--timeout=60s"]).await?.expect(0)?;
     }
@@ -265,8 +286,8 @@ async fn what_cannot_be_a_pool_or_a_node_is_refused_in_one_line() -> Result<()> 
     ensure!(text.contains("there is no 'cpus'; there are pool, count, resources"), "{text}");
     cluster.finish()?;
 
-    let local = Cluster::builder().agents(1).start_local().await?;
-    let outcome = local.mesos(&["slave", "add"]).await?;
+    let nobody = Cluster::builder().start().await?;
+    let outcome = nobody.mesos(&["slave", "add"]).await?;
     outcome.one_clear_line(&["no process keeps node pools", "docs/elastic.md"])?;
-    local.finish()
+    nobody.finish()
 }

@@ -34,6 +34,8 @@ pub struct Definition {
     pub kind: Kind,
     /// What a node has if nobody says otherwise; empty if nobody knows.
     pub resources: Resources,
+    /// What agents take as their `--master`; absent is the gateway of the process that keeps the pool.
+    pub master: Option<String>,
     /// Never fewer nodes, if it grows and shrinks by itself.
     pub min: u32,
     /// Never more.
@@ -106,6 +108,7 @@ struct RawPool {
     name: String,
     kind: String,
     resources: Option<String>,
+    master: Option<String>,
     min: Option<u32>,
     max: Option<u32>,
     drain_timeout: Option<String>,
@@ -136,6 +139,7 @@ pub fn default_pools(dir: &Path) -> Vec<Definition> {
         name: "local".to_owned(),
         kind: Kind::Local(Local { dir: dir.join("local"), agent_args: Vec::new(), keep_work_dir: false }),
         resources: resources_text::parse(LOCAL_RESOURCES, "*").unwrap_or_default(),
+        master: None,
         min: 0,
         max: MAX_LOCAL,
         drain_timeout: DRAIN_TIMEOUT,
@@ -222,6 +226,9 @@ fn pool(entry: &Value, dir: Option<&Path>) -> Result<Definition, String> {
         (None, Kind::Local(_)) => resources_text::parse(LOCAL_RESOURCES, "*")?,
         (None, _) => Resources::new(),
     };
+    if let Some(master) = &raw.master {
+        check_master(master, &kind)?;
+    }
     let usual = if matches!(kind, Kind::Local(_)) { MAX_LOCAL } else { MAX_OTHER };
     let (min, max) = (raw.min.unwrap_or(0), raw.max.unwrap_or(usual));
     if max > MAX_MAX {
@@ -238,7 +245,21 @@ fn pool(entry: &Value, dir: Option<&Path>) -> Result<Definition, String> {
     if auto.is_some() && resources.scalar("cpus") <= 0 {
         return Err("resources: needed with auto, with cpus: what a node has, for example cpus:4;mem:16GB".to_owned());
     }
-    Ok(Definition { name: raw.name, kind, resources, min, max, drain_timeout, auto })
+    Ok(Definition { name: raw.name, kind, resources, master: raw.master, min, max, drain_timeout, auto })
+}
+
+/// What an agent takes as its master: `host:port[,host:port]`.
+fn check_master(master: &str, kind: &Kind) -> Result<(), String> {
+    if matches!(kind, Kind::Aws(_)) {
+        return Err("master: has no meaning for kind aws, whose user data names it".to_owned());
+    }
+    let is_address = |address: &str| {
+        let address = address.trim();
+        let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+        let port = address.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>().is_err()));
+        port == Some((false, false)) && !address.contains(char::is_whitespace)
+    };
+    if master.split(',').all(is_address) { Ok(()) } else { Err("master: expected host:port[,host:port]".to_owned()) }
 }
 
 fn is_name(name: &str) -> bool {

@@ -48,7 +48,10 @@ impl Provider {
     ///
     /// # Errors
     /// If an address in it cannot be used.
-    pub fn new(definition: &Definition, around: Surroundings) -> Result<Provider, String> {
+    pub fn new(definition: &Definition, mut around: Surroundings) -> Result<Provider, String> {
+        if let Some(master) = &definition.master {
+            (around.gateway, around.master) = (master.clone(), master.clone());
+        }
         Ok(match &definition.kind {
             Kind::Local(local) => {
                 Provider::Local(Arc::new(local::LocalProvider::new(&definition.name, local.clone(), around)))

@@ -16,6 +16,14 @@ fn a_pool_of_this_host_needs_no_more_than_a_name() {
 }
 
 #[test]
+fn agents_may_be_told_of_several_gateways() {
+    for master in ["a:5050,b:5050", "https://a:5050", "[::1]:5050"] {
+        let pool = one(json!({"name": "a", "kind": "local", "master": master})).unwrap();
+        assert_eq!(pool.master.as_deref(), Some(master));
+    }
+}
+
+#[test]
 fn the_file_says_when_a_pool_grows_by_itself() {
     let pool = one(json!({
         "name": "burst", "kind": "aws", "group": "g", "region": "eu-west-1", "resources": "cpus:8;mem:32GB",
@@ -77,6 +85,9 @@ fn what_is_wrong_is_named_by_its_key() {
         (json!({"name": "a", "kind": "exec", "add": plain, "remove": "/bin/true"}), "is not executable; run chmod +x"),
         (json!({"name": "a", "kind": "aws", "region": "r"}), "group: missing"),
         (json!({"name": "a", "kind": "aws", "group": "g"}), "region: missing"),
+        (json!({"name": "a", "kind": "local", "master": "m"}), "master: expected host:port"),
+        (json!({"name": "a", "kind": "local", "master": "m:1,:2"}), "master: expected host:port"),
+        (aws("master", json!("m:1")), "master: has no meaning for kind aws"),
         (aws("endpoint", json!("localhost:5000")), "endpoint: expected a URL"),
         (json!({"name": "a", "kind": "aws", "group": "g", "region": "r", "auto": {}}), "resources: needed with auto"),
     ];

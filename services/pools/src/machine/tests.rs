@@ -327,6 +327,7 @@ fn definition(kind: Kind) -> Definition {
         name: "p".to_owned(),
         kind,
         resources: parse("cpus:4", "*").unwrap(),
+        master: None,
         min: 0,
         max: 4,
         drain_timeout: Duration::from_secs(900),
