@@ -17,6 +17,7 @@ mod hosts;
 mod joined;
 mod leave;
 mod local;
+mod pools;
 mod reads;
 mod refusals;
 mod secured;
