@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::process::Spec;
 
 /// Where `scripts/setup` keeps what it installs.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     std::env::var_os("MESOS_CACHE").map_or_else(|| PathBuf::from("/var/cache/mesos-e2e"), PathBuf::from)
 }
 
@@ -48,7 +48,7 @@ pub fn mesos_binary() -> Result<PathBuf> {
         .iter()
         .map(|binary| target.join(binary))
         .find(|candidate| candidate.is_file())
-        .ok_or_else(|| anyhow::anyhow!("no mesos binary below {}; run `cargo build --release`", target.display()))
+        .ok_or_else(|| anyhow::anyhow!("no mesos binary below {}; run `scripts/static`", target.display()))
 }
 
 /// The Python with the packages that client scripts use.
@@ -56,9 +56,29 @@ pub fn python() -> Result<PathBuf> {
     find("PYTHON", "venv/bin/python", "python3")
 }
 
+/// What checks the Terraform code for what is unsafe.
+pub fn checkov() -> Result<PathBuf> {
+    find("CHECKOV", "terraform/venv/bin/checkov", "checkov")
+}
+
+/// What checks shell scripts.
+pub fn shellcheck() -> Result<PathBuf> {
+    find("SHELLCHECK", "terraform/venv/bin/shellcheck", "shellcheck")
+}
+
 /// The Mesos client in Go that `scripts/setup` builds.
 pub fn msh() -> Result<PathBuf> {
     find("MSH", "bin/msh", "msh")
+}
+
+/// Ansible's `ansible-playbook`.
+pub fn ansible_playbook() -> Result<PathBuf> {
+    find("ANSIBLE_PLAYBOOK", "venv/bin/ansible-playbook", "ansible-playbook")
+}
+
+/// Terraform.
+pub fn terraform() -> Result<PathBuf> {
+    find("TERRAFORM", "bin/terraform", "terraform")
 }
 
 /// The root of the repository.
@@ -66,11 +86,16 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The program of NATS's server.
+pub fn nats_server() -> Result<PathBuf> {
+    find("NATS_SERVER", "venv/bin/nats-server", "nats-server")
+}
+
 /// nats-server on a loopback port, with nothing but its core.
 pub fn nats(directory: &Path, port: u16) -> Result<Spec> {
     Ok(Spec {
         name: "nats".to_owned(),
-        program: find("NATS_SERVER", "venv/bin/nats-server", "nats-server")?,
+        program: nats_server()?,
         args: ["-a", "127.0.0.1", "-p"].map(str::to_owned).into_iter().chain([port.to_string()]).collect(),
         env: BTreeMap::new(),
         log: directory.join("nats.log"),

@@ -7,6 +7,9 @@
 //! - `framework`: a Mesos v1 framework that launches, acknowledges and remembers, for tests to be one
 //! - `cli`: the commands of `mesos` that end by themselves
 //! - `host`: what tasks look like from the host: processes, cgroups, containers
+//! - `kube`: a real Kubernetes of one node, helm and kubectl
+//! - `machines`: hosts with systemd and sshd, to install on
+//! - `packages`: the image and the Debian package
 //! - `link`: connections that a test can cut
 //! - `clients`: Mesos clients that others wrote, as child processes
 //! - `scheduler`: the v1 scheduler API over HTTP and JSON, call by call
@@ -23,7 +26,10 @@ pub mod clients;
 pub mod cluster;
 pub mod framework;
 pub mod host;
+pub mod kube;
 pub mod link;
+pub mod machines;
+pub mod packages;
 pub mod ports;
 pub mod process;
 pub mod recordio;
@@ -33,6 +39,7 @@ pub mod wait;
 pub use cluster::{AgentSpec, Cluster, ClusterBuilder};
 pub use framework::{Framework, TaskSpec};
 pub use link::Link;
+pub use machines::{Machine, Machines};
 pub use scheduler::Scheduler;
 pub use wait::{eventually, eventually_some};
 

@@ -2,20 +2,24 @@
 //! repairs what a tool can repair.
 //!
 //! # Layout
+//! - `chart_docs`: the table of values in the chart's README
 //! - `finding`: what a check reports, and how it is printed
 //! - `faults`: the tests of faults, and that they notice planted bugs
 //! - `graph`: the dependency graph, as `cargo metadata` tells it
 //! - `layers`: edges between crates point down only, and adapters keep their libraries to themselves
 //! - `licences`: every dependency's licence is one that we accept
+//! - `sbom`: the bill of materials of what is shipped
 //! - `tidy`: rules about the text of the repository's files
 //! - `cargo`: formatting and lints, which cargo's own tools do
 
 mod cargo;
+mod chart_docs;
 mod faults;
 mod finding;
 mod graph;
 mod layers;
 mod licences;
+mod sbom;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +52,13 @@ enum Command {
     Tidy,
     /// Only the licences of dependencies (part of `check`).
     Licences,
+    /// Writes the table of values in the chart's README.
+    ChartDocs,
+    /// Writes the bill of materials of the binary `mesos`, in CycloneDX's JSON.
+    Sbom {
+        /// The file to write.
+        to: PathBuf,
+    },
     /// Runs the tests of faults under the bugs that must break them.
     Faults {
         /// Only writes the table in docs/.
@@ -78,6 +89,7 @@ fn run(command: &Command) -> Result<bool> {
             let results = [
                 timed("tidy", || report(&tidy::check(&root)?))?,
                 timed("faults", || report(&faults::check(&root)?))?,
+                timed("chart docs", || report(&chart_docs::check(&root)?))?,
                 timed("layers", || report(&layers::check(&Graph::load(&root)?)))?,
                 timed("licences", || report(&licences::check(&Graph::load(&root)?)))?,
                 timed("fmt", || cargo::format_check(&root))?,
@@ -89,6 +101,8 @@ fn run(command: &Command) -> Result<bool> {
         Command::Layers => report(&layers::check(&Graph::load(&root)?)),
         Command::Tidy => report(&tidy::check(&root)?),
         Command::Licences => report(&licences::check(&Graph::load(&root)?)),
+        Command::ChartDocs => chart_docs::write(&root),
+        Command::Sbom { to } => sbom::write(&root, to),
         Command::Faults { table: true, .. } => faults::write(&root),
         Command::Faults { bugs, .. } => faults::run(&root, bugs),
     }

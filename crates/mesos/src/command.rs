@@ -76,7 +76,7 @@ fn agent_or_node(display: &'static str, args: &[OsString]) -> ExitCode {
     }
 }
 
-static COMMANDS: [Entry; 35] = [
+static COMMANDS: [Entry; 36] = [
     role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| {
         local::main(args)
     }),
@@ -301,6 +301,12 @@ static COMMANDS: [Entry; 35] = [
         augment: CompletionArgs::augment_args,
         run: completion,
     },
+    Entry {
+        name: "man",
+        about: "Print the manual page of a command, for man -l -",
+        augment: ManArgs::augment_args,
+        run: |entry, args| alone(entry, args, manual),
+    },
     Entry { name: "version", about: "Print the version", augment: |command| command, run: |_, _| say(&version()) },
 ];
 
@@ -427,11 +433,33 @@ fn completion(entry: &'static Entry, args: &[OsString]) -> ExitCode {
     }
 }
 
-/// All commands with all options, for completions.
+#[derive(Args, Clone, Debug)]
+struct ManArgs {
+    /// Of which command [default: mesos itself, which lists all]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(COMMANDS.iter().map(|entry| entry.name)))]
+    command: Option<String>,
+}
+
+fn manual(args: &ManArgs) -> ExitCode {
+    let mut page = Vec::new();
+    let command = match args.command.as_deref().and_then(find) {
+        Some(entry) => {
+            let name = format!("mesos-{}", entry.name);
+            (entry.augment)(Command::new(name)).about(entry.about).bin_name(format!("mesos {}", entry.name))
+        }
+        None => whole(),
+    };
+    // Only a writer that fails could fail it.
+    let _ = clap_mangen::Man::new(command.disable_help_subcommand(true)).render(&mut page);
+    say(&String::from_utf8_lossy(&page))
+}
+
+/// All commands with all options, for completions and the manual.
 fn whole() -> Command {
-    let command = Command::new("mesos").version(env!("CARGO_PKG_VERSION"));
+    let command =
+        Command::new("mesos").version(env!("CARGO_PKG_VERSION")).about("Many frameworks share one pool of machines");
     COMMANDS.iter().fold(command, |command, entry| {
-        command.subcommand((entry.augment)(Command::new(entry.name).about(entry.about)))
+        command.subcommand((entry.augment)(Command::new(entry.name)).about(entry.about))
     })
 }
 
@@ -442,5 +470,12 @@ mod tests {
     #[test]
     fn every_command_is_well_formed() {
         whole().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page() {
+        for entry in &COMMANDS {
+            assert_eq!(manual(&ManArgs { command: Some(entry.name.to_owned()) }), ExitCode::SUCCESS);
+        }
     }
 }

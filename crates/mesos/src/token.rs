@@ -52,6 +52,10 @@ struct CreateArgs {
     #[arg(long, value_name = "FILE", env = "MESOS_TOKEN_KEY", required_unless_present = "agent")]
     token_key: Option<PathBuf>,
 
+    /// Write the token into this file, which only its owner can read, instead of printing it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
     /// The only cluster that it is for [default: all that have this key]
     #[arg(long, value_name = "NAME", value_parser = parse_cluster)]
     cluster: Option<String>,
@@ -78,11 +82,17 @@ struct Made {
 }
 
 impl Made {
-    fn print(&self, format: Format) {
-        match format {
+    /// Prints it, or writes the token into a file.
+    fn hand_over(&self, args: &CreateArgs) -> Result<(), String> {
+        if let Some(file) = &args.out {
+            return files::write(file, format!("{}\n", self.token).as_bytes(), files::SECRET)
+                .map_err(|error| format!("--out {error}"));
+        }
+        match args.output.output {
             Format::Json => write(&json(self)),
             _ => write(&format!("{}\n", self.token)),
         }
+        Ok(())
     }
 }
 
@@ -92,11 +102,8 @@ pub(crate) fn run(args: &TokenArgs) -> ExitCode {
     if create.agent {
         return client::run("token", create.client.clone(), async |master| for_agent(create, master).await);
     }
-    match signed(&create) {
-        Ok(token) => {
-            Made { token, ca_hash: None }.print(create.output.output);
-            ExitCode::SUCCESS
-        }
+    match signed(&create).and_then(|token| Made { token, ca_hash: None }.hand_over(&create)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mesos token: {error}");
             ExitCode::FAILURE
@@ -120,6 +127,6 @@ async fn for_agent(args: CreateArgs, master: Master) -> Result<ExitCode, Failure
     if args.output.output == Format::Table || args.output.output == Format::Wide {
         eprintln!("the agent is started with --join-token=TOKEN --ca-hash={}", made.ca_hash);
     }
-    Made { token: made.token, ca_hash: Some(made.ca_hash) }.print(args.output.output);
-    Ok(ExitCode::SUCCESS)
+    let made = Made { token: made.token, ca_hash: Some(made.ca_hash) };
+    made.hand_over(&args).map(|()| ExitCode::SUCCESS).map_err(Failure::Wrong)
 }

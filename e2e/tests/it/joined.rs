@@ -197,7 +197,7 @@ async fn f78_agents_join_with_a_token_once_and_renew_what_they_got_while_tasks_r
     let running = async || {
         let tasks = joined.mesos(&["ps", "-o", "json"]).await?.json()?;
         let tasks = tasks.as_array().cloned().unwrap_or_default();
-        Ok(tasks.iter().filter(|task| task["state"] == "TASK_RUNNING").count())
+        Ok::<usize, anyhow::Error>(tasks.iter().filter(|task| task["state"] == "TASK_RUNNING").count())
     };
     eventually(LATER, "both tasks run", async || Ok(running().await? == 2)).await?;
     for agent in ["agent-link", "agent-nats"] {

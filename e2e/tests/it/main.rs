@@ -5,7 +5,10 @@
 
 mod agent;
 mod allocation;
+mod ansible;
+mod aws;
 mod bad_input;
+mod bare;
 mod chaos;
 mod clients;
 mod cluster;
@@ -14,9 +17,11 @@ mod executors;
 mod harness;
 mod holdings;
 mod hosts;
+mod installed;
 mod joined;
 mod leave;
 mod local;
+mod packages;
 mod pools;
 mod reads;
 mod refusals;

@@ -170,7 +170,7 @@ impl Secured {
             .args(words)
             .output()
             .context("redis-cli, which comes with redis-server")?;
-        ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+        ensure!(output.status.success(), "{words:?}: {output:?}");
         Ok(())
     }
 

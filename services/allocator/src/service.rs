@@ -44,7 +44,7 @@ impl Service for AllocatorService {
 
     fn speaker(inbound: &ToAllocator) -> Option<String> {
         match inbound {
-            ToAllocator::Call(_) => None,
+            ToAllocator::Call(_) | ToAllocator::Delivered(_) => None,
             ToAllocator::Agent(message) => Some(message.speaker()),
         }
     }

@@ -60,13 +60,14 @@ impl Allocator {
 
     /// When offers count as lost. While the own ear is deaf no confirmation could be heard.
     pub(super) fn lost_offers_due(&self) -> Option<Time> {
-        let wait = self.options.offer_delivery.filter(|_| !self.silence.is_deaf())?;
+        let listens = !self.silence.is_deaf() && !is_planted(Bug::LostOffersStay);
+        let wait = self.options.offer_delivery.filter(|_| listens)?;
         self.on_their_way.due(wait)
     }
 
     /// Takes back what did not arrive. It may only be late, so it is said too.
     pub(super) fn take_back_lost_offers(&mut self, now: Time, fx: &mut Effects<Output>) {
-        while self.lost_offers_due().is_some_and(|due| due <= now) && !is_planted(Bug::LostOffersStay) {
+        while self.lost_offers_due().is_some_and(|due| due <= now) {
             let Some((_, sent)) = self.on_their_way.by_first.pop_first() else { return };
             for number in sent.numbers {
                 if self.engine.offer_parties(number).is_some() {

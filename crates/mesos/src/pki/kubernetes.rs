@@ -177,7 +177,128 @@ fn whole(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+    use tokio::{
+        io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+        net::{TcpListener, TcpStream},
+    };
+
     use super::*;
+
+    /// Secrets by name, as an API server keeps them; a name in `forbidden` may not be touched.
+    #[derive(Default)]
+    struct Kept {
+        secrets: BTreeMap<String, BTreeMap<String, Value>>,
+        forbidden: Option<String>,
+        writes: usize,
+    }
+
+    async fn api() -> (Api, Arc<Mutex<Kept>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let server = kept.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                serve(stream, &server).await;
+            }
+        });
+        let ca = mesos_identity::authority::new_key().and_then(|key| mesos_identity::authority::self_signed("k", &key));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        (Api::new(&url, "ns", ca.unwrap().as_bytes(), "account").unwrap(), kept)
+    }
+
+    async fn serve(stream: TcpStream, kept: &Mutex<Kept>) {
+        let mut reader = BufReader::new(stream);
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).await.unwrap();
+            if line.trim().is_empty() {
+                break;
+            }
+            head.push(line.trim().to_owned());
+        }
+        let header = |name: &str| {
+            let line = head.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(str::to_owned));
+            line.map(|value| value.trim().to_owned())
+        };
+        assert_eq!(header("authorization:").as_deref(), Some("bearer account"));
+        let length: usize = header("content-length:").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).await.unwrap();
+        let (status, answer) = kept.lock().unwrap().answer(&head[0], &body);
+        let answer = answer.to_string();
+        let text = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+            answer.len()
+        );
+        reader.into_inner().write_all(text.as_bytes()).await.unwrap();
+    }
+
+    impl Kept {
+        fn answer(&mut self, request: &str, body: &[u8]) -> (u16, Value) {
+            let mut words = request.split(' ');
+            let (method, path) = (words.next().unwrap(), words.next().unwrap());
+            let below = path.strip_prefix("/api/v1/namespaces/ns/secrets").unwrap();
+            let body: Value = serde_json::from_slice(body).unwrap_or_default();
+            let name = below.strip_prefix('/').or_else(|| body["metadata"]["name"].as_str()).unwrap().to_owned();
+            if self.forbidden.as_deref() == Some(&name) {
+                return (403, json!({ "message": "secrets is forbidden" }));
+            }
+            let data = body["data"].as_object().cloned().unwrap_or_default();
+            self.writes += usize::from(method != "GET");
+            match (method, self.secrets.get_mut(&name)) {
+                ("GET", Some(secret)) => (200, json!({ "data": secret })),
+                ("POST", None) => {
+                    self.secrets.insert(name, data.into_iter().collect());
+                    (201, json!({}))
+                }
+                ("POST", Some(_)) => (409, json!({})),
+                ("PATCH", Some(secret)) => {
+                    secret.extend(data);
+                    (200, json!({}))
+                }
+                _ => (404, json!({ "message": "not found" })),
+            }
+        }
+    }
+
+    fn cluster() -> Cluster {
+        Cluster { name: "c".to_owned(), hosts: vec!["mesos-gateway.ns.svc".to_owned()] }
+    }
+
+    #[tokio::test]
+    async fn secrets_are_made_once_and_what_is_missing_is_added() {
+        let (api, kept) = api().await;
+        api.init(&cluster(), "m").await.unwrap();
+        let first = kept.lock().unwrap().secrets.clone();
+        assert_eq!(first.len(), SECRETS.len());
+        assert_eq!(first["m-gateway"].keys().collect::<Vec<_>>(), ["gateway.crt", "gateway.key"]);
+        let writes = kept.lock().unwrap().writes;
+        api.init(&cluster(), "m").await.unwrap();
+        assert_eq!(kept.lock().unwrap().writes, writes, "everything is kept");
+        kept.lock().unwrap().secrets.get_mut("m-nats").unwrap().remove("nats.crt");
+        kept.lock().unwrap().secrets.remove("m-control");
+        api.init(&cluster(), "m").await.unwrap();
+        let again = kept.lock().unwrap().secrets.clone();
+        assert!(again["m-nats"].contains_key("nats.crt") && again["m-control"].contains_key("control.creds"));
+        assert_eq!(again["m-nats"]["nats.key"], first["m-nats"]["nats.key"]);
+        assert_eq!(again["m-ca-key"], first["m-ca-key"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_account_may_not_do_is_said() {
+        let (api, kept) = api().await;
+        kept.lock().unwrap().forbidden = Some("m-nats".to_owned());
+        let error = api.init(&cluster(), "m").await.unwrap_err();
+        assert!(
+            error.contains("Secret m-nats") && error.contains("forbidden") && error.contains("get, create and patch"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn every_file_is_in_one_secret() {

@@ -1,6 +1,7 @@
 //! Certificates for tests over TLS: an authority of the test's own, and what it signs.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
@@ -20,8 +21,11 @@ impl Authority {
     /// A new one. Another call gives one that signs nothing for this one's trust.
     #[must_use]
     pub fn new() -> Authority {
+        // A name of its own: OpenSSL looks no further than the first authority of a name.
+        static NUMBER: AtomicUsize = AtomicUsize::new(1);
+        let name = format!("test authority {}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Authority(CertifiedIssuer::self_signed(params, key).expect("a certificate"))

@@ -98,7 +98,8 @@ impl Connector {
             }
         };
         let mut connection = self.open(&server, true, block).await?;
-        let info: String = ::redis::cmd("INFO").query_async(&mut connection).await.map_err(store_error)?;
+        let info = ::redis::cmd("INFO").query_async(&mut connection).await;
+        let info: String = info.map_err(|error| connect_error(error, &server))?;
         check(&info, matches!(self.place, Place::Sentinels { .. }))?;
         Ok(connection)
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use mesos_bus::MemoryBus;
 use mesos_core::{
-    message::{AgentToRegistry, Caller, RegistryCall, ToRegistry},
+    message::{AgentToRegistry, Call, Caller, RegistryCall, ToRegistry},
     row::{FrameworkInfo, FrameworkRow, FrameworkState, Row, RowChange},
 };
 use mesos_model::{Time, envelope};
@@ -102,6 +102,40 @@ async fn f30_messages_that_cannot_be_read_are_counted_and_the_next_one_is_answer
     }
     world.subscribe(8).await;
     assert_eq!(world.metric("mesos_registry_messages_undecodable_total"), 5);
+}
+
+#[tokio::test]
+async fn f79_what_an_agent_says_in_the_name_of_another_or_as_a_gateway_is_dropped() {
+    let world = World::start(ports());
+    let victim = world.subscribe(7).await;
+    let subject = world.ports.subjects.said("registry", "a");
+    let forgotten = |agent: &str| {
+        let (framework, task, launch) = ("f".into(), "t".into(), "l".into());
+        ToRegistry::Agent(AgentToRegistry::Forgotten { agent: agent.into(), framework, task, launch })
+    };
+    let teardown = RegistryCall::Teardown(Caller::operator(victim.clone()));
+    let call = Call {
+        call: "c".into(),
+        gateway: "g".into(),
+        principal: None,
+        trace: None,
+        registry_seq: 0,
+        what: teardown.clone(),
+    };
+    let dropped = || world.metric("mesos_registry_messages_undecodable_total");
+    for (messages, count) in [
+        (vec![forgotten("a"), forgotten("a")], 0),
+        (vec![forgotten("b")], 1),
+        (vec![forgotten("a"), forgotten("b")], 2),
+        (vec![ToRegistry::Call(call)], 3),
+    ] {
+        let payload = envelope::seal(kind::REGISTRY, &messages).unwrap();
+        world.ports.bus.publish(&subject, vec![], payload).await.unwrap();
+        world.until("it is dropped", || dropped() == count).await;
+    }
+    // Nobody has ended the framework before.
+    assert_eq!(world.ask_leader(teardown).await.status, 202);
+    assert_eq!(world.ask_leader(RegistryCall::Teardown(Caller::operator(victim))).await.status, 400);
 }
 
 async fn on_redis(server: &RedisServer) -> World {

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Starts the Redis of this pod: as the primary, or as a replica of it.
+set -eu
+. /scripts/redis-common.sh
+
+{
+    cat "$identity/redis-users.acl"
+    echo "user internal on >$INTERNAL ~* &* +@all"
+} >/run/redis/users.acl
+{
+    cat /scripts/redis.conf
+    tls_lines
+    echo "port 0"
+    echo "tls-port 6379"
+    echo "aclfile /run/redis/users.acl"
+    echo "masteruser internal"
+    echo "masterauth $INTERNAL"
+    if [ "$SERVERS" -gt 1 ]; then
+        echo "replica-announce-ip $me"
+        echo "replica-announce-port 6379"
+        primary="$(primary)"
+        [ "$primary" = "$me" ] || echo "replicaof $primary 6379"
+    fi
+} >/run/redis/redis.conf
+exec redis-server /run/redis/redis.conf

@@ -1,0 +1,128 @@
+#!/bin/bash
+# Runs the Redis or the Sentinel of this host, whichever of the servers is the primary just now.
+#
+#   mesos-redis server | sentinel    becomes it
+#   mesos-redis reload               takes up users and certificates that have changed
+set -euo pipefail
+umask 077
+# shellcheck source=/dev/null
+. /etc/mesos-redis/env # ME, SERVERS
+readonly FILES=/etc/mesos-redis DATA=/var/lib/redis
+
+# Servers and Sentinels know each other by this user; its password is known to who has the servers' key.
+internal="$(sha256sum <"$FILES/redis.key" | cut -d ' ' -f 1)"
+export REDISCLI_AUTH="$internal"
+
+ask() { # HOST PORT COMMAND…
+    local host=$1 port=$2
+    shift 2
+    timeout 2 redis-cli -h "$host" -p "$port" --tls --cacert "$FILES/ca.crt" --user internal --no-auth-warning "$@" 2>/dev/null
+}
+
+# The primary that another Sentinel names; else the one that ours knew last; else, at the very first start, the first.
+primary() {
+    local server found
+    for server in $SERVERS; do
+        [ "$server" != "$ME" ] || continue
+        found="$(ask "$server" 26379 sentinel get-master-addr-by-name mesos | head -n 1 || true)"
+        case "$found" in *.*) echo "$found" && return ;; esac
+    done
+    found="$(sed -n 's/^sentinel monitor mesos "\{0,1\}\([^ "]*\)"\{0,1\} .*/\1/p' "$DATA/sentinel.conf" 2>/dev/null || true)"
+    if [ -n "$found" ]; then echo "$found"; else echo "${SERVERS%% *}"; fi
+}
+
+tls() {
+    cat <<END
+port 0
+tls-port $1
+tls-cert-file $FILES/redis.crt
+tls-key-file $FILES/redis.key
+tls-ca-cert-file $FILES/ca.crt
+tls-auth-clients no
+tls-replication yes
+END
+}
+
+users() {
+    grep -v '^user internal ' "$FILES/redis-users.acl"
+    echo "user internal on >$internal ~* &* +@all"
+}
+
+server() {
+    local memory primary
+    # A quarter is left for the fork that rewrites the append-only file, and for the host.
+    memory="$(awk '/^MemTotal:/ { print int($2 * 3 / 4) }' /proc/meminfo)"
+    users >"$DATA/users.acl"
+    {
+        tls 6379
+        cat <<END
+dir $DATA
+aclfile $DATA/users.acl
+masteruser internal
+masterauth $internal
+replica-announce-ip $ME
+replica-announce-port 6379
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory ${memory}kb
+maxmemory-policy noeviction
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+END
+        primary="$(primary)"
+        [ "$primary" = "$ME" ] || echo "replicaof $primary 6379"
+    } >"$DATA/redis.conf"
+    exec redis-server "$DATA/redis.conf"
+}
+
+# Replicas that it knew are not kept: one of them may be the primary by now, and would be told to follow itself.
+sentinel() {
+    local learned primary count
+    read -r -a count <<<"$SERVERS"
+    learned="$(grep -E '^sentinel (myid|config-epoch|leader-epoch|current-epoch|known-sentinel) ' "$DATA/sentinel.conf" 2>/dev/null || true)"
+    primary="$(primary)"
+    {
+        tls 26379
+        cat <<END
+dir /tmp
+user default on nopass -@all +auth +hello +ping +info +client|setname +client|setinfo +sentinel|get-master-addr-by-name
+user internal on >$internal ~* &* +@all
+sentinel sentinel-user internal
+sentinel sentinel-pass $internal
+sentinel resolve-hostnames yes
+sentinel announce-hostnames yes
+sentinel announce-ip $ME
+sentinel announce-port 26379
+END
+        grep '^sentinel myid ' <<<"$learned" || true
+        cat <<END
+sentinel monitor mesos $primary 6379 $((${#count[@]} / 2 + 1))
+sentinel down-after-milliseconds mesos 5000
+sentinel failover-timeout mesos 20000
+sentinel parallel-syncs mesos 1
+sentinel auth-user mesos internal
+sentinel auth-pass mesos $internal
+END
+        grep -v '^sentinel myid ' <<<"$learned" || true
+    } >"$DATA/sentinel.conf.new"
+    mv "$DATA/sentinel.conf.new" "$DATA/sentinel.conf"
+    exec redis-server "$DATA/sentinel.conf" --sentinel
+}
+
+# Redis reads certificates again when it is told their names again. With a new key the servers know each other by a new
+# password, which only a restart takes up everywhere: one server after another, by hand.
+reload() {
+    systemctl -q is-active mesos-redis.service || exit 0
+    users >"$DATA/users.acl"
+    chown redis:redis "$DATA/users.acl"
+    local known
+    known="$(sed -n 's/^masterauth //p' "$DATA/redis.conf" | tr -d '"')"
+    REDISCLI_AUTH="$known" ask "$ME" 6379 acl load
+    REDISCLI_AUTH="$known" ask "$ME" 6379 config set tls-cert-file "$FILES/redis.crt" tls-key-file "$FILES/redis.key" tls-ca-cert-file "$FILES/ca.crt"
+}
+
+case "${1:-}" in
+server | sentinel | reload) "$1" ;;
+*) echo "use: mesos-redis server | sentinel | reload" >&2 && exit 2 ;;
+esac
