@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     "mesos/services/v1/allocation.proto",
     "mesos/services/v1/link.proto",
     "mesos/services/v1/operator.proto",
+    "mesos/services/v1/pools.proto",
     "mesos/services/v1/scheduler.proto",
 ];
 

@@ -292,6 +292,11 @@ impl Cluster {
         &self.directory
     }
 
+    /// Its name, which every process of it is given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The base URL of a gateway, without a slash at its end.
     pub fn gateway(&self, number: usize) -> String {
         format!("http://{}", self.gateway_address(number))

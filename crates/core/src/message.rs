@@ -6,6 +6,7 @@ use bytes::Bytes;
 mod files;
 mod maintenance;
 mod operator;
+mod pools;
 
 pub use mesos_engine::{
     explanation::{Change, Explanation, Query, WhatIf},
@@ -21,7 +22,8 @@ use serde::{Deserialize, Serialize};
 pub use self::files::{FileEntry, FilesAnswer, FilesRequest};
 pub use self::{
     maintenance::{InverseAnswer, InverseOffer, MachineId, MaintenanceView, Unavailability, Window},
-    operator::{Conversion, Join, OperatorCall, PolicyView, Quota, RoleView},
+    operator::{Conversion, Join, OperatorCall, PolicyView, Quota, RequestView, RoleView},
+    pools::{NodeView, PoolView, PoolsCall},
 };
 
 use crate::{
@@ -145,6 +147,19 @@ pub enum AnswerBody {
     Maintenance(Box<MaintenanceView>),
     /// An agent has joined, under this id.
     Joined(AgentId),
+    /// What frameworks have asked for and still want.
+    Requests(Vec<RequestView>),
+    /// Node pools with their nodes.
+    Pools(Vec<PoolView>),
+    /// A pool has, or will have, another size.
+    Resized {
+        /// Which.
+        pool: String,
+        /// The nodes that come or go; an Auto Scaling group's have no names before they are there.
+        nodes: Vec<String>,
+        /// How many nodes it is to have now.
+        size: u32,
+    },
 }
 
 impl Answer {

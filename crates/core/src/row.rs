@@ -12,6 +12,9 @@ use mesos_model::{
 };
 use serde::{Deserialize, Serialize};
 
+mod pools;
+
+pub use self::pools::{NodeRow, NodeState, PoolCall, PoolRow};
 use crate::message::{Constraints, Conversion, MachineId, PolicyName, RoleFacts, Window};
 
 /// Names of the services that own rows.
@@ -22,6 +25,8 @@ pub mod service {
     pub const REGISTRY: &str = "registry";
     /// The built-in framework behind `mesos launch`.
     pub const LAUNCHER: &str = "launcher";
+    /// Node pools.
+    pub const POOLS: &str = "pools";
     /// An agent's own checkpoint.
     pub const AGENT: &str = "agent";
 }
@@ -68,6 +73,10 @@ pub enum Row {
     Job(JobRow),
     /// Launcher: its subscription.
     LauncherSelf(LauncherSelfRow),
+    /// Pools: what is kept of a pool beside its definition.
+    Pool(PoolRow),
+    /// Pools: a node.
+    Node(NodeRow),
 }
 
 /// The key of a row.
@@ -103,6 +112,10 @@ pub enum RowKey {
     Job(TaskId),
     /// `launcher`
     LauncherSelf,
+    /// `pool/<name>`
+    Pool(String),
+    /// `node/<name>`
+    Node(String),
 }
 
 impl RowKey {
@@ -125,6 +138,8 @@ impl RowKey {
             RowKey::JoinToken(hash) => format!("join/{hash}"),
             RowKey::Job(id) => format!("job/{id}"),
             RowKey::LauncherSelf => "launcher".to_owned(),
+            RowKey::Pool(name) => format!("pool/{name}"),
+            RowKey::Node(name) => format!("node/{name}"),
         }
     }
 
@@ -157,6 +172,8 @@ impl RowKey {
             "join" => RowKey::JoinToken(rest.into()),
             "job" => RowKey::Job(rest.into()),
             "launcher" => RowKey::LauncherSelf,
+            "pool" => RowKey::Pool(rest.to_owned()),
+            "node" => RowKey::Node(rest.to_owned()),
             _ => return None,
         })
     }
@@ -182,6 +199,8 @@ impl Row {
             Row::JoinToken(row) => RowKey::JoinToken(row.hash.clone()),
             Row::Job(row) => RowKey::Job(row.task.clone()),
             Row::LauncherSelf(_) => RowKey::LauncherSelf,
+            Row::Pool(row) => RowKey::Pool(row.pool.clone()),
+            Row::Node(row) => RowKey::Node(row.node.clone()),
         }
     }
 }
@@ -925,6 +944,8 @@ mod tests {
             RowKey::JoinToken("ab12".to_owned()),
             RowKey::Job("t".into()),
             RowKey::LauncherSelf,
+            RowKey::Pool("p".into()),
+            RowKey::Node("p-1".into()),
         ];
         for key in keys {
             assert_eq!(RowKey::parse(&key.text()), Some(key));

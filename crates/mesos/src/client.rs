@@ -9,6 +9,7 @@
 //! - [`maintenance`]: what `maintenance` plans, starts and stops.
 //! - [`roles`]: `roles`, `quota`, `weights`, `placement`, `priority`.
 //! - [`policy`]: `policy`, `needs`. [`explain`]: `explain`, `what-if`.
+//! - [`pools`]: `pool`, `slave add`, `slave remove`.
 //! - [`reserve`]: `reserve`, `unreserve`, `volume`.
 //! - [`find`], [`amounts`]: what is meant by a word, and by amounts.
 //! - [`output`]: tables and JSON.
@@ -23,6 +24,7 @@ pub(crate) mod leave;
 pub(crate) mod maintenance;
 pub(crate) mod output;
 pub(crate) mod policy;
+pub(crate) mod pools;
 pub(crate) mod request;
 pub(crate) mod reserve;
 pub(crate) mod roles;
@@ -36,7 +38,8 @@ use mesos_proto::{
     dial::{Access, Address, Door, reason},
     services::v1::{
         agents_client::AgentsClient, allocation_client::AllocationClient, files_client::FilesClient,
-        launcher_client::LauncherClient, operator_client::OperatorClient, stats_client::StatsClient,
+        launcher_client::LauncherClient, operator_client::OperatorClient, pools_client::PoolsClient,
+        stats_client::StatsClient,
     },
     v1::master,
 };
@@ -130,6 +133,10 @@ impl Master {
 
     pub(crate) fn allocation(&self) -> AllocationClient<Door> {
         AllocationClient::new(self.door.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    pub(crate) fn pools(&self) -> PoolsClient<Door> {
+        PoolsClient::new(self.door.clone()).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
     }
 
     /// A call of the operator API that has nothing but its type.

@@ -40,7 +40,43 @@ const fn role_entry(
     Entry { name, about, augment, run }
 }
 
-static COMMANDS: [Entry; 35] = [
+/// What `mesos slave` and `mesos agent` are with one of these words behind: nodes of a pool come or go.
+static NODE_COMMANDS: [Entry; 2] = [
+    Entry {
+        name: "slave add",
+        about: "Add nodes, each with an agent, to a pool",
+        augment: client::pools::AddArgs::augment_args,
+        run: |entry, args| ask::<client::pools::AddArgs>(entry, args, |args| args.client.clone(), client::pools::add),
+    },
+    Entry {
+        name: "slave remove",
+        about: "Take nodes out of a pool; their tasks are ended first",
+        augment: client::pools::RemoveArgs::augment_args,
+        run: |entry, args| {
+            ask::<client::pools::RemoveArgs>(entry, args, |args| args.client.clone(), client::pools::remove)
+        },
+    },
+];
+
+/// The last word of a command of two.
+fn word(entry: &Entry) -> &'static str {
+    entry.name.rsplit(' ').next().unwrap_or_default()
+}
+
+fn agent(command: Command) -> Command {
+    let node = |entry: &Entry| (entry.augment)(Command::new(word(entry)).about(entry.about));
+    agent::AgentArgs::augment_args(command).subcommands(NODE_COMMANDS.iter().map(node))
+}
+
+fn agent_or_node(display: &'static str, args: &[OsString]) -> ExitCode {
+    let first = args.first().and_then(|word| word.to_str()).unwrap_or_default();
+    match NODE_COMMANDS.iter().find(|entry| word(entry) == first) {
+        Some(entry) => (entry.run)(entry, &args[1..]),
+        None => agent::main(display, args),
+    }
+}
+
+static COMMANDS: [Entry; 36] = [
     role_entry("local", "Everything in one process, nothing to install", local::LocalArgs::augment_args, |_, args| {
         local::main(args)
     }),
@@ -50,12 +86,13 @@ static COMMANDS: [Entry; 35] = [
         master::MasterArgs::augment_args,
         |_, args| master::main(args),
     ),
-    role_entry("agent", "The agent of one host: runs tasks", agent::AgentArgs::augment_args, |_, args| {
-        agent::main("mesos agent", args)
-    }),
-    role_entry("slave", "The same as agent", agent::AgentArgs::augment_args, |_, args| {
-        agent::main("mesos slave", args)
-    }),
+    role_entry(
+        "agent",
+        "The agent of one host: runs tasks; `agent add` and `agent remove` change a pool",
+        agent,
+        |_, args| agent_or_node("mesos agent", args),
+    ),
+    role_entry("slave", "The same as agent", agent, |_, args| agent_or_node("mesos slave", args)),
     role_entry(
         "allocator",
         "The allocator alone, over NATS and Redis",
@@ -127,6 +164,12 @@ static COMMANDS: [Entry; 35] = [
                 client::maintenance::maintenance,
             )
         },
+    },
+    Entry {
+        name: "pool",
+        about: "List node pools and their nodes; change how many nodes a pool has",
+        augment: client::pools::PoolArgs::augment_args,
+        run: |entry, args| ask::<client::pools::PoolArgs>(entry, args, |args| args.client(), client::pools::pool),
     },
     Entry {
         name: "frameworks",

@@ -4,12 +4,10 @@
 //! - [`control`]: allocator, registry, gateway and launcher in one process.
 //! - [`master`], [`gateway`], [`agent`], [`local`]: the roles.
 //! - [`member`]: how an agent joins, and what shows who it is.
-//! - [`instance`]: one process per role and work directory, and the end of it by `--terminate`.
 
 pub(crate) mod agent;
 pub(crate) mod control;
 pub(crate) mod gateway;
-pub(crate) mod instance;
 pub(crate) mod local;
 pub(crate) mod master;
 pub(crate) mod member;

@@ -68,6 +68,8 @@ rows! {
     Job => "job",
     JoinToken => "join-token",
     LauncherSelf => "launcher-self",
+    Pool => "pool",
+    Node => "node",
 }
 
 /// A row change as the store keeps it.

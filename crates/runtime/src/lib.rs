@@ -4,6 +4,8 @@
 //! - [`shell`]: runs a service's machine with a bus and a store.
 //! - [`solo`]: runs a machine with a store only.
 //! - [`follow`]: follows a change stream.
+//! - [`door`]: where calls come in, for a service that answers each by itself.
+//! - [`instance`]: one process per role and work directory, and its end.
 //! - [`listen`]: reads a subject, and notices when it hears nothing any more.
 //! - [`codec`]: rows and messages as bytes.
 //! - [`quarantine`]: what of them cannot be read.
@@ -17,9 +19,11 @@
 pub mod clock;
 pub mod codec;
 pub mod config;
+pub mod door;
 pub mod follow;
 pub mod health;
 pub mod http;
+pub mod instance;
 pub mod listen;
 pub mod process;
 pub mod quarantine;

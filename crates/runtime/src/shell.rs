@@ -687,6 +687,8 @@ pub mod kind {
     pub const REGISTRY: &str = "to-registry";
     /// `Vec<Call<LauncherCall>>`.
     pub const LAUNCHER: &str = "to-launcher";
+    /// `Vec<Call<PoolsCall>>`.
+    pub const POOLS: &str = "to-pools";
     /// `FilesRequest`.
     pub const FILES: &str = "files";
     /// `FilesAnswer`.

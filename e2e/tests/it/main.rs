@@ -22,6 +22,7 @@ mod joined;
 mod leave;
 mod local;
 mod packages;
+mod pools;
 mod reads;
 mod refusals;
 mod secured;

@@ -3,25 +3,17 @@
 //! While it leads, the process listens on the launcher's subject and holds the framework's subscription. A
 //! process that does not lead does neither: gateways find nobody and hold their calls.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures::{StreamExt, future::join_all};
-use mesos_core::{
-    driver::Config,
-    message::{Answer, Call, LauncherCall, RequestId},
-    row::service::LAUNCHER,
-};
-use mesos_model::{FrameworkId, Resources, Role, TaskId, envelope};
-use mesos_ports::bus::{Bus, Message};
+use futures::future::join_all;
+use mesos_core::{driver::Config, message::LauncherCall, row::service::LAUNCHER};
+use mesos_model::{FrameworkId, Resources, Role, TaskId};
 use mesos_proto::{
     prost::Message as _,
     v1::{self, framework_info::capability, scheduler},
 };
 use mesos_runtime::{
+    door::Door,
     shell::{Ports, kind},
     solo::{self, Happening},
 };
@@ -69,7 +61,8 @@ pub async fn run(options: Options, ports: Ports, cancel: CancellationToken) {
     let (events, inbox) = mpsc::unbounded_channel();
     let config =
         Config { service: LAUNCHER, peer: None, lease: options.lease, batch_max: 512, seed: Uuid::new_v4().as_u128() };
-    let mut host = Host { options, ports: ports.clone(), events, term: None, requests: Requests::default() };
+    let door = Door::new(&ports, LAUNCHER, kind::LAUNCHER);
+    let mut host = Host { options, events, term: None, door };
     let act = move |happening| host.act(happening);
     solo::run(config, ports.store, Launcher::default, inbox, act, cancel).await;
 }
@@ -82,10 +75,9 @@ struct Term {
 
 struct Host {
     options: Options,
-    ports: Ports,
     events: mpsc::UnboundedSender<Event>,
     term: Option<Term>,
-    requests: Requests,
+    door: Door,
 }
 
 impl Host {
@@ -94,14 +86,10 @@ impl Host {
             Happening::Leading(term) => {
                 tracing::info!(service = LAUNCHER, epoch = term.epoch, "leading");
                 let stop = CancellationToken::new();
-                let door = listen(
-                    self.ports.bus.clone(),
-                    self.ports.subjects.service(LAUNCHER),
-                    self.events.clone(),
-                    self.requests.clone(),
-                );
-                let stopped = stop.clone();
-                tokio::spawn(async move { stopped.run_until_cancelled(door).await });
+                let events = self.events.clone();
+                self.door.open::<LauncherCall>(stop.clone(), move |call, request| {
+                    let _ = events.send(Event::Call(call, request));
+                });
                 self.term = Some(Term { stop, handle: None });
             }
             Happening::Following(why) => {
@@ -109,7 +97,7 @@ impl Host {
                 if let Some(term) = self.term.take() {
                     term.stop.cancel();
                 }
-                self.requests.refuse_all(&self.ports.bus);
+                self.door.refuse_all();
             }
             Happening::Do(outputs) => self.carry_out(outputs),
         }
@@ -121,7 +109,7 @@ impl Host {
         let mut then = Vec::new();
         for output in outputs {
             match output {
-                Output::Reply(request, answer) => self.requests.answer(request, answer, &self.ports.bus),
+                Output::Reply(request, answer) => self.door.answer(request, answer),
                 Output::Subscribe { framework, roles } => self.subscribe(framework, roles),
                 Output::Acknowledge { .. } | Output::Roles(_) => first.push(output),
                 other => then.push(other),
@@ -320,108 +308,4 @@ fn task_id(task: &TaskId) -> v1::TaskId {
 
 fn agent_id(agent: &mesos_model::AgentId) -> v1::AgentId {
     v1::AgentId { value: agent.as_str().to_owned() }
-}
-
-// The door for gateways.
-
-/// Calls that wait for their answer.
-#[derive(Clone, Default)]
-struct Requests(Arc<Mutex<Waiting>>);
-
-#[derive(Default)]
-struct Waiting {
-    next: u64,
-    batches: HashMap<u64, Batch>,
-    of_request: HashMap<RequestId, (u64, usize)>,
-}
-
-struct Batch {
-    reply: String,
-    answers: Vec<Option<Answer>>,
-}
-
-impl Requests {
-    fn begin(&self, reply: String, calls: usize) -> Vec<RequestId> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.next += 1;
-        let batch = waiting.next;
-        let requests = (0..calls)
-            .map(|at| {
-                waiting.next += 1;
-                let request = RequestId(waiting.next);
-                waiting.of_request.insert(request, (batch, at));
-                request
-            })
-            .collect();
-        waiting.batches.insert(batch, Batch { reply, answers: vec![None; calls] });
-        requests
-    }
-
-    fn answer(&self, request: RequestId, answer: Answer, bus: &Arc<dyn Bus>) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((id, at)) = waiting.of_request.remove(&request) else { return };
-        let Some(batch) = waiting.batches.get_mut(&id) else { return };
-        batch.answers[at] = Some(answer);
-        if batch.answers.iter().all(Option::is_some)
-            && let Some(batch) = waiting.batches.remove(&id)
-        {
-            send(bus.clone(), batch.reply, batch.answers.into_iter().flatten().collect());
-        }
-    }
-
-    /// Nobody leads here any more: whoever asked asks the next leader, with the same call id.
-    fn refuse_all(&self, bus: &Arc<dyn Bus>) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.of_request.clear();
-        for (_, batch) in waiting.batches.drain() {
-            let refusal = || Answer::refused(503, "the launcher is changing its leader; try again");
-            send(
-                bus.clone(),
-                batch.reply,
-                batch.answers.into_iter().map(|answer| answer.unwrap_or_else(refusal)).collect(),
-            );
-        }
-    }
-}
-
-fn send(bus: Arc<dyn Bus>, reply: String, answers: Vec<Answer>) {
-    tokio::spawn(async move {
-        match envelope::seal(kind::ANSWERS, &answers) {
-            Ok(payload) => {
-                if let Err(error) = bus.publish(&reply, Vec::new(), payload).await {
-                    tracing::debug!(service = LAUNCHER, %error, "an answer was not sent");
-                }
-            }
-            Err(error) => tracing::error!(service = LAUNCHER, %error, "an answer cannot be encoded"),
-        }
-    });
-}
-
-async fn listen(bus: Arc<dyn Bus>, subject: String, events: mpsc::UnboundedSender<Event>, requests: Requests) {
-    loop {
-        match bus.subscribe(&subject).await {
-            Ok(mut messages) => {
-                while let Some(message) = messages.next().await {
-                    take(message, &events, &requests);
-                }
-            }
-            Err(error) => tracing::warn!(%subject, %error, "cannot subscribe; trying again"),
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-fn take(message: Message, events: &mpsc::UnboundedSender<Event>, requests: &Requests) {
-    let calls = match envelope::open::<Vec<Call<LauncherCall>>>(kind::LAUNCHER, &message.payload) {
-        Ok(calls) => calls,
-        Err(error) => {
-            tracing::warn!(service = LAUNCHER, %error, "a message cannot be read and is dropped");
-            return;
-        }
-    };
-    let Some(reply) = message.reply else { return };
-    let ids = requests.begin(reply, calls.len());
-    for (call, request) in calls.into_iter().zip(ids) {
-        let _ = events.send(Event::Call(call, request));
-    }
 }

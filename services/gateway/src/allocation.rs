@@ -188,6 +188,19 @@ impl Allocation {
         Ok(v1::GetNeedsResponse { needs: needs.iter().map(convert::need).collect() })
     }
 
+    /// What frameworks have asked for and still want.
+    ///
+    /// # Errors
+    /// What the allocator refuses.
+    pub async fn requests(&self) -> Result<v1::GetRequestsResponse, Refusal> {
+        match self.ask(OperatorCall::GetRequests, Context::default()).await? {
+            AnswerBody::Requests(requests) => {
+                Ok(v1::GetRequestsResponse { requests: requests.iter().map(convert::request).collect() })
+            }
+            _ => Err(unfit()),
+        }
+    }
+
     async fn need_views(&self) -> Result<Vec<NeedView>, Refusal> {
         match self.ask(OperatorCall::GetNeeds, Context::default()).await? {
             AnswerBody::Needs(needs) => Ok(needs),

@@ -139,6 +139,7 @@ fn needs(method: &Method, path: &str) -> Needs {
         // What tasks write is their framework's and the operators'.
         _ if own.starts_with("/v1/tasks/") && own.contains("/files/") => Needs::Operator,
         "/v1/events" => Needs::Operator,
+        _ if own == "/v1/pools" || own.starts_with("/v1/pools/") => Needs::Operator,
         _ if reads => Needs::Token,
         _ => Needs::Operator,
     }
@@ -198,7 +199,7 @@ impl Door {
 
     /// Who calls, and until when that is good; `None` if nobody says so.
     fn bearer(&self, keys: &Reloaded<TokenKeys>, request: &Request) -> Result<Option<(Bearer, Option<u64>)>, String> {
-        // From this very process: its launcher, and what `mesos local --launch` asks.
+        // From this very process: its launcher, its node pools, and what `mesos local --launch` asks.
         if request.extensions().get::<Connection>().is_some_and(|connection| connection.inside) {
             return Ok(Some((Bearer { name: LAUNCHER.to_owned(), role: Role::Operator }, None)));
         }
@@ -393,6 +394,12 @@ mod tests {
             (&get, "/v1/tasks", Needs::Token),
             (&get, "/v1/tasks/f/t/files/stdout", Needs::Operator),
             (&get, "/v1/events", Needs::Operator),
+            (&get, "/v1/pools", Needs::Operator),
+            (&post, "/v1/pools/local/nodes", Needs::Operator),
+            (&Method::DELETE, "/v1/pools/local/nodes/local-1", Needs::Operator),
+            (&post, "/mesos.services.v1.Pools/List", Needs::Operator),
+            (&post, "/mesos.services.v1.Pools/Add", Needs::Operator),
+            (&post, "/mesos.services.v1.Allocation/GetRequests", Needs::Token),
             (&Method::DELETE, "/v1/tasks/f/t", Needs::Operator),
             (&post, "/teardown", Needs::Operator),
             (&post, "/master/machine/down", Needs::Operator),

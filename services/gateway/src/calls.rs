@@ -13,7 +13,7 @@ use std::{
 };
 
 use mesos_core::{
-    message::{AllocatorCall, Answer, Call, LauncherCall, RegistryCall, ToAllocator, ToRegistry},
+    message::{AllocatorCall, Answer, Call, LauncherCall, PoolsCall, RegistryCall, ToAllocator, ToRegistry},
     row::service,
 };
 use mesos_model::{
@@ -75,6 +75,7 @@ pub struct Calls {
     allocator: Door<AllocatorCall>,
     registry: Door<RegistryCall>,
     launcher: Door<LauncherCall>,
+    pools: Door<PoolsCall>,
 }
 
 impl Calls {
@@ -94,6 +95,7 @@ impl Calls {
             allocator: Door::open(ports.clone(), hold, quarantine),
             registry: Door::open(ports.clone(), hold, quarantine),
             launcher: Door::open(ports.clone(), hold, quarantine),
+            pools: Door::open(ports.clone(), hold, quarantine),
         }
     }
 
@@ -110,6 +112,11 @@ impl Calls {
     /// Asks the launcher.
     pub async fn launcher(&self, what: LauncherCall, context: Context) -> Answer {
         self.launcher.call(self.call(what, context)).await
+    }
+
+    /// Asks whoever keeps the node pools.
+    pub async fn pools(&self, what: PoolsCall, context: Context) -> Answer {
+        self.pools.call(self.call(what, context)).await
     }
 
     /// When each service last answered as a leader does: allocator, registry.
@@ -167,6 +174,15 @@ impl Asked for LauncherCall {
     const KIND: &'static str = kind::LAUNCHER;
     type Message = Call<LauncherCall>;
     fn message(call: Call<Self>) -> Call<LauncherCall> {
+        call
+    }
+}
+
+impl Asked for PoolsCall {
+    const SERVICE: &'static str = service::POOLS;
+    const KIND: &'static str = kind::POOLS;
+    type Message = Call<PoolsCall>;
+    fn message(call: Call<Self>) -> Call<PoolsCall> {
         call
     }
 }

@@ -12,8 +12,8 @@ use mesos_proto::{
     FILE_DESCRIPTOR_SET, GRPC_MESSAGE_MAX_BYTES,
     services::v1::{
         agents_server::AgentsServer, allocation_server::AllocationServer, files_server::FilesServer,
-        launcher_server::LauncherServer, operator_server::OperatorServer, scheduler_server::SchedulerServer,
-        stats_server::StatsServer,
+        launcher_server::LauncherServer, operator_server::OperatorServer, pools_server::PoolsServer,
+        scheduler_server::SchedulerServer, stats_server::StatsServer,
     },
 };
 use tonic::service::Routes;
@@ -48,6 +48,8 @@ pub async fn routes(app: &App) -> Result<(axum::Router, LinkHandle), String> {
     let allocation = AllocationServer::new(Allocation::new(app.reads.clone()))
         .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
+    let pools =
+        PoolsServer::new(crate::pools::Pools::new(app.reads.clone())).max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
     let files = FilesServer::new(operator.clone()).max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
     // A whole state in one message may be far larger than anything else.
     let operator = OperatorServer::new(operator).max_encoding_message_size(usize::MAX);
@@ -63,6 +65,7 @@ pub async fn routes(app: &App) -> Result<(axum::Router, LinkHandle), String> {
         .add_service(operator)
         .add_service(stats)
         .add_service(allocation)
+        .add_service(pools)
         .add_service(files);
     Ok((routes.prepare().into_axum_router(), handle))
 }

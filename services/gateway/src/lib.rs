@@ -14,7 +14,7 @@
 //! - [`operator`]: the operator API. [`legacy`]: Mesos's older endpoints. [`rest`]: `/v1`. [`web`]: the page.
 //! - [`join`]: agents that join, and what shows who they are.
 //! - [`files`]: the files of tasks' sandboxes.
-//! - [`launcher`]: the door to the built-in framework.
+//! - [`launcher`]: the door to the built-in framework. [`pools`]: the door to node pools.
 //! - [`health`], [`leaders`]: whether this gateway and the leaders live. [`errors`]: refusals.
 
 pub mod allocation;
@@ -32,6 +32,7 @@ pub mod leave;
 pub mod legacy;
 pub mod operator;
 pub mod options;
+pub mod pools;
 pub mod reads;
 pub mod rest;
 pub mod scheduler;

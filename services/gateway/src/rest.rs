@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod events;
 pub mod leave;
+pub mod pools;
 pub mod shape;
 
 #[cfg(test)]
@@ -70,7 +71,8 @@ pub fn routes(reads: Arc<Reads>) -> Router {
         .route("/v1/{*other}", axum::routing::any(unknown))
         .with_state(reads.clone())
         .merge(allocation::routes(reads.clone()))
-        .merge(leave::routes(reads))
+        .merge(leave::routes(reads.clone()))
+        .merge(pools::routes(reads))
 }
 
 async fn unknown() -> RestError {

@@ -45,6 +45,7 @@ impl Allocator {
             OperatorCall::GetPolicy => Ok(AnswerBody::Policy(self.policy_view())),
             OperatorCall::GetRoles => Ok(AnswerBody::Roles(self.roles())),
             OperatorCall::GetNeeds => Ok(AnswerBody::Needs(self.needs())),
+            OperatorCall::GetRequests => Ok(AnswerBody::Requests(self.requests())),
             OperatorCall::Explain(query) => {
                 self.explain(now, &query).map(|found| AnswerBody::Explanation(Box::new(found))).map_err(|e| (404, e))
             }

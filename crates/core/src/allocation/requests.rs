@@ -6,7 +6,7 @@ use mesos_engine::needs::{COUNT_MAX, NEEDS_MAX};
 use mesos_model::{FrameworkId, Role, Time};
 
 use super::Allocator;
-use crate::message::{NeedView, Request};
+use crate::message::{NeedView, Request, RequestView};
 
 /// Requests kept per framework.
 const REQUESTS_MAX: usize = 100;
@@ -49,6 +49,28 @@ impl Allocator {
             Vec::new()
         };
         self.engine.set_requests(now, client, &requests);
+    }
+
+    /// What frameworks have asked for, as long as they want offers in that role.
+    #[must_use]
+    pub fn requests(&self) -> Vec<RequestView> {
+        let mut views = Vec::new();
+        for (framework, state) in &self.frameworks {
+            let first = state.row.as_ref().and_then(|row| row.info.roles.first());
+            for request in &state.demand {
+                let Some(role) = request.role.as_ref().or(first) else { continue };
+                let client = self.engine.find_client(framework, role);
+                if client.is_some_and(|client| self.engine.is_hungry(client)) {
+                    views.push(RequestView {
+                        framework: framework.clone(),
+                        role: role.clone(),
+                        resources: request.resources.clone(),
+                        count: request.count,
+                    });
+                }
+            }
+        }
+        views
     }
 
     /// What waits for room.

@@ -99,6 +99,8 @@ pub enum OperatorCall {
     GetRoles,
     /// What waits for room: [`AnswerBody::Needs`].
     GetNeeds,
+    /// What frameworks have asked for and still want: [`AnswerBody::Requests`].
+    GetRequests,
     /// Why something waits: [`AnswerBody::Explanation`].
     Explain(Query),
     /// The same after some changes: [`AnswerBody::WhatIf`].
@@ -121,6 +123,19 @@ pub struct Join {
     pub instance: u128,
     /// The id that it has already, if it has one.
     pub agent: Option<AgentId>,
+}
+
+/// What a framework has asked for with REQUEST and still wants, whether room is gathered for it or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestView {
+    /// Who.
+    pub framework: FrameworkId,
+    /// In which role.
+    pub role: Role,
+    /// For one task.
+    pub resources: Resources,
+    /// How many such tasks.
+    pub count: u32,
 }
 
 /// A role's quota.

@@ -30,7 +30,7 @@ use mesos_runtime::{
         options::{CommonOptions, NatsArgs, make_work_dir},
         parse_duration,
     },
-    process,
+    instance, process,
     quarantine::Quarantine,
     telemetry::Metrics,
 };
@@ -38,7 +38,7 @@ use mesos_store::embedded::{EmbeddedStore, Sync};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control, default_work_dir, instance,
+    control, default_work_dir,
     member::{JoinArgs, Member},
 };
 

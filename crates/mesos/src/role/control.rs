@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use mesos_bus::{MemoryBus, NatsBus, NatsOptions};
 use mesos_gateway::GatewayOptions;
 use mesos_model::subject::Subjects;
+use mesos_pools::Definition;
 use mesos_ports::{
     bus::Bus,
     store::{Store, StoreError},
@@ -86,6 +87,7 @@ pub(crate) struct ControlOptions {
     pub(crate) allocator: mesos_allocator::Options,
     pub(crate) registry: mesos_registry::Options,
     pub(crate) gateway: GatewayOptions,
+    pub(crate) pools: Option<Vec<Definition>>,
 }
 
 /// The services of one process, running.
@@ -95,8 +97,8 @@ pub(crate) struct Control {
     /// The way to it for others in this process.
     pub(crate) inside: Inside,
     gateway: super::gateway::Running,
-    launcher: JoinHandle<()>,
-    stop_launcher: CancellationToken,
+    callers: Vec<JoinHandle<()>>,
+    stop_callers: CancellationToken,
     services: Vec<JoinHandle<()>>,
     stop_services: CancellationToken,
 }
@@ -106,6 +108,9 @@ pub(crate) struct Control {
 pub(crate) async fn start(options: ControlOptions, ports: Ports, metrics: Metrics) -> Result<Control, String> {
     let recorder = options.allocator.recorder()?;
     let gateway = super::gateway::start(options.gateway, ports.clone(), metrics.clone()).await?;
+    let stop_callers = CancellationToken::new();
+    let keep = |pools| super::gateway::keep_pools(&gateway, pools, ports.clone(), stop_callers.clone());
+    let mut callers: Vec<JoinHandle<()>> = options.pools.map(keep).transpose()?.into_iter().collect();
     let stop_services = CancellationToken::new();
     let services = vec![
         tokio::spawn(mesos_allocator::run(
@@ -117,10 +122,9 @@ pub(crate) async fn start(options: ControlOptions, ports: Ports, metrics: Metric
         )),
         tokio::spawn(mesos_registry::run(options.registry, ports.clone(), metrics.clone(), stop_services.clone())),
     ];
-    let stop_launcher = CancellationToken::new();
-    let launcher = super::gateway::launcher(&gateway, ports, stop_launcher.clone());
+    callers.push(super::gateway::launcher(&gateway, ports, stop_callers.clone()));
     let (url, inside) = (gateway.url.clone(), gateway.inside.clone());
-    Ok(Control { url, inside, gateway, launcher, stop_launcher, services, stop_services })
+    Ok(Control { url, inside, gateway, callers, stop_callers, services, stop_services })
 }
 
 impl Control {
@@ -131,8 +135,10 @@ impl Control {
 
     /// Stops in order: first who calls, then the door, then the services, which hand over.
     pub(crate) async fn stop(self) {
-        self.stop_launcher.cancel();
-        let _ = self.launcher.await;
+        self.stop_callers.cancel();
+        for caller in self.callers {
+            let _ = caller.await;
+        }
         self.gateway.stop().await;
         self.stop_services.cancel();
         for service in self.services {

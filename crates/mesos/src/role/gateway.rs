@@ -1,18 +1,26 @@
 //! `mesos gateway`, and the gateway inside other roles.
 
-use std::{ffi::OsString, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use mesos_agent::options::host_name;
 use mesos_gateway::{Gateway, GatewayOptions, Security, server::TlsFiles};
 use mesos_identity::{authority::Authority, files::Reloaded, nats::AccountSigner, token::TokenKeys};
+use mesos_pools::Definition;
 use mesos_proto::{
     dial::{Access, Address, Inside},
     services::v1::{CreateJoinTokenRequest, JoinToken, agents_client::AgentsClient},
 };
 use mesos_runtime::{
     config::{
-        Role,
+        self, Role,
         options::{ClusterOptions, CommonOptions, DoorArgs},
         parse_duration,
     },
@@ -64,9 +72,19 @@ pub(crate) struct GatewayArgs {
     /// How long a stopping gateway waits for calls that are under way
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     shutdown_grace: Duration,
+
+    /// Keep the node pools that this file defines (docs/elastic.md); of several processes, one at a time does. Without
+    /// it, a master has a pool of agents on its own host
+    #[arg(long, value_name = "FILE")]
+    pools: Option<PathBuf>,
 }
 
 impl GatewayArgs {
+    /// The pools that the file defines, if one is named. Folders of agents on this host are in `dir`.
+    pub(crate) fn pools(&self, dir: Option<&Path>) -> Result<Option<Vec<Definition>>, String> {
+        self.pools.as_deref().map(|file| mesos_pools::definition::read(&config::absolute(file)?, dir)).transpose()
+    }
+
     /// As the gateway takes them, if it may listen like that.
     pub(crate) fn options(&self, cluster: &str) -> Result<GatewayOptions, String> {
         self.door.check(self.ip)?;
@@ -145,6 +163,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: CancellationToken) -> Result<ExitCode, String> {
     options.cluster.urls()?;
     let gateway = options.gateway.options(&options.cluster.cluster)?;
+    let definitions = options.gateway.pools(None)?;
     let ports = tokio::select! {
         ports = control::ports(&options.cluster, "mesos-gateway", None) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
@@ -153,29 +172,36 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
     let mut gateway = start(gateway, ports.clone(), metrics).await?;
     println!("mesos gateway is at {}", gateway.url);
     invite(advertised, &gateway.inside, &cancel);
-    let stop_launcher = CancellationToken::new();
-    let launcher = options.launcher.then(|| launcher(&gateway, ports, stop_launcher.clone()));
+    let stop_callers = CancellationToken::new();
+    let pools =
+        definitions.map(|pools| keep_pools(&gateway, pools, ports.clone(), stop_callers.clone())).transpose()?;
+    let launcher = options.launcher.then(|| launcher(&gateway, ports, stop_callers.clone()));
     let failed = tokio::select! {
         () = cancel.cancelled() => None,
         why = gateway.failed() => Some(why),
     };
-    stop_launcher.cancel();
+    stop_callers.cancel();
     gateway.stop().await;
-    if let Some(launcher) = launcher {
-        let _ = launcher.await;
+    for caller in launcher.into_iter().chain(pools) {
+        let _ = caller.await;
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// Where agents on other hosts find this gateway, if they have to join there.
-pub(crate) fn advertised(options: &GatewayOptions) -> Option<String> {
-    let host = match options.advertise_ip.unwrap_or(options.ip) {
+/// Where agents on other hosts find this gateway: `host:port`.
+fn told(options: &GatewayOptions, bound: SocketAddr) -> String {
+    let host = match options.advertise_ip.unwrap_or(bound.ip()) {
         ip if ip.is_unspecified() => options.hostname.clone(),
         IpAddr::V6(ip) => format!("[{ip}]"),
         ip => ip.to_string(),
     };
+    format!("{host}:{}", options.advertise_port.unwrap_or(bound.port()))
+}
+
+/// The same, if they have to join there.
+pub(crate) fn advertised(options: &GatewayOptions) -> Option<String> {
     let joins = !options.ip.is_loopback() && options.security.authority.is_some();
-    joins.then(|| format!("https://{host}:{}", options.advertise_port.unwrap_or(options.port)))
+    joins.then(|| format!("https://{}", told(options, SocketAddr::new(options.ip, options.port))))
 }
 
 /// Prints the command with which an agent joins, with a token that is good for an hour.
@@ -215,6 +241,11 @@ pub(crate) struct Running {
     pub(crate) url: String,
     /// The way to it for others in this process.
     pub(crate) inside: Inside,
+    /// Where other hosts reach it, in the same form as `url`.
+    master: String,
+    cluster: String,
+    /// Whether agents have to join before they are let in.
+    joins: bool,
     task: JoinHandle<Result<(), String>>,
     stop: CancellationToken,
 }
@@ -222,15 +253,18 @@ pub(crate) struct Running {
 /// Takes the port and serves.
 pub(crate) async fn start(options: GatewayOptions, ports: Ports, metrics: Metrics) -> Result<Running, String> {
     let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let joins = options.security.authority.is_some();
+    let named = options.clone();
     let bound = Gateway::bind(options, ports, metrics).await.map_err(|error| error.to_string())?;
     let mut address = bound.local_addr();
+    let master = format!("{scheme}://{}", told(&named, address));
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
     let (stop, inside) = (CancellationToken::new(), bound.inside());
     let stopped = stop.clone();
     let task = tokio::spawn(async move { bound.run(stopped).await.map_err(|error| error.to_string()) });
-    Ok(Running { url: format!("{scheme}://{address}"), inside, task, stop })
+    Ok(Running { url: format!("{scheme}://{address}"), inside, master, cluster: named.cluster, joins, task, stop })
 }
 
 impl Running {
@@ -258,4 +292,21 @@ pub(crate) fn launcher(gateway: &Running, ports: Ports, stop: CancellationToken)
     let options =
         mesos_launcher::Options { gateways: vec![gateway.url.clone()], access, ..mesos_launcher::Options::default() };
     tokio::spawn(mesos_launcher::run(options, ports, stop))
+}
+
+/// Keeps node pools, through this gateway.
+pub(crate) fn keep_pools(
+    gateway: &Running,
+    definitions: Vec<Definition>,
+    ports: Ports,
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>, String> {
+    let options = mesos_pools::Options {
+        access: Access { inside: Some(gateway.inside.clone()), ..Access::default() },
+        master: gateway.master.clone(),
+        cluster: gateway.cluster.clone(),
+        joins: gateway.joins,
+        ..mesos_pools::Options::new(definitions, gateway.url.clone())
+    };
+    Ok(tokio::spawn(mesos_pools::run(options, ports, stop)?))
 }

@@ -21,6 +21,7 @@ use mesos_runtime::{
         Origin, Role,
         options::{ClusterOptions, CommonOptions, DoorArgs, make_work_dir},
     },
+    instance::{self, Instance},
     process,
     quarantine::Quarantine,
     shell::Ports,
@@ -37,7 +38,6 @@ use super::{
     agent::{HostArgs, checkpoint},
     control::{self, Control, ControlOptions},
     gateway::{security, tls_files},
-    instance::{self, Instance},
 };
 use crate::client;
 
@@ -153,6 +153,8 @@ async fn run(
     options.door.check(options.ip)?;
     let whole = options.host.resources(&dir)?;
     let share = divide(&whole, options.agents);
+    // What is temporary ends with the process, and agents of a pool would outlive it.
+    let pools = options.work_dir.is_some().then(|| mesos_pools::definition::default_pools(&dir.join("pools")));
     let ports = tokio::select! {
         ports = control::ports(&options.cluster, "mesos-local", Some(&dir)) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
@@ -169,6 +171,7 @@ async fn run(
         },
         allocator: options.allocator.clone(),
         registry: options.registry.clone(),
+        pools,
     };
     let quarantine = Quarantine::new(&metrics, "agent");
     let mut control = control::start(services, ports.clone(), metrics).await?;

@@ -9,7 +9,7 @@ use mesos_runtime::{
         self, Role,
         options::{ClusterOptions, CommonOptions, make_work_dir},
     },
-    process,
+    instance, process,
     telemetry::Metrics,
 };
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,6 @@ use super::{
     control::{self, ControlOptions},
     default_work_dir,
     gateway::{self, GatewayArgs},
-    instance,
 };
 
 const ROLE: Role = Role { display: "mesos master", files: &["mesos-master", "master"] };
@@ -112,12 +111,15 @@ async fn run(
         tokio::spawn(watch_memory(most));
     }
     let state = dir.join("master");
+    let own = dir.join("pools");
+    let pools = options.gateway.pools(Some(&own))?.unwrap_or_else(|| mesos_pools::definition::default_pools(&own));
     let ports = tokio::select! {
         ports = control::ports(&options.cluster, "mesos-master", Some(&state)) => ports?,
         () = cancel.cancelled() => return Ok(ExitCode::SUCCESS),
     };
     let advertised = gateway::advertised(&gateway);
-    let services = ControlOptions { gateway, allocator: options.allocator, registry: options.registry };
+    let services =
+        ControlOptions { gateway, allocator: options.allocator, registry: options.registry, pools: Some(pools) };
     let mut control = control::start(services, ports, metrics).await?;
     println!("mesos master is at {} (state in {})", control.url, state_text(&options.cluster, &dir));
     gateway::invite(advertised, &control.inside, &cancel);

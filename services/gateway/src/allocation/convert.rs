@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mesos_core::message::{Amounts, Change, Explanation, NeedView, PolicyView, RoleView, WhatIf};
+use mesos_core::message::{Amounts, Change, Explanation, NeedView, PolicyView, RequestView, RoleView, WhatIf};
 use mesos_engine::{
     explanation::{Blocker, RoleOutcome, Turn, Why},
     facts::WEIGHT_DEFAULT,
@@ -150,6 +150,17 @@ pub fn need(view: &NeedView) -> v1::NeedView {
             .collect(),
         deadline_ms: view.deadline.0,
         waits_for: view.waits_for.clone(),
+    }
+}
+
+/// What a framework has asked for and still wants.
+#[must_use]
+pub fn request(view: &RequestView) -> v1::RequestView {
+    v1::RequestView {
+        framework_id: Some(translate::framework_id(&view.framework)),
+        role: view.role.as_str().to_owned(),
+        resources: resources(&view.resources),
+        count: view.count,
     }
 }
 

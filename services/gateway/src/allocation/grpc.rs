@@ -1,10 +1,10 @@
 //! `mesos.services.v1.Allocation`.
 
 use mesos_proto::services::v1::{
-    self, Explanation, GetNeedsRequest, GetNeedsResponse, GetPolicyRequest, GetRolesRequest, GetRolesResponse,
-    PolicyView, Query, SetPlacementRequest, SetPlacementResponse, SetPolicyRequest, SetPriorityRequest,
-    SetPriorityResponse, UpdateQuotaRequest, UpdateQuotaResponse, UpdateWeightsRequest, UpdateWeightsResponse,
-    WhatIfRequest, WhatIfResponse,
+    self, Explanation, GetNeedsRequest, GetNeedsResponse, GetPolicyRequest, GetRequestsRequest, GetRequestsResponse,
+    GetRolesRequest, GetRolesResponse, PolicyView, Query, SetPlacementRequest, SetPlacementResponse, SetPolicyRequest,
+    SetPriorityRequest, SetPriorityResponse, UpdateQuotaRequest, UpdateQuotaResponse, UpdateWeightsRequest,
+    UpdateWeightsResponse, WhatIfRequest, WhatIfResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -60,6 +60,10 @@ impl v1::allocation_server::Allocation for Allocation {
 
     async fn get_needs(&self, _: Request<GetNeedsRequest>) -> Result<Response<GetNeedsResponse>, Status> {
         Ok(Response::new(self.needs().await?))
+    }
+
+    async fn get_requests(&self, _: Request<GetRequestsRequest>) -> Result<Response<GetRequestsResponse>, Status> {
+        Ok(Response::new(self.requests().await?))
     }
 
     async fn explain(&self, request: Request<Query>) -> Result<Response<Explanation>, Status> {

@@ -86,6 +86,7 @@ mod tests {
             (LinkOp::Publish, subjects.agents()),
             (LinkOp::Publish, subjects.changes("allocator")),
             (LinkOp::Publish, subjects.service("launcher")),
+            (LinkOp::Publish, subjects.service("pools")),
             (LinkOp::Subscribe, subjects.agent("l-S2")),
             (LinkOp::Subscribe, subjects.agent("")),
             (LinkOp::Subscribe, subjects.service("allocator")),

@@ -179,8 +179,8 @@ impl Writer {
             RowChange::Delete(RowKey::Framework(id)) => self.remove_framework(&id, deltas),
             RowChange::Delete(RowKey::Task(framework, task)) => self.delete_task((framework, task), deltas),
             // Rows of services that are not shown.
-            RowChange::Put(Row::AgentSelf(_) | Row::Executor(_) | Row::Job(_) | Row::LauncherSelf(_))
-            | RowChange::Delete(RowKey::AgentSelf | RowKey::Executor(_) | RowKey::Job(_) | RowKey::LauncherSelf)
+            RowChange::Put(Row::AgentSelf(_) | Row::Executor(_) | Row::Job(_) | Row::LauncherSelf(_) | Row::Pool(_) | Row::Node(_))
+            | RowChange::Delete(RowKey::AgentSelf | RowKey::Executor(_) | RowKey::Job(_) | RowKey::LauncherSelf | RowKey::Pool(_) | RowKey::Node(_))
             // What is set for roles, maintenance, and who may join is asked of the allocator, which knows more of it.
             | RowChange::Put(Row::Role(_) | Row::Policy(_) | Row::Module(_) | Row::Operation(_))
             | RowChange::Delete(RowKey::Role(_) | RowKey::Policy | RowKey::Module(_) | RowKey::Operation(_))

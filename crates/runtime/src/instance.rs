@@ -23,7 +23,7 @@ const END_MAX: Duration = Duration::from_secs(20);
 
 /// The right to run in a work directory; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Instance {
+pub struct Instance {
     _lock: Flock<File>,
 }
 
@@ -32,7 +32,10 @@ fn file_of(dir: &Path, role: &str) -> PathBuf {
 }
 
 /// Takes the right to run as `role` in a work directory.
-pub(crate) fn claim(dir: &Path, role: &str) -> Result<Instance, String> {
+///
+/// # Errors
+/// Says who has it, or what is in the way.
+pub fn claim(dir: &Path, role: &str) -> Result<Instance, String> {
     let path = file_of(dir, role);
     let file = File::options().create(true).read(true).write(true).truncate(false).open(&path);
     let file = file.map_err(|error| {
@@ -58,8 +61,8 @@ pub(crate) fn claim(dir: &Path, role: &str) -> Result<Instance, String> {
     }
 }
 
-/// Ends the process that runs as `role` in a work directory and waits until it is gone.
-pub(crate) fn terminate(dir: &Path, role: &str) -> ExitCode {
+/// Carries out `--terminate`: [`end`], and says how it went.
+pub fn terminate(dir: &Path, role: &str) -> ExitCode {
     match end(dir, role) {
         Ok(line) => {
             println!("{line}");
@@ -72,7 +75,18 @@ pub(crate) fn terminate(dir: &Path, role: &str) -> ExitCode {
     }
 }
 
-fn end(dir: &Path, role: &str) -> Result<String, String> {
+/// The process that runs as `role` in a work directory, if there is one.
+#[must_use]
+pub fn running(dir: &Path, role: &str) -> Option<u32> {
+    let (pid, start) = read(&mut File::open(file_of(dir, role)).ok()?)?;
+    (started(pid) == Some(start)).then_some(pid)
+}
+
+/// Ends the process that runs as `role` in a work directory and waits until it is gone. Says which it was.
+///
+/// # Errors
+/// If none runs there, or it cannot be ended.
+pub fn end(dir: &Path, role: &str) -> Result<String, String> {
     let nobody = || format!("no {role} runs on {}; name its --work-dir if it has another one", dir.display());
     let path = file_of(dir, role);
     let mut file = match File::options().read(true).write(true).open(&path) {
@@ -134,7 +148,9 @@ mod tests {
     fn a_work_directory_has_one_process_per_role() {
         let dir = std::env::temp_dir().join(format!("mesos-instance-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
+        assert_eq!(running(&dir, "master"), None);
         let master = claim(&dir, "master").unwrap();
+        assert_eq!(running(&dir, "master"), Some(std::process::id()));
         let line = claim(&dir, "master").unwrap_err();
         assert!(line.contains(&format!("its master runs already (pid {})", std::process::id())), "{line}");
         let _agent = claim(&dir, "agent").unwrap();
