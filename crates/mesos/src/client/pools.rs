@@ -449,8 +449,11 @@ async fn wait(
     is_done: impl Fn(&PoolView) -> bool,
     words: impl Fn(&PoolView) -> String,
 ) -> Result<(), Failure> {
+    if !args.wait {
+        return Ok(());
+    }
     let (since, mut said) = (Instant::now(), String::new());
-    while args.wait {
+    loop {
         // One that keeps pools takes over from another within seconds; a wait outlives that.
         if let Ok(all) = pools(master).await
             && let Some(pool) = all.into_iter().find(|pool| pool.pool == done.pool)
@@ -469,7 +472,6 @@ async fn wait(
         }
         tokio::time::sleep(LOOK).await;
     }
-    Ok(())
 }
 
 #[cfg(test)]
