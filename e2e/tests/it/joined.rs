@@ -256,7 +256,7 @@ async fn tokens_decide_who_may_do_what_and_their_key_is_rotated() -> Result<()> 
         vec!["quota", "set", "web", "--limit", "cpus:1"],
         vec!["token", "create", "--agent"],
         vec!["spawn", "--command", "true"],
-        vec!["agents", "deactivate", "x"],
+        vec!["weights", "set", "web=2"],
     ] {
         joined.mesos_as(&framework, &args).await?.one_clear_line(&["role operator", "'ads'"])?;
     }

@@ -94,7 +94,7 @@ async fn f69_nothing_but_probes_and_the_page_is_open_to_those_without_a_token() 
     let expired = Claims { exp: 1000, ..Claims::new("ops", Role::Operator, HOUR, None) };
     let elsewhere = Claims::new("ops", Role::Operator, HOUR, Some("elsewhere"));
     for (token, why) in [
-        ("x".to_owned(), "not a token"),
+        ("nonsense".to_owned(), "not a token"),
         (other.token("ops", Role::Operator), "no key of this cluster"),
         (keys.keys.sign(&expired).unwrap(), "expired"),
         (keys.keys.sign(&elsewhere).unwrap(), "another cluster"),
