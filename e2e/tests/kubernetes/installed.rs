@@ -29,8 +29,9 @@ async fn a_release_is_installed_tested_hurt_upgraded_rolled_back_and_removed_whi
     let installed = begun.elapsed();
     release.fetch_identity().await?;
     release.join().await?;
-    release.launch().await?;
+    let written = release.launch().await?;
     let launched = begun.elapsed();
+    ensure!(written.contains("done"), "the task wrote {written:?}");
     println!("helm install --wait took {installed:.1?}, with an agent and a task {launched:.1?}");
     ensure!(launched < FIRST_TASK, "the first task was over after {launched:.1?}");
 
