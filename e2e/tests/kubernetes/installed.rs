@@ -29,8 +29,9 @@ async fn a_release_is_installed_tested_hurt_upgraded_rolled_back_and_removed_whi
     let installed = begun.elapsed();
     release.fetch_identity().await?;
     release.join().await?;
-    release.launch().await?;
+    let written = release.launch().await?;
     let launched = begun.elapsed();
+    ensure!(written.contains("done"), "the task wrote {written:?}");
     println!("helm install --wait took {installed:.1?}, with an agent and a task {launched:.1?}");
     ensure!(launched < FIRST_TASK, "the first task was over after {launched:.1?}");
 
@@ -47,7 +48,7 @@ async fn a_release_is_installed_tested_hurt_upgraded_rolled_back_and_removed_whi
         println!("all of {component} killed, a task launched after {:.1?}", begun.elapsed());
         release.kube.wait_until_ready(release.namespace, HEALED).await?;
     }
-    release.knows_the_witness().await?;
+    release.knows(&witness).await?;
 
     let servers = "app.kubernetes.io/component in (nats,redis)";
     let before = release.kube.starts(release.namespace, servers).await?;
@@ -60,18 +61,17 @@ async fn a_release_is_installed_tested_hurt_upgraded_rolled_back_and_removed_whi
     under_load(&release, "a rollback", async { release.plain("rollback", &["--wait"]).await?.expect(0).map(drop) })
         .await?;
     witness.still_runs("a rollback")?;
-    release.knows_the_witness().await?;
+    release.knows(&witness).await?;
     let after = release.kube.starts(release.namespace, servers).await?;
     ensure!(before == after, "NATS and Redis were restarted for nothing:\n{before}{after}");
 
     release.plain("uninstall", &["--wait"]).await?.expect(0)?;
-    let left = release.kube.pods(release.namespace, "app.kubernetes.io/name=mesos").await?;
-    ensure!(left.is_empty(), "{left:?} are left");
+    release.is_gone().await?;
     witness.still_runs("an uninstallation")?;
 
     // The state is on its volume and the task on its agent, so a new release of the name finds both.
     release.helm(&["install"], &["--set", &version(0)]).await?.expect(0)?;
-    release.knows_the_witness().await?;
+    release.knows(&witness).await?;
     witness.still_runs("another installation")?;
     release.launch().await?;
     release.plain("uninstall", &["--wait"]).await?.expect(0).map(drop)
@@ -111,6 +111,6 @@ async fn a_release_for_high_availability_goes_on_without_any_one_of_its_servers(
         Ok(())
     })
     .await?;
-    release.knows_the_witness().await?;
+    release.knows(&witness).await?;
     release.plain("uninstall", &["--wait"]).await?.expect(0).map(drop)
 }

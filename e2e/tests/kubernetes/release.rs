@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use mesos_e2e::cli::{self, Outcome};
-use mesos_e2e::host::HostProcess;
+use mesos_e2e::host::{self, HostProcess};
 use mesos_e2e::kube::{self, Kube};
 use mesos_e2e::process::{Process, Spec, sweep};
 use mesos_e2e::{backends, eventually, eventually_some, packages, ports};
@@ -130,6 +130,16 @@ impl Release {
         Ok(())
     }
 
+    /// Waits until nothing of it runs any more.
+    pub(crate) async fn is_gone(&self) -> Result<()> {
+        eventually(Duration::from_secs(90), "all pods are gone", async || {
+            let left = self.kube.pods(self.namespace, "app.kubernetes.io/name=mesos").await?;
+            ensure!(left.is_empty(), "{left:?} are left");
+            Ok(true)
+        })
+        .await
+    }
+
     /// Starts an agent on this host that joins by the node's port, and waits until it is offered.
     pub(crate) async fn join(&mut self) -> Result<()> {
         let number = self.agents.len();
@@ -166,36 +176,34 @@ impl Release {
         joined.with_context(|| self.agents[number].log_tail(20))
     }
 
-    /// Launches a task that does nothing and follows it to its end, as a user would.
-    pub(crate) async fn launch(&self) -> Result<()> {
-        let outcome = self.mesos(&["launch", "--name=short", "--command=echo done"]).await?.expect(0)?;
-        ensure!(outcome.stdout.contains("done"), "{outcome:?}");
-        Ok(())
+    /// Launches a task that does nothing and follows it to its end, as a user would; what it wrote.
+    pub(crate) async fn launch(&self) -> Result<String> {
+        Ok(self.mesos(&["launch", "--name=short", "--command=echo done"]).await?.expect(0)?.stdout)
     }
 
     /// Launches one as soon as that is possible again.
     pub(crate) async fn launch_within(&self, limit: Duration) -> Result<()> {
-        eventually(limit, "a task can be launched", async || self.launch().await.map(|()| true)).await
+        eventually(limit, "a task can be launched", async || self.launch().await.map(|_| true)).await
     }
 
     /// Starts a task that stays, and gives its process on this host.
     pub(crate) async fn spawn_witness(&self) -> Result<Witness> {
-        let file = self.directory.path().join("witness.pid");
-        let command = format!("--command=echo $$ >{0}.new && mv {0}.new {0}; exec sleep 100000", file.display());
-        self.mesos(&["spawn", "--name=witness", &command]).await?.expect(0)?;
+        let spawned =
+            self.mesos(&["spawn", "--name=witness", "--command=exec sleep 100000", "-o", "json"]).await?.json()?;
+        let framework = spawned["framework_id"].as_str().context("spawn names no framework")?;
+        let task = spawned["task_ids"][0].as_str().context("spawn names no task")?;
         let process = eventually_some(Duration::from_secs(30), "the witness runs", async || {
-            let pid = std::fs::read_to_string(&file)?.trim().parse()?;
-            Ok(HostProcess::of(pid))
+            Ok(host::tasks(framework, "sleep")?.remove(task))
         })
         .await?;
-        Ok(Witness { process })
+        Ok(Witness { task: task.to_owned(), process })
     }
 
     /// Waits until the cluster says that the witness runs.
-    pub(crate) async fn knows_the_witness(&self) -> Result<()> {
+    pub(crate) async fn knows(&self, witness: &Witness) -> Result<()> {
         eventually(Duration::from_secs(60), "the cluster knows its task", async || {
             let tasks = self.mesos(&["ps", "-o", "json"]).await?.json()?;
-            let running = |task: &Value| task["name"] == "witness" && task.to_string().contains("TASK_RUNNING");
+            let running = |task: &Value| task["id"] == *witness.task && task["state"] == "TASK_RUNNING";
             Ok(tasks.as_array().is_some_and(|tasks| tasks.iter().any(running)))
         })
         .await
@@ -212,6 +220,7 @@ impl Drop for Release {
 
 /// A task that must run through everything that is done to the control plane.
 pub(crate) struct Witness {
+    task: String,
     process: HostProcess,
 }
 
