@@ -1,8 +1,6 @@
 //! The Terraform modules for AWS, on the real Terraform: its core is the real one, the providers are stand-ins
 //! with the real providers' schemas (`terraform/standin`).
 
-mod hosts;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
