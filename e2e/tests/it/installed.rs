@@ -143,11 +143,6 @@ impl Load {
         Self { stop, done, runs }
     }
 
-    /// How many tasks have ended well so far.
-    pub(crate) fn done(&self) -> usize {
-        self.done.load(Ordering::Relaxed)
-    }
-
     /// Ends it; fails if any task did, and returns how many there were.
     pub(crate) async fn finish(self) -> Result<usize> {
         self.stop.store(true, Ordering::Relaxed);

@@ -135,7 +135,7 @@ impl Host {
                         Output::Reply(request, answer) => self.door.answer(request, answer),
                         other => {
                             let hands = self.hands.clone();
-                            tokio::spawn(async move { hands.work(other).await });
+                            tokio::spawn(async move { Box::pin(hands.work(other)).await });
                         }
                     }
                 }

@@ -602,7 +602,7 @@ fn change_line(change: &RowChange) -> Option<String> {
             let used = row.used.as_ref().map(|used| format!(" used by {}", short(used.agent.as_str())));
             format!("put join token {}{}", unpadded(&row.hash), used.unwrap_or_default())
         }
-        RowChange::Delete(RowKey::JoinToken(hash)) => format!("delete join token {}", unpadded(&hash)),
+        RowChange::Delete(RowKey::JoinToken(hash)) => format!("delete join token {}", unpadded(hash)),
         RowChange::Put(Row::Launch(row)) => format!("put launch {}", launch_text(row)),
         RowChange::Delete(RowKey::Launch(id)) => format!("delete launch {}", short(id.as_str())),
         RowChange::Put(Row::Operation(row)) => {
