@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn whatever_a_run_that_was_cut_short_has_left_is_completed() {
-        let whole = made();
+        let mut whole = made();
         for cut in 0..FILES.len() {
             let mut files: Files =
                 FILES[..cut].iter().map(|kind| (kind.name.to_owned(), whole[kind.name].clone())).collect();
@@ -297,7 +297,7 @@ mod tests {
             token_keys(&files).unwrap().verify(files["operator.token"].trim(), "c-1").unwrap();
             assert!(files["redis-users.acl"].contains(&sha256_hex(files["redis-password"].trim().as_bytes())));
         }
-        assert!(complete(&mut whole.clone(), &cluster()).unwrap().is_empty());
+        assert!(complete(&mut whole, &cluster()).unwrap().is_empty());
     }
 
     #[test]
@@ -327,7 +327,7 @@ mod tests {
             }
             assert!(files["redis-users.acl"].contains(&sha256_hex(before["redis-password"].trim().as_bytes())));
         }
-        let mut files = before.clone();
+        let mut files = before;
         rotate(&mut files, &cluster(), "ca").unwrap();
         assert_eq!(authority::ders(&files["ca.crt"]).unwrap().len(), 2);
         rotate(&mut files, &cluster(), "ca").unwrap();
