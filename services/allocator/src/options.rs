@@ -187,10 +187,11 @@ mod tests {
     #[test]
     fn what_nobody_sets_is_as_the_machine_has_it() {
         let machine = allocation::Options::default();
-        // Apart from the loader: the machine by itself runs no modules.
+        // The machine by itself runs no modules, and waits for no gateway.
         let bare = |options: allocation::Options| {
+            assert_eq!(options.offer_delivery, Some(OFFER_DELIVERY));
             let loader = allocation::ModuleLoader::default();
-            format!("{:?}", allocation::Options { loader, ..options })
+            format!("{:?}", allocation::Options { loader, offer_delivery: None, ..options })
         };
         assert_eq!(bare(parse(&[]).unwrap().machine(0)), format!("{machine:?}"));
         assert_eq!(bare(Options::default().machine(0)), format!("{machine:?}"));
