@@ -100,6 +100,8 @@ pub(super) async fn client(
     {
         return Err(unusable("--redis-ca", path, "holds no certificate in PEM"));
     }
+    // Several providers may be compiled in; a program that has chosen one keeps its own.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
         .map_err(|error| StoreError::Unusable(format!("--redis-ca: {error}")))
 }

@@ -45,7 +45,7 @@ pub(super) fn store_error(error: RedisError) -> StoreError {
 
 /// What a connect that failed means.
 pub(super) fn connect_error(error: RedisError, server: &ConnectionInfo) -> StoreError {
-    let (text, address) = (error.to_string(), server.addr());
+    let (text, address) = (error.to_string(), server.addr().to_string());
     // The TLS library's errors come as text inside of an IO error.
     if ["UnknownIssuer", "BadSignature"].iter().any(|why| text.contains(&format!("invalid peer certificate: {why}"))) {
         return StoreError::Unusable(format!(
@@ -65,6 +65,10 @@ pub(super) fn connect_error(error: RedisError, server: &ConnectionInfo) -> Store
     match store_error(error) {
         StoreError::Unavailable(text) if !is_tls(server) && !text.contains("refused") => StoreError::Unavailable(
             format!("{address}: {text} (if this is its tls-port, --redis-url must begin with rediss)"),
+        ),
+        // A port without TLS may wait for the rest of what it takes for a command.
+        StoreError::Unavailable(text) if is_tls(server) && text.contains("timed out") => StoreError::Unavailable(
+            format!("{address}: {text} (if it does not speak TLS, use redis:// in --redis-url)"),
         ),
         other => other,
     }
