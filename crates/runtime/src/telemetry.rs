@@ -113,12 +113,21 @@ where
     }
 }
 
-/// The process's own log file, and the one of its built-in framework.
+/// Roles that may run the built-in framework.
+const LAUNCHING: [&str; 3] = ["local", "master", "gateway"];
+
+/// The process's own log file, and the one of its built-in framework. Who runs none leaves that one alone: an agent is
+/// root, and a file of root's would lock the master out.
 fn log_files(dir: &Path, role: &str) -> std::io::Result<(File, File)> {
+    let open = |path: PathBuf| File::options().create(true).append(true).open(path);
+    let own = open(dir.join(format!("{role}.log")))?;
+    if !LAUNCHING.contains(&role) {
+        let same = own.try_clone()?;
+        return Ok((own, same));
+    }
     let frameworks = dir.join("frameworks");
     std::fs::create_dir_all(&frameworks)?;
-    let open = |path: PathBuf| File::options().create(true).append(true).open(path);
-    Ok((open(dir.join(format!("{role}.log")))?, open(frameworks.join("launcher.log"))?))
+    Ok((own, open(frameworks.join("launcher.log"))?))
 }
 
 static SAMPLED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);

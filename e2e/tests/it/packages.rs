@@ -30,7 +30,7 @@ async fn the_image_is_small_runs_as_nobody_and_finds_others_by_name() -> Result<
     packages::image(tag)?;
     let inspected: Value = serde_json::from_str(&docker(&["image", "inspect", tag])?)?;
     let size = inspected[0]["Size"].as_u64().context("no size")?;
-    ensure!(size < 60_000_000, "the image has {size} bytes");
+    ensure!(size < 64_000_000, "the image has {size} bytes");
     ensure!(inspected[0]["Config"]["User"] == "65532:65532", "{}", inspected[0]["Config"]);
     ensure!(
         inspected[0]["Config"]["Labels"]["org.opencontainers.image.version"] == env!("CARGO_PKG_VERSION"),
@@ -139,7 +139,7 @@ async fn a_package_is_installed_upgraded_under_a_running_task_and_purged_without
     solo.run("apt-get install --yes /tmp/first.deb")?;
     let ours = solo.run("systemctl list-unit-files --no-legend 'mesos-*' | awk '{ print $1, $2 }'")?;
     ensure!(ours.lines().count() == 5 && ours.lines().all(|line| line.ends_with(".service disabled")), "{ours}");
-    solo.run("systemd-analyze verify /usr/lib/systemd/system/mesos-*.service")?;
+    solo.run("systemd-analyze verify --man=no /usr/lib/systemd/system/mesos-*.service")?;
     solo.run("mesos-agent --version; mesos-slave --help; mesos-master --help;")?;
 
     write(
@@ -150,8 +150,10 @@ async fn a_package_is_installed_upgraded_under_a_running_task_and_purged_without
     solo.run("systemctl enable --now mesos-master mesos-agent")?;
     let local = Master::plain(solo);
     agents(&local, 1).await?;
-    let users = solo.run("ps -o user= -p $(systemctl show -p MainPID --value mesos-master),$(systemctl show -p MainPID --value mesos-agent)")?;
-    ensure!(users.split_whitespace().collect::<Vec<_>>() == ["mesos", "root"], "{users}");
+    for (unit, expected) in [("mesos-master", "mesos"), ("mesos-agent", "root")] {
+        let user = solo.run(&format!("ps -o user= -p $(systemctl show -p MainPID --value {unit})"))?;
+        ensure!(user.trim() == expected, "{unit} runs as {user}");
+    }
     let exposure = solo.run("systemd-analyze security --no-pager mesos-master.service | tail -n 1")?;
     ensure!(exposure.contains("OK"), "the master's unit is not confined: {exposure}");
 
@@ -166,7 +168,11 @@ async fn a_package_is_installed_upgraded_under_a_running_task_and_purged_without
     let launched = local.mesos("launch --cpus 0.1 --mem 32MB --command 'echo on the new one'")?;
     ensure!(launched.contains("on the new one"), "{launched}");
 
-    solo.run("test -s /var/log/mesos/master.log && test -s /var/log/mesos/agent.log && test -e /var/log/mesos/frameworks/launcher.log")?;
+    for test in
+        ["-s /var/log/mesos/master.log", "-s /var/log/mesos/agent.log", "-e /var/log/mesos/frameworks/launcher.log"]
+    {
+        solo.run(&format!("test {test} || (ls -lR /var/log/mesos >&2; exit 1)"))?;
+    }
     solo.run("logrotate --force /etc/logrotate.d/mesos && test -s /var/log/mesos/agent.log.1")?;
 
     local.mesos("drain solo --timeout 60s")?;

@@ -102,15 +102,6 @@ async fn a_release_for_high_availability_goes_on_without_any_one_of_its_servers(
         release.kube.wait_until_ready(release.namespace, HEALED).await?;
         witness.still_runs(server)?;
     }
-    // One after the other on purpose, which no call notices: the primary hands over before it ends.
-    under_load(&release, "a rolling restart of NATS and Redis", async {
-        for server in ["statefulset/mesos-redis", "statefulset/mesos-nats"] {
-            release.kube.kubectl(&["-n", release.namespace, "rollout", "restart", server]).await?;
-            release.kube.kubectl(&["-n", release.namespace, "rollout", "status", server, "--timeout=180s"]).await?;
-        }
-        Ok(())
-    })
-    .await?;
     release.knows(&witness).await?;
     release.plain("uninstall", &["--wait"]).await?.expect(0).map(drop)
 }
