@@ -334,7 +334,9 @@ fn why_wrong(id: &str, task: &Launched, started: usize) -> Option<String> {
         let none = matches!(state, "TASK_GONE" | "TASK_LOST" | "TASK_DROPPED");
         let forgotten =
             none && status["reason"] == "REASON_RECONCILIATION" && states.iter().any(|state| rank(state) == 4);
-        if of_task(&state) && !forgotten {
+        // A question may overtake the ACCEPT that a gateway still holds: then there is no such task yet.
+        let early = none && status["reason"] == "REASON_RECONCILIATION" && states.is_empty() && statuses.len() > 1;
+        if of_task(&state) && !forgotten && !early {
             states.push(state);
         }
     }
