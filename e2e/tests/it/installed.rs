@@ -36,7 +36,8 @@ impl Master {
 
     /// Runs a command of `mesos` on its host.
     pub(crate) fn mesos(&self, command: &str) -> Result<String> {
-        self.machine.run(&format!("{} mesos {command}", self.environment))
+        // Whatever is waited for in vain must not keep the test from ending.
+        self.machine.run(&format!("{} timeout 120 mesos {command}", self.environment))
     }
 }
 
@@ -117,7 +118,7 @@ fn processes(machines: &[Machine], id: &str) -> Vec<(String, String)> {
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
-    runs: tokio::task::JoinHandle<Result<()>>,
+    runs: Option<tokio::task::JoinHandle<Result<()>>>,
 }
 
 impl Load {
@@ -140,13 +141,22 @@ impl Load {
             }
             Ok(())
         });
-        Self { stop, done, runs }
+        Self { stop, done, runs: Some(runs) }
     }
 
     /// Ends it; fails if any task did, and returns how many there were.
-    pub(crate) async fn finish(self) -> Result<usize> {
+    pub(crate) async fn finish(mut self) -> Result<usize> {
         self.stop.store(true, Ordering::Relaxed);
-        self.runs.await.context("the load ended in panic")??;
+        if let Some(runs) = self.runs.take() {
+            runs.await.context("the load ended in panic")??;
+        }
         Ok(self.done.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Load {
+    /// A test that fails before its end would wait for ever for a thread that goes on.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }

@@ -89,7 +89,7 @@ resource "terraform_data" "host" {
     user        = self.input.connection.user
     host_key    = self.input.connection.host_key
     private_key = self.input.connection.key_file == null ? null : file(self.input.connection.key_file)
-    timeout     = "60s"
+    timeout     = "30s"
   }
 
   provisioner "remote-exec" {
