@@ -41,7 +41,7 @@ impl Allocator {
         if self.options.offer_delivery.is_none() {
             return;
         }
-        let numbers: Vec<u64> = offers.iter().filter_map(|offer| self.find_offer(&offer.id)).collect();
+        let numbers: Vec<u64> = offers.iter().filter_map(|offer| self.offer_number(&offer.id)).collect();
         if let Some(first) = numbers.first() {
             self.on_their_way.by_first.insert(*first, Sent { at: now, numbers });
         }
@@ -50,9 +50,8 @@ impl Allocator {
     /// A gateway has put offers on their streams; of those that came together, the first is named.
     pub(super) fn delivered(&mut self, firsts: &[OfferId]) {
         for first in firsts {
-            // What was answered meanwhile is no open offer any more, so only the id's text counts.
-            let number = first.as_str().rsplit_once("-O").filter(|(leader, _)| *leader == self.leader_text);
-            if let Some(number) = number.and_then(|(_, number)| number.parse().ok()) {
+            // Also of one that was answered meanwhile, which is not open any more.
+            if let Some(number) = self.offer_number(first) {
                 self.on_their_way.by_first.remove(&number);
             }
         }

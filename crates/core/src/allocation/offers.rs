@@ -32,12 +32,16 @@ pub(super) fn offer_id(term: Term, number: u64) -> OfferId {
 }
 
 impl Allocator {
-    /// The number of the open offer of an id, if it is one of this term.
-    pub(super) fn find_offer(&self, id: &OfferId) -> Option<u64> {
+    /// The number of an offer of this term, open or not.
+    pub(super) fn offer_number(&self, id: &OfferId) -> Option<u64> {
         let (leader, number) = id.as_str().rsplit_once("-O")?;
         let number: u64 = number.parse().ok()?;
-        self.engine.offer_parties(number)?;
         (leader == self.leader_text.as_str()).then_some(number)
+    }
+
+    /// The number of the open offer of an id, if it is one of this term.
+    pub(super) fn find_offer(&self, id: &OfferId) -> Option<u64> {
+        self.offer_number(id).filter(|number| self.engine.offer_parties(*number).is_some())
     }
 
     /// Who was offered what by an open offer.
