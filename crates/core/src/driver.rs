@@ -287,6 +287,8 @@ pub struct Driver<M: Machine> {
     stopping: bool,
     auditing: Option<audit::Auditing>,
     audit_at: Option<Time>,
+    /// How many rows the store had when they were read last.
+    rows_loaded: usize,
 }
 
 /// How long an unanswered store is left alone before it is asked again.
@@ -319,6 +321,7 @@ impl<M: Machine> Driver<M> {
             stopping: false,
             auditing: None,
             audit_at: None,
+            rows_loaded: 0,
         }
     }
 
@@ -452,13 +455,14 @@ impl<M: Machine> Driver<M> {
                 return;
             }
         };
+        self.rows_loaded = snapshot.rows.len();
         for change in snapshot.rows {
             self.machine.restore(change);
         }
         self.lease.seq = snapshot.seq;
         self.applied = snapshot.term;
         self.phase = Phase::Standby;
-        self.audit_at = Some(now.after(audit::EVERY));
+        self.audit_at = Some(audit::next(now, self.rows_loaded));
         out.push(Output::Follow { after: snapshot.seq });
         self.ask_when_ready(out);
     }

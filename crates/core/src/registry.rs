@@ -22,10 +22,11 @@ mod subscription;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
+use mesos_engine::bundle::FixedState;
 use mesos_model::{AgentId, CallId, FrameworkId, GatewayId, LaunchId, TaskId, TaskState, Term, Time, Trace};
 
 pub use self::check::Counters;
@@ -168,9 +169,9 @@ pub struct Registry {
     options: Options,
     lead: Option<Lead>,
     frameworks: BTreeMap<FrameworkId, Framework>,
-    tasks: BTreeMap<FrameworkId, BTreeMap<TaskId, Task>>,
+    tasks: BTreeMap<FrameworkId, HashMap<TaskId, Task, FixedState>>,
     /// Tasks by agent.
-    on_agent: BTreeMap<AgentId, BTreeSet<TaskKey>>,
+    on_agent: HashMap<AgentId, BTreeSet<TaskKey>, FixedState>,
     /// Frameworks by their current stream.
     streams: BTreeMap<u128, FrameworkId>,
     cluster: Cluster,
@@ -203,7 +204,7 @@ impl Registry {
             lead: None,
             frameworks: BTreeMap::new(),
             tasks: BTreeMap::new(),
-            on_agent: BTreeMap::new(),
+            on_agent: HashMap::default(),
             streams: BTreeMap::new(),
             cluster: Cluster::default(),
             due: BTreeSet::new(),
@@ -238,9 +239,10 @@ impl Registry {
         self.tasks.get(framework)?.get(task).map(|task| &task.row)
     }
 
-    /// All tasks.
+    /// All tasks, in any order.
+    #[expect(clippy::disallowed_methods, reason = "who asks counts, filters or sorts")]
     pub fn tasks(&self) -> impl Iterator<Item = &TaskRow> {
-        self.tasks.values().flat_map(BTreeMap::values).map(|task| &task.row)
+        self.tasks.values().flat_map(HashMap::values).map(|task| &task.row)
     }
 
     /// The term that it leads, if it does.
@@ -324,9 +326,12 @@ impl Registry {
         self.tasks.get_mut(&key.0)?.get_mut(&key.1)
     }
 
-    fn keys_of(&self, framework: &FrameworkId) -> Vec<TaskKey> {
-        let tasks = self.tasks.get(framework).into_iter().flatten();
-        tasks.map(|(task, _)| (framework.clone(), task.clone())).collect()
+    /// The tasks of a framework that are as asked for, by their ids.
+    fn keys_of(&self, framework: &FrameworkId, wanted: impl Fn(&Task) -> bool) -> Vec<TaskKey> {
+        let tasks = self.tasks.get(framework).into_iter().flatten().filter(|(_, task)| wanted(task));
+        let mut keys: Vec<TaskKey> = tasks.map(|(task, _)| (framework.clone(), task.clone())).collect();
+        keys.sort_unstable();
+        keys
     }
 
     fn keys_on(&self, agent: &AgentId) -> Vec<TaskKey> {
@@ -384,7 +389,8 @@ impl Registry {
         self.answers.clear();
         self.answers_order.clear();
         self.cluster.forget_soft_state();
-        for task in self.tasks.values_mut().flat_map(BTreeMap::values_mut) {
+        #[expect(clippy::disallowed_methods, reason = "each is changed alike, whatever the order")]
+        for task in self.tasks.values_mut().flat_map(HashMap::values_mut) {
             task.flight = None;
             task.forgotten = false;
         }
@@ -401,7 +407,7 @@ fn open_stream(row: &FrameworkRow) -> Option<u128> {
     (!matches!(row.state, FrameworkState::Removed { .. })).then_some(subscription.stream)
 }
 
-fn unlink(on_agent: &mut BTreeMap<AgentId, BTreeSet<TaskKey>>, agent: &AgentId, key: &TaskKey) {
+fn unlink(on_agent: &mut HashMap<AgentId, BTreeSet<TaskKey>, FixedState>, agent: &AgentId, key: &TaskKey) {
     if let Some(keys) = on_agent.get_mut(agent) {
         keys.remove(key);
         if keys.is_empty() {

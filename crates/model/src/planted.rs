@@ -127,7 +127,7 @@ planted! {
     "silence-ends-term" SilenceEndsTerm [11] "A leader steps down when the store does not answer once.";
     "repeat-as-new" RepeatAsNew [28] "A commit or a call is repeated under a new id.";
     "standby-unaudited" StandbyUnaudited [14] "A standby's rows are not compared with the store's.";
-    "poison-row-ends-load" PoisonRowEndsLoad [16] "Rows after one that cannot be read are left out.";
+    "poison-row-spoils-load" PoisonRowSpoilsLoad [16] "Rows before one that cannot be read are left out.";
     "poison-message-ends-reading" PoisonMessageEndsReading [30] "Nothing is read after a message that cannot be.";
     "dead-subscription-kept" DeadSubscriptionKept [24] "A subscription that hears nothing is never renewed.";
     "series-by-key" SeriesByKey [67] "Each foreign record gets a series of its own.";

@@ -157,15 +157,24 @@ impl StoreError {
     }
 }
 
+/// What the rows of a [`Store::scan`] hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanned {
+    /// The change stream's entry up to which the rows are complete; later entries apply on top, and
+    /// applying an entry again that the rows already contain is harmless.
+    pub seq: u64,
+    /// The term that wrote that entry; the default if there is none.
+    pub term: Term,
+}
+
 /// A snapshot of all rows of a service.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The rows, in any order. One may be there twice while the table grows; the later one counts.
     pub rows: Vec<(String, Bytes)>,
-    /// The change stream's entry up to which `rows` are complete; later entries apply on top, and
-    /// applying an entry again that the rows already contain is harmless.
+    /// As [`Scanned::seq`].
     pub seq: u64,
-    /// The term that wrote that entry; the default if there is none.
+    /// As [`Scanned::term`].
     pub term: Term,
 }
 
@@ -192,8 +201,21 @@ pub trait Store: Send + Sync + 'static {
     /// record (it was wiped) answers `Fenced` with epoch 0.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// All rows of a service.
-    async fn load(&self, service: &'static str) -> Result<Loaded, StoreError>;
+    /// Gives each row of a service to `row`, key and value, in any order. One may be given twice while the table
+    /// grows; the later one counts. A store of a million rows is read without holding all of them.
+    async fn scan(
+        &self,
+        service: &'static str,
+        row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send),
+    ) -> Result<Scanned, StoreError>;
+
+    /// All rows of a service at once, for tables that are small.
+    async fn load(&self, service: &'static str) -> Result<Loaded, StoreError> {
+        let mut rows = Vec::new();
+        let mut keep = |key: &str, value: &[u8]| rows.push((key.to_owned(), Bytes::copy_from_slice(value)));
+        let Scanned { seq, term } = self.scan(service, &mut keep).await?;
+        Ok(Loaded { rows, seq, term })
+    }
 
     /// The change stream's entries after `after`, at most `limit` of them, oldest first. A reader ahead
     /// of the store gets `RolledBack`: what it applied was lost.

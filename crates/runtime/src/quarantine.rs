@@ -66,18 +66,21 @@ impl Quarantine {
     /// Decodes the rows that can be decoded.
     pub fn rows<'a>(&self, rows: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Vec<RowChange> {
         let mut read = Vec::new();
-        for (key, value) in rows {
-            match codec::decode_row(key, value) {
-                Ok(change) => read.push(change),
-                Err(error) => {
-                    self.record(key, &error);
-                    if is_planted(Bug::PoisonRowEndsLoad) {
-                        break;
-                    }
+        rows.into_iter().for_each(|(key, value)| self.row(key, value, &mut read));
+        read
+    }
+
+    /// Decodes one row, if it can be decoded, and puts it to those that were `read` before.
+    pub fn row(&self, key: &str, value: Option<&[u8]>, read: &mut Vec<RowChange>) {
+        match codec::decode_row(key, value) {
+            Ok(change) => read.push(change),
+            Err(error) => {
+                self.record(key, &error);
+                if is_planted(Bug::PoisonRowSpoilsLoad) {
+                    read.clear();
                 }
             }
         }
-        read
     }
 
     /// An entry of a change stream, with the rows that can be decoded.

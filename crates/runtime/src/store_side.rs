@@ -33,13 +33,17 @@ impl StoreSide {
         self.snapshot(service, |key| !RowKey::is_cold(key)).await
     }
 
-    async fn snapshot(&self, service: &'static str, wanted: impl Fn(&str) -> bool) -> Result<Snapshot, Failure> {
-        let loaded = self.store.load(service).await.map_err(failure).inspect_err(|failure| {
+    async fn snapshot(&self, service: &'static str, wanted: fn(&str) -> bool) -> Result<Snapshot, Failure> {
+        let mut rows = Vec::new();
+        let mut take = |key: &str, value: &[u8]| {
+            if wanted(key) {
+                self.quarantine.row(key, Some(value), &mut rows);
+            }
+        };
+        let scanned = self.store.scan(service, &mut take).await.map_err(failure).inspect_err(|failure| {
             tracing::warn!(service, ?failure, "cannot load rows; trying again");
         })?;
-        let rows = loaded.rows.iter().filter(|(key, _)| wanted(key));
-        let rows = self.quarantine.rows(rows.map(|(key, value)| (key.as_str(), Some(&value[..]))));
-        Ok(Snapshot { rows, seq: loaded.seq, term: loaded.term })
+        Ok(Snapshot { rows, seq: scanned.seq, term: scanned.term })
     }
 
     /// All own rows, and up to which commit they may hold anything.

@@ -25,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError};
+use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Scanned, Store, StoreError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -122,8 +122,15 @@ impl Store for EmbeddedStore {
         }
     }
 
-    async fn load(&self, service: &'static str) -> Result<Loaded, StoreError> {
-        Ok(self.shared.read().load(service))
+    async fn scan(
+        &self,
+        service: &'static str,
+        row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send),
+    ) -> Result<Scanned, StoreError> {
+        // What is given out must not hold up who writes.
+        let Loaded { rows, seq, term } = self.shared.read().load(service);
+        rows.iter().for_each(|(key, value)| row(key, value));
+        Ok(Scanned { seq, term })
     }
 
     async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {

@@ -18,9 +18,8 @@ use std::time::{Duration, Instant};
 
 use ::redis::{Cmd, Value};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::stream::BoxStream;
-use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError};
+use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Scanned, Store, StoreError};
 use uuid::Uuid;
 
 use crate::codec;
@@ -213,7 +212,11 @@ impl Store for RedisStore {
         Ok(Committed { seq: answer.number(1)?, store_time_ms: answer.number(2)? })
     }
 
-    async fn load(&self, service: &'static str) -> Result<Loaded, StoreError> {
+    async fn scan(
+        &self,
+        service: &'static str,
+        row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send),
+    ) -> Result<Scanned, StoreError> {
         let keys = self.keys(service);
         // A connection of its own, so that a large answer does not stand before a commit's.
         let mut connection = self.connector.connect(Duration::ZERO).await?;
@@ -225,7 +228,6 @@ impl Store for RedisStore {
             .query_async(&mut connection)
             .await
             .map_err(store_error)?;
-        let mut rows: Vec<(String, Bytes)> = Vec::new();
         let mut cursor = 0u64;
         loop {
             let page: Value = ::redis::cmd("HSCAN")
@@ -236,12 +238,12 @@ impl Store for RedisStore {
                 .query_async(&mut connection)
                 .await
                 .map_err(store_error)?;
-            cursor = take_page(page, &mut rows).ok_or_else(|| malformed("HSCAN"))?;
+            cursor = give_page(&page, row).ok_or_else(|| malformed("HSCAN"))?;
             if cursor == 0 {
                 break;
             }
         }
-        Ok(Loaded { rows, seq: seq.unwrap_or(0), term: last.and_then(|text| scripts::term(&text)).unwrap_or_default() })
+        Ok(Scanned { seq: seq.unwrap_or(0), term: last.and_then(|text| scripts::term(&text)).unwrap_or_default() })
     }
 
     async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
@@ -302,21 +304,20 @@ impl Store for RedisStore {
     }
 }
 
-/// Moves the rows of one `HSCAN` answer to `rows` and gives the next cursor.
-fn take_page(page: Value, rows: &mut Vec<(String, Bytes)>) -> Option<u64> {
+/// Gives the rows of one `HSCAN` answer to `row`, and the next cursor back.
+fn give_page(page: &Value, row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send)) -> Option<u64> {
     let Value::Array(parts) = page else {
         return None;
     };
-    let [cursor, Value::Array(items)] = <[Value; 2]>::try_from(parts).ok()? else {
+    let [cursor, Value::Array(items)] = parts.as_slice() else {
         return None;
     };
-    let cursor = ::redis::from_redis_value(cursor).ok()?;
-    let mut items = items.into_iter();
-    while let (Some(key), Some(value)) = (items.next(), items.next()) {
-        let (Value::BulkString(key), Value::BulkString(value)) = (key, value) else {
+    let cursor = ::redis::from_redis_value_ref(cursor).ok()?;
+    for item in items.chunks_exact(2) {
+        let [Value::BulkString(key), Value::BulkString(value)] = item else {
             return None;
         };
-        rows.push((String::from_utf8(key).ok()?, Bytes::from(value)));
+        row(std::str::from_utf8(key).ok()?, value);
     }
     Some(cursor)
 }

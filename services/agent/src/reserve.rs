@@ -18,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use mesos_model::planted::{Bug, is_planted};
-use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Store, StoreError};
+use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Scanned, Store, StoreError};
 use nix::fcntl::posix_fallocate;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -131,8 +131,12 @@ impl Store for Reserved {
         self.store.release(service, fence).await
     }
 
-    async fn load(&self, service: &'static str) -> Result<Loaded, StoreError> {
-        self.store.load(service).await
+    async fn scan(
+        &self,
+        service: &'static str,
+        row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send),
+    ) -> Result<Scanned, StoreError> {
+        self.store.scan(service, row).await
     }
 
     async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {

@@ -220,10 +220,11 @@ impl View {
     /// Loads all rows of a service, however long it takes.
     async fn load(&self, ports: &Ports, owner: &'static str) -> (u64, Term) {
         loop {
-            match ports.store.load(owner).await {
+            let mut rows = Vec::new();
+            let mut take = |key: &str, value: &[u8]| self.quarantine.row(key, Some(value), &mut rows);
+            match ports.store.scan(owner, &mut take).await {
                 Ok(loaded) => {
-                    let rows = loaded.rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..])));
-                    self.reload(owner, loaded.seq, self.quarantine.rows(rows));
+                    self.reload(owner, loaded.seq, rows);
                     if loaded.term != Term::default() {
                         self.begin_term(ports, owner, loaded.term).await;
                     }

@@ -19,7 +19,16 @@ use crate::{
 
 /// How often a standby compares what it holds with the store. A leader does not: it has more to do, and who
 /// follows it applies the same rows.
-pub(super) const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_secs(60);
+/// So many rows more, and it is done that much less often: an audit costs as much as a load, and a standby that is
+/// busy with one does not take over.
+const EVERY_ROWS: usize = 50_000;
+
+/// When the next audit is due, after one of so many rows.
+pub(super) fn next(now: Time, rows: usize) -> Time {
+    let times = u32::try_from(1 + rows / EVERY_ROWS).unwrap_or(u32::MAX);
+    now.after(EVERY.saturating_mul(times))
+}
 
 /// All rows of a service as they were at some moment between two commits, for an audit.
 #[derive(Clone, Debug)]
@@ -41,7 +50,7 @@ pub(super) struct Auditing {
 impl<M: Machine> Driver<M> {
     /// Begins one.
     pub(super) fn audit(&mut self, now: Time, out: &mut Vec<Output<M::Output>>) {
-        self.audit_at = Some(now.after(EVERY));
+        self.audit_at = Some(next(now, self.rows_loaded));
         let awaits_rows = self.auditing.as_ref().is_some_and(|auditing| auditing.found.is_none());
         if !awaits_rows && !is_planted(Bug::StandbyUnaudited) {
             self.auditing = Some(Auditing { touched: BTreeSet::new(), found: None });
@@ -53,6 +62,7 @@ impl<M: Machine> Driver<M> {
     pub(super) fn audited(&mut self, audit: Result<Audit, Failure>, out: &mut Vec<Output<M::Output>>) {
         match (audit, &mut self.auditing) {
             (Ok(audit), Some(auditing)) => {
+                self.rows_loaded = audit.snapshot.rows.len();
                 auditing.found = Some(audit);
                 self.compare(out);
             }

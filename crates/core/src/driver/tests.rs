@@ -505,3 +505,9 @@ fn an_answer_about_a_commit_of_a_term_that_is_over_is_no_answer() {
     assert!(out.is_empty(), "{out:?}");
     assert_eq!(said(&bench.done()), [Said::Led(42)]);
 }
+
+#[test]
+fn a_standby_with_many_rows_is_audited_less_often() {
+    assert_eq!(audit::next(Time(0), 10), Time(60_000));
+    assert_eq!(audit::next(Time(0), 1_000_000), Time(21 * 60_000));
+}

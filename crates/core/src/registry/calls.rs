@@ -5,7 +5,7 @@
 //! there.
 
 use mesos_model::{
-    AgentId, CallId, ExecutorId, FrameworkId, Role, TaskId, Time,
+    AgentId, CallId, ExecutorId, FrameworkId, Role, Time,
     planted::{Bug, is_planted},
     uuid_text,
 };
@@ -276,11 +276,10 @@ impl Registry {
     }
 
     fn shutdown(&mut self, id: &FrameworkId, executor: &ExecutorId, agent: &AgentId, out: &mut Out) {
-        let tasks = self.tasks.get(id).into_iter().flat_map(|tasks| tasks.values());
-        let of_executor = tasks.filter(|task| task.row.executor == *executor && task.row.agent == *agent);
-        let keys: Vec<TaskId> = of_executor.map(|task| task.row.task.clone()).collect();
-        for task in keys {
-            self.order_kill(&(id.clone(), task), None, out);
+        for key in self.keys_on(agent) {
+            if key.0 == *id && self.get_task(&key).is_some_and(|task| task.row.executor == *executor) {
+                self.order_kill(&key, None, out);
+            }
         }
         let message = ToAgent::ShutdownExecutor { framework: id.clone(), executor: executor.clone() };
         out.emit(Output::Agent { agent: agent.clone(), message });

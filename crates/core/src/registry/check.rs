@@ -123,21 +123,23 @@ impl Registry {
             return Err("the index of streams is wrong".to_owned());
         }
         let mut linked = 0;
-        for task in self.tasks.values().flat_map(|tasks| tasks.values()) {
-            check_task(&task.row).map_err(|error| format!("task {}: {error}", task.row.task))?;
-            if task.row.pending.len() > self.options.max_pending.max(3) + 2 {
-                return Err(format!("task {} has too many pending updates", task.row.task));
+        for row in self.tasks() {
+            check_task(row).map_err(|error| format!("task {}: {error}", row.task))?;
+            if row.pending.len() > self.options.max_pending.max(3) + 2 {
+                return Err(format!("task {} has too many pending updates", row.task));
             }
-            if !self.frameworks.contains_key(&task.row.framework) {
-                return Err(format!("task {} has no framework", task.row.task));
+            if !self.frameworks.contains_key(&row.framework) {
+                return Err(format!("task {} has no framework", row.task));
             }
-            let key = (task.row.framework.clone(), task.row.task.clone());
-            if !self.on_agent.get(&task.row.agent).is_some_and(|keys| keys.contains(&key)) {
-                return Err(format!("task {} is not in the index of its agent", task.row.task));
+            let key = (row.framework.clone(), row.task.clone());
+            if !self.on_agent.get(&row.agent).is_some_and(|keys| keys.contains(&key)) {
+                return Err(format!("task {} is not in the index of its agent", row.task));
             }
             linked += 1;
         }
-        if self.on_agent.values().map(BTreeSet::len).sum::<usize>() != linked {
+        #[expect(clippy::disallowed_methods, reason = "they are counted")]
+        let indexed: usize = self.on_agent.values().map(BTreeSet::len).sum();
+        if indexed != linked {
             return Err("the index of tasks by agent has too much".to_owned());
         }
         Ok(())

@@ -52,7 +52,7 @@ impl Registry {
         out: &mut Out,
     ) {
         if tasks.is_empty() {
-            for key in self.keys_of(id) {
+            for key in self.keys_of(id, |_| true) {
                 self.tell_latest(now, &key, out);
             }
             return;

@@ -389,19 +389,17 @@ impl Registry {
 
     /// The framework's stream is new or back: what it has not acknowledged is sent to it now.
     pub(super) fn send_pending(&mut self, now: Time, id: &FrameworkId, out: &mut Out) {
-        for key in self.keys_of(id) {
-            if self.get_task(&key).is_some_and(|task| !task.row.pending.is_empty()) {
-                self.disarm_task(&key);
-                self.pump(now, &key, out);
-            }
+        for key in self.keys_of(id, |task| !task.row.pending.is_empty()) {
+            self.disarm_task(&key);
+            self.pump(now, &key, out);
         }
     }
 
     /// Everything unanswered is sent again soon, a large crowd spread over a few seconds.
     pub(super) fn send_everything_again(&mut self, now: Time) {
-        let open = |task: &&Task| !task.row.pending.is_empty() || task.row.end_acknowledged;
-        let tasks = self.tasks.values().flat_map(std::collections::BTreeMap::values).filter(open);
-        let keys: Vec<TaskKey> = tasks.map(|task| (task.row.framework.clone(), task.row.task.clone())).collect();
+        let open = |task: &Task| !task.row.pending.is_empty() || task.row.end_acknowledged;
+        let ids: Vec<FrameworkId> = self.tasks.keys().cloned().collect();
+        let keys: Vec<TaskKey> = ids.iter().flat_map(|id| self.keys_of(id, open)).collect();
         let spread = (keys.len() as u64).clamp(1, SPREAD_MS);
         for (at, key) in keys.iter().enumerate() {
             let due = now.after(Duration::from_millis(at as u64 % spread));

@@ -212,7 +212,7 @@ impl Registry {
         row.suppressed = suppressed.into_iter().collect();
         self.save_framework(now, row, out);
         // A capability that it has now may let an update out that waited.
-        for key in self.keys_of(id) {
+        for key in self.keys_of(id, |task| !task.row.pending.is_empty()) {
             self.pump(now, &key, out);
         }
         Answer { status: 200, ..Answer::accepted() }
@@ -324,7 +324,7 @@ impl Registry {
         row.state = FrameworkState::Removed { since: now };
         self.save_framework(now, row, out);
         self.counters.frameworks_removed += 1;
-        for key in self.keys_of(id) {
+        for key in self.keys_of(id, |_| true) {
             let Some(mut task) = self.get_task(&key).map(|task| task.row.clone()) else { continue };
             if !is_end(task.state) {
                 let status = TaskStatus::new(key.1.clone(), TaskState::Killed, Source::Master, now)
