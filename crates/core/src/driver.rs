@@ -170,9 +170,10 @@ pub struct Done {
 /// What a driver wants done.
 #[derive(Debug)]
 pub enum Output<O> {
-    /// Load all own rows.
+    /// Load all own rows. Until `Follow` nothing of the own stream is given: what comes meanwhile is not kept, and
+    /// what comes after it would have a gap.
     Load,
-    /// Load all rows of the peer.
+    /// Load all rows of the peer. Until `FollowPeer` nothing of its stream is given.
     LoadPeer,
     /// Follow the own stream from this number on (or again).
     Follow {

@@ -372,12 +372,15 @@ impl<S: Service> Shell<S> {
     fn act(&mut self, output: Output<OutputOf<S>>) {
         match output {
             Output::Load => {
+                self.unfollow(S::NAME);
                 let (side, inputs) = (self.side(), self.inputs.clone());
                 tokio::spawn(async move {
                     let _ = inputs.send(Work::Input(Input::Loaded(side.load().await)));
                 });
             }
             Output::LoadPeer => {
+                self.metrics.peer_loads.inc();
+                self.unfollow(S::PEER);
                 let (side, inputs) = (self.side(), self.inputs.clone());
                 tokio::spawn(async move {
                     let _ = inputs.send(Work::Input(Input::PeerLoaded(side.load_peer(S::PEER).await)));
@@ -435,7 +438,14 @@ impl<S: Service> Shell<S> {
                 }
             }
         });
-        if let Some(previous) = self.following.insert(service, task.abort_handle()) {
+        self.unfollow(service);
+        self.following.insert(service, task.abort_handle());
+    }
+
+    /// What a stream says while its rows are read is not kept, so what it would say after that has a gap; and a
+    /// million rows take longer than it takes to commit once more.
+    fn unfollow(&mut self, service: &'static str) {
+        if let Some(previous) = self.following.remove(service) {
             previous.abort();
         }
     }

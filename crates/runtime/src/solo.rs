@@ -115,6 +115,7 @@ where
         let (side, inputs) = (self.side.clone(), self.inputs.clone());
         match output {
             Output::Load => {
+                self.unfollow();
                 tokio::spawn(async move {
                     let _ = inputs.send(Input::Loaded(side.load().await));
                 });
@@ -172,7 +173,12 @@ where
             }
             let _ = inputs.send(Input::Gap);
         });
-        if let Some(previous) = self.following.replace(task.abort_handle()) {
+        self.unfollow();
+        self.following = Some(task.abort_handle());
+    }
+
+    fn unfollow(&mut self) {
+        if let Some(previous) = self.following.take() {
             previous.abort();
         }
     }

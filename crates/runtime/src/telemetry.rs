@@ -261,6 +261,8 @@ pub struct ServiceMetrics {
     pub commit_seconds: Histogram,
     /// Times that a standby was found to hold something else than the store.
     pub audits_failed: Counter,
+    /// Times that all rows of the peer were read from the store.
+    pub peer_loads: Counter,
     /// Subscriptions that heard nothing any more and were made anew.
     pub subscriptions_renewed: Counter,
     /// What could not be read.
@@ -279,6 +281,7 @@ impl ServiceMetrics {
             (Gauge::default(), Gauge::default(), Counter::default(), Counter::default());
         let waiting = Gauge::default();
         let (audits_failed, subscriptions_renewed) = (Counter::default(), Counter::default());
+        let peer_loads = Counter::default();
         let commit_seconds = Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0]);
         metrics.register(service, |registry| {
             registry.register("leading", "1 while this process leads the service", leading.clone());
@@ -287,6 +290,7 @@ impl ServiceMetrics {
             registry.register("waiting", "calls and messages that wait for store or peer", waiting.clone());
             registry.register("rows", "rows written and deleted", rows.clone());
             registry.register("commit_seconds", "time of a commit", commit_seconds.clone());
+            registry.register("peer_loads", "times that all rows of the peer were read", peer_loads.clone());
             registry.register("audits_failed", "audits that found other rows than the store's", audits_failed.clone());
             registry.register(
                 "subscriptions_renewed",
@@ -302,6 +306,7 @@ impl ServiceMetrics {
             rows,
             commit_seconds,
             audits_failed,
+            peer_loads,
             subscriptions_renewed,
             quarantine: Quarantine::new(metrics, service),
             gauges: Arc::default(),

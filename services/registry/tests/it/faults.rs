@@ -1,17 +1,23 @@
 //! Poison, forgetful buses, and stores that stall or fill up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use mesos_bus::MemoryBus;
 use mesos_core::{
     message::{AgentToRegistry, Call, Caller, RegistryCall, ToRegistry},
-    row::{FrameworkInfo, FrameworkRow, FrameworkState, Row, RowChange},
+    row::{FrameworkInfo, FrameworkRow, FrameworkState, LaunchKind, LaunchRow, Row, RowChange},
 };
-use mesos_model::{Time, envelope};
+use mesos_model::{Resources, Role, Term, Time, envelope};
 use mesos_ports::{
     conformance::forgetful::Forgetful,
-    store::{Change, Commit},
+    store::{Change, Commit, Fence},
 };
 use mesos_runtime::{
     codec,
@@ -74,6 +80,56 @@ async fn f16_a_leader_starts_on_rows_that_it_cannot_read_and_leaves_them_alone()
     for (key, value) in poison {
         assert!(loaded.rows.iter().any(|row| row.0 == key && row.1 == value), "{key} was touched");
     }
+}
+
+/// Taking so many rows in takes longer than the peer's next commit.
+const MANY: usize = 20_000;
+
+fn launch(number: usize) -> Change {
+    let row = LaunchRow {
+        launch: format!("l{number}").as_str().into(),
+        framework: "f".into(),
+        role: Role::default(),
+        agent: "a".into(),
+        executor: "e".into(),
+        executor_resources: Resources::new(),
+        tasks: Vec::new(),
+        sent: (Term::default(), 1),
+        call: "c".into(),
+        time: Time(1),
+        trace: None,
+        adopted: None,
+        kind: LaunchKind::Command,
+    };
+    codec::encode_row(&RowChange::Put(Row::Launch(row))).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f14_many_rows_of_a_peer_that_goes_on_writing_are_loaded_once_per_term_of_it() {
+    let ports = ports();
+    let (service, lease) = ("allocator", Duration::from_secs(600));
+    let first = ports.store.acquire(service, Uuid::new_v4(), None, 0, lease).await.unwrap().fence;
+    let commit = move |fence, changes| Commit { service, fence, batch: Uuid::new_v4(), changes, peer_cursor: 0, lease };
+    let seq = ports.store.commit(commit(first, (0..MANY).map(launch).collect())).await.unwrap().seq;
+    let world = World::start(ports.clone());
+    world.subscribe(7).await;
+    ports.store.release(service, Fence { seq, ..first }).await.unwrap();
+    let mut fence = ports.store.acquire(service, Uuid::new_v4(), None, 0, lease).await.unwrap().fence;
+    // As a leader does: it commits, and says so.
+    let written = Arc::new(AtomicU64::new(0));
+    let counter = written.clone();
+    let writer = tokio::spawn(async move {
+        loop {
+            fence.seq = ports.store.commit(commit(fence, Vec::new())).await.unwrap().seq;
+            let entry = codec::encode_entry(fence.seq, fence.term(), &[]).unwrap();
+            ports.bus.publish(&ports.subjects.changes(service), vec![], entry).await.unwrap();
+            counter.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    world.until("commits", || written.load(Ordering::Relaxed) > 2_000).await;
+    writer.abort();
+    assert_eq!(world.metric("mesos_registry_peer_loads_total"), 2, "one at the start, one for the new term");
 }
 
 #[tokio::test]
