@@ -30,9 +30,12 @@ impl Agent {
             ToAgent::Acknowledged { framework, task, launch, number } => {
                 self.acknowledged(now, &framework, &task, &launch, number, out);
             }
-            ToAgent::Resend { term } => {
+            ToAgent::Resend { term, spread_ms } => {
                 self.asked = term;
-                self.tell_everything(now, out);
+                match self.own_turn(spread_ms) {
+                    0 => self.tell_everything(now, out),
+                    turn => self.tell_everything_at = Some(now.after(std::time::Duration::from_millis(turn))),
+                }
             }
             ToAgent::Message { framework, executor, data } => {
                 self.tell_executor(&(framework, executor), ExecutorEvent::Message(data), out);
@@ -61,12 +64,17 @@ impl Agent {
             return self.disobey(out);
         }
         self.promise(term);
-        let own_turn = Fnv::of(&self.own.instance.to_be_bytes()) % spread_ms.max(1);
+        let own_turn = self.own_turn(spread_ms);
         if own_turn == 0 {
             return self.report(now, Some(term), out);
         }
         // What is said then is the report: the term has not welcomed it yet. One that it has welcomed beats.
         self.beat_at = now.after(std::time::Duration::from_millis(own_turn));
+    }
+
+    /// When in a span of time this agent answers what all are asked, in milliseconds.
+    fn own_turn(&self, spread_ms: u64) -> u64 {
+        Fnv::of(&self.own.instance.to_be_bytes()) % spread_ms.max(1)
     }
 
     fn promise(&mut self, term: Term) {
@@ -273,7 +281,8 @@ impl Agent {
     }
 
     /// The registry hears of everything again, with what it may have missed.
-    fn tell_everything(&mut self, now: Time, out: &mut Out) {
+    pub(super) fn tell_everything(&mut self, now: Time, out: &mut Out) {
+        self.tell_everything_at = None;
         let Some(agent) = self.own.id.clone() else { return };
         for (launch, task) in self.each_task() {
             self.tell_task(now, &agent, &launch, &task, out);

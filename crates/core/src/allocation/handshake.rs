@@ -194,12 +194,13 @@ impl Allocator {
 
     fn settle_launches(&mut self, now: Time, term: Term, id: &AgentId, report: AgentReport, fx: &mut Effects<Output>) {
         let seen = (report.term, report.number);
+        let operations_seen = if is_planted(Bug::OperationAgain) { Default::default() } else { seen };
         // Before the lane is told, which would take them for done.
-        self.finish_operations(id, seen, Some(&report.total), fx);
+        self.finish_operations(id, operations_seen, Some(&report.total), fx);
         if report.term == term {
             self.acknowledge(now, id, report.number, fx);
         }
-        self.order_operations_again(id, &report.total, seen, fx);
+        self.order_operations_again(id, &report.total, operations_seen, fx);
         let mut removed: BTreeSet<FrameworkId> = BTreeSet::new();
         let mut reported: BTreeMap<LaunchId, ReportedLaunch> =
             report.launches.into_iter().map(|launch| (launch.launch.clone(), launch)).collect();
@@ -240,7 +241,9 @@ impl Allocator {
         for framework in removed {
             self.order(id, Order::ShutdownFramework(framework));
         }
-        self.order_drain(id);
+        if !is_planted(Bug::DrainForgotten) {
+            self.order_drain(id);
+        }
         self.look_at_drain(id);
         self.maintenance.look_at(id);
         if self.has_lingering(id) {

@@ -5,7 +5,10 @@
 //! can order it again: the agent's total is what it reports, with the operations that it has not seen on top.
 
 use mesos_engine::Bundle;
-use mesos_model::{AgentId, FrameworkId, Resource, Resources, Role, Term, Time};
+use mesos_model::{
+    AgentId, FrameworkId, Resource, Resources, Role, Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Allocator, Output, accept::Context};
 use crate::{
@@ -99,6 +102,10 @@ impl Allocator {
         let number = self.order(agent, Order::Convert(conversion.clone()));
         let operation = format!("{}-P{}", self.leader_text, self.operations_named);
         self.operations_named += 1;
+        if let Some((framework, operation)) = feedback.clone().filter(|_| is_planted(Bug::FinishedBeforeDone)) {
+            let converted = conversion.converted.clone();
+            self.tell(&framework, StreamEvent::OperationFinished { operation, agent: agent.clone(), converted }, fx);
+        }
         let total = conversion.applied_to(&row.total);
         self.write_agent(AgentRow { total, ..row }, fx);
         let row =
@@ -188,7 +195,7 @@ impl Allocator {
         seen: (Term, u64),
         fx: &mut Effects<Output>,
     ) {
-        let Some(term) = self.term else { return };
+        let Some(term) = self.term.filter(|_| !is_planted(Bug::OperationForgotten)) else { return };
         let mut total = reported.clone();
         for mut row in self.operations_on(agent).into_iter().filter(|row| row.sent > seen) {
             if !total.contains(&row.conversion.consumed) {

@@ -141,6 +141,11 @@ impl Cluster {
         matches!(self.whereabouts(agent), Whereabouts::Known)
     }
 
+    /// How many agents the allocator has rows of.
+    pub(super) fn agents_count(&self) -> usize {
+        self.agents.len()
+    }
+
     /// Whether every agent is current or gone.
     pub(super) fn all_agents_current(&self) -> bool {
         self.agents.keys().all(|id| matches!(self.whereabouts(id), Whereabouts::Known | Whereabouts::Gone))

@@ -210,3 +210,24 @@ fn a_task_that_ends_by_a_drain_is_gone_by_operator_if_its_agent_goes_for_good() 
         assert_eq!(desk.task_row("t").state, TaskState::Killed);
     }
 }
+
+#[test]
+fn f62_a_new_term_is_told_by_ten_agents_a_millisecond_at_most() {
+    let spread_of = |agents: usize| {
+        let mut registry = Registry::new(Options::default());
+        for number in 0..agents {
+            let row = agent(&format!("S{number}"), AgentState::Active, 1);
+            registry.peer(Time(1), row, &mut Effects::default());
+        }
+        let mut effects = Effects::default();
+        registry.lead(Time(1000), Term { epoch: 1, leader: 1 }, &mut effects);
+        let spread = effects.outputs.iter().find_map(|output| match output {
+            Output::AllAgents(ToAgent::Resend { spread_ms, .. }) => Some(*spread_ms),
+            _ => None,
+        });
+        spread.unwrap()
+    };
+    assert_eq!(spread_of(3), 0);
+    assert_eq!(spread_of(2000), 200);
+    assert_eq!(spread_of(1_000_000), 10_000);
+}
