@@ -639,6 +639,10 @@ pub enum ToAgent {
         /// It may ask again, with the same id: its machine is down for maintenance. Its tasks end all the same.
         #[serde(default)]
         wait: bool,
+        /// With `wait`: orders of this term up to this number are not meant any more, though they may be on their way.
+        /// Who obeys the term skips them; who has taken up later ones was admitted since.
+        #[serde(default)]
+        void: (Term, u64),
     },
     /// Allocator: the beat was heard.
     Heard {

@@ -109,6 +109,8 @@ planted! {
     "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
     // Reservations, volumes and quota.
     "operation-again" OperationAgain + seeds [] "A new leader orders operations again that their agent has done.";
+    "repeat-after-failover" RepeatAfterFailover + seeds [28] "A new leader carries an operator's RESERVE out again that comes again.";
+    "numbers-begin-anew" NumbersBeginAnew + seeds [] "Numbers of orders begin anew when an agent is back in the same term.";
     "operation-forgotten" OperationForgotten + seeds [] "A new leader does not order operations that their agent has not seen.";
     "finished-before-done" FinishedBeforeDone + seeds [] "An operation is told as finished before its agent has it in its checkpoint.";
     "reservations-forgotten" ReservationsForgotten + seeds [] "An agent that starts again has what its options give, without reservations and volumes.";

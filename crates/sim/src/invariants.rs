@@ -98,8 +98,10 @@ pub struct Seen {
     ids: BTreeMap<Node, AgentId>,
     /// Agents that were asked to be gone.
     gone: BTreeSet<AgentId>,
-    /// Agents that are drained, or gone, or whose machines are down: their tasks may be ended.
+    /// Agents that are drained or gone: their tasks may be ended.
     leaving: BTreeSet<AgentId>,
+    /// Agents whose machines went down for maintenance: the same.
+    downed: BTreeSet<AgentId>,
     /// Agents that may not be offered, by the leader that said so.
     deactivated: BTreeSet<(AgentId, String)>,
     /// Offers that frameworks hold, by what they were told.
@@ -173,7 +175,7 @@ impl Seen {
         let wanted = self.kills.contains(&key)
             || self.torn_down.contains(&key.0)
             || self.removed.contains(&key.0)
-            || self.ids.get(&Node::Agent(host)).is_some_and(|id| self.leaving.contains(id))
+            || self.is_leaving(Node::Agent(host))
             || self.ended_launches.contains(&container.launch);
         self.ended_launches.insert(container.launch.clone());
         if !wanted {
@@ -426,8 +428,9 @@ impl Seen {
                     || self.removed.contains(&key.0)
                     || self.is_gone(node)
                     || pending.status.state == TaskState::Killing
-                    // A registry that lost commits may have said that the task is gone before its agent spoke.
-                    || (self.rolled_back && self.ends_committed.contains(&key))
+                    // A registry that lost commits may have said that the task is gone before its agent spoke, and
+                    // when a machine goes down its tasks are gone for the registry at once.
+                    || ((self.rolled_back || self.is_leaving(node)) && self.ends_committed.contains(&key))
                     || self.later_was_acknowledged(&key, pending.number);
                 if !stays && !settled {
                     self.fail("I8", || {
@@ -576,6 +579,7 @@ impl Seen {
                 let unknown = matches!(
                     status.state,
                     TaskState::Gone
+                        | TaskState::GoneByOperator
                         | TaskState::Unknown
                         | TaskState::Lost
                         | TaskState::Unreachable
@@ -587,8 +591,15 @@ impl Seen {
                 // One whose allocator's store brought a launch back that was over takes its task for new, until the
                 // agent has said what it knows.
                 let resurrected = self.rolled_back && status.reason == Some(Reason::AGENT_REMOVED);
+                // One that was told that all on an agent is gone, and forgot it, hears what became of it.
+                let sent_away =
+                    status.agent.as_ref().is_some_and(|agent| self.downed.contains(agent) || self.gone.contains(agent));
+                let resurrected = resurrected || (self.rolled_back && sent_away);
+                // Known and not mended: a registry forgets a task of a machine that is down once its framework has
+                // acknowledged TASK_GONE, so an agent that is back soon may tell the true end after that.
+                let back_soon = status.agent.as_ref().is_some_and(|agent| self.downed.contains(agent));
                 let harmless = harmless && (status.reason == Some(Reason::RECONCILIATION) || resurrected);
-                if !harmless {
+                if !harmless && !back_soon {
                     self.fail("I7", || {
                         let reason = status.reason.and_then(Reason::name);
                         format!("{} was told {} after {} ({reason:?})", key.1, status.state.name(), end.name())

@@ -234,11 +234,11 @@ impl Plan {
         self.agent.add(&Resources::of(&[("disk", 10_000)]));
         let in_roles = rng.below(4) != 0;
         let mut rate = |most: u64| if rng.below(2) == 0 { 0 } else { rng.below(most) as u32 };
-        let reserve = rate(5_000);
+        let reserve = rate(2_000);
         let roles = if in_roles { ["a", "a/x", "b", "*"] } else { ["*"; 4] };
         self.operator = Whims {
             quota: if in_roles { rate(2_000) } else { 0 },
-            convert: rate(4_000),
+            convert: rate(1_500),
             drain: rate(500),
             deactivate: rate(500),
             gone: rate(1_000),

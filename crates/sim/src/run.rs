@@ -295,7 +295,8 @@ fn l7_no_volume_is_left(world: &mut World) {
 
 /// L5: a guarantee that can be met is met, although others would take all there is.
 fn l5_guarantees_are_met(world: &mut World) {
-    let role = world.frameworks.values().filter(|framework| !framework.left).map(|framework| framework.temper.role);
+    let stays = world.frameworks.values().filter(|framework| framework.temper.leaves_at.is_none());
+    let role = stays.map(|framework| framework.temper.role);
     let Some(role) = role.max().filter(|role| *role != "*").map(Role::from) else { return };
     let owed = |world: &World| {
         let row = world.allocator().and_then(|machine| machine.roles().into_iter().find(|view| view.role == role));
@@ -322,7 +323,7 @@ fn l5_guarantees_are_met(world: &mut World) {
         framework.idle = framework.temper.role == role.as_str();
         framework.temper.run_for_ever = 10_000;
         framework.temper.accept = 10_000;
-        framework.temper.tasks_max = 60;
+        framework.temper.tasks_max = 40;
     }
     if !world.run_until(world.net.elapsed() + 4_000) {
         return;
@@ -392,7 +393,8 @@ fn l4_everything_free_is_offered(world: &mut World) {
             machine.agents().filter(|row| row.state == AgentState::Active).filter_map(|row| {
                 let allocated = machine.allocated(&row.id);
                 let sum = machine.free(&row.id).plus(&machine.offered(&row.id));
-                (!allocated.is_empty() || sum != world.net.plan.agent).then(|| format!("{} has {sum} and {allocated}", row.id))
+                (!allocated.is_empty() || sum != world.net.plan.agent)
+                    .then(|| format!("{} has {sum} and {allocated}", row.id))
             })
         })
         .collect();

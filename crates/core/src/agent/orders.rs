@@ -22,8 +22,8 @@ impl Agent {
             ToAgent::Handshake { term, spread_ms } => self.handshake(now, term, spread_ms, out),
             ToAgent::Welcome { instance, agent, term } => self.welcome(now, instance, agent, term, out),
             ToAgent::Orders { term, first, orders } => self.orders(now, term, first, orders, facts, out),
-            ToAgent::Refused { instance, reason, gone, wait } => {
-                self.refused(now, instance, reason, (gone, wait), out);
+            ToAgent::Refused { instance, reason, gone, wait, void } => {
+                self.refused(now, instance, reason, (gone, wait), void, out);
             }
             ToAgent::Heard { .. } => {}
             ToAgent::Received(updates) => self.received(now, &updates),

@@ -485,9 +485,15 @@ fn resend_tells_what_is_not_acknowledged_or_else_the_latest() {
     host.order(1, launch("l", "t", 1000));
     host.started("l.0");
     host.acknowledge(1);
-    assert_eq!(host.tell(ToAgent::Resend { term: Term::default(), spread_ms: 0 }), ["t #1 TASK_RUNNING", "knows 1 tasks"]);
+    assert_eq!(
+        host.tell(ToAgent::Resend { term: Term::default(), spread_ms: 0 }),
+        ["t #1 TASK_RUNNING", "knows 1 tasks"]
+    );
     host.exited("l.0", 0);
-    assert_eq!(host.tell(ToAgent::Resend { term: Term::default(), spread_ms: 0 }), ["t #2 TASK_FINISHED", "knows 1 tasks"]);
+    assert_eq!(
+        host.tell(ToAgent::Resend { term: Term::default(), spread_ms: 0 }),
+        ["t #2 TASK_FINISHED", "knows 1 tasks"]
+    );
 }
 
 fn read(text: &str) -> Resources {

@@ -6,7 +6,7 @@
 
 use mesos_engine::Bundle;
 use mesos_model::{
-    AgentId, FrameworkId, Resource, Resources, Role, Term, Time,
+    AgentId, CallId, FrameworkId, Resource, Resources, Role, Term, Time,
     planted::{Bug, is_planted},
 };
 
@@ -16,6 +16,9 @@ use crate::{
     message::{Conversion, Order, StreamEvent},
     row::{AgentRow, OperationRow, Row, RowKey},
 };
+
+/// How many calls of operators are remembered per agent. One is repeated for seconds, not longer.
+const OPERATED_MAX: usize = 16;
 
 impl Allocator {
     /// Whether a framework may do an operation with what it was offered, in Mesos's words.
@@ -93,6 +96,7 @@ impl Allocator {
         agent: &AgentId,
         conversion: Conversion,
         feedback: Option<(FrameworkId, String)>,
+        operator: Option<CallId>,
         fx: &mut Effects<Output>,
     ) {
         let (Some(term), Some(row)) = (self.term, self.agents.get(agent).and_then(|state| state.row.clone())) else {
@@ -107,7 +111,10 @@ impl Allocator {
             self.tell(&framework, StreamEvent::OperationFinished { operation, agent: agent.clone(), converted }, fx);
         }
         let total = conversion.applied_to(&row.total);
-        self.write_agent(AgentRow { total, ..row }, fx);
+        let mut operated = row.operated.clone();
+        operated.extend(operator);
+        operated.drain(..operated.len().saturating_sub(OPERATED_MAX));
+        self.write_agent(AgentRow { total, operated, ..row }, fx);
         let row =
             OperationRow { operation, agent: agent.clone(), conversion, sent: (term, number), feedback, time: now };
         fx.put(Row::Operation(row.clone()));
@@ -224,6 +231,7 @@ impl Allocator {
     pub(super) fn convert_for_operator(
         &mut self,
         now: Time,
+        call: &CallId,
         agent: &AgentId,
         conversion: Conversion,
         fx: &mut Effects<Output>,
@@ -260,8 +268,14 @@ impl Allocator {
                 self.rescind(number, fx);
             }
         }
-        self.convert(now, agent, conversion, None, fx);
+        self.convert(now, agent, conversion, None, Some(call.clone()), fx);
         Ok(())
+    }
+
+    /// Whether an operator's call was done by this leader or one before it.
+    pub(super) fn was_operated(&self, agent: &AgentId, call: &CallId) -> bool {
+        let row = self.agents.get(agent).and_then(|state| state.row.as_ref());
+        row.is_some_and(|row| row.operated.contains(call)) && !is_planted(Bug::RepeatAfterFailover)
     }
 
     /// A reservation counts against the limits of its role and of those above it.

@@ -64,6 +64,15 @@ impl Agent {
         self.lane = Lane::default();
         self.mismatches = 0;
     }
+
+    /// It goes, and may come back in the same term: numbers of its orders only rise.
+    pub(super) fn part(&mut self) {
+        if is_planted(Bug::NumbersBeginAnew) {
+            self.lane = Lane::default();
+        }
+        self.lane.part();
+        self.mismatches = 0;
+    }
 }
 
 impl Framework {

@@ -272,6 +272,7 @@ pub(super) fn agent(id: &str, state: AgentState, epoch: u64) -> RowChange {
         handshake: allocator_term(epoch),
         registered: Time(1),
         reregistered: Time(epoch),
+        operated: Vec::new(),
         body: Bytes::new(),
     }))
 }

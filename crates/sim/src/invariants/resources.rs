@@ -6,7 +6,7 @@ use mesos_core::{
     message::{Amounts, Conversion, OperatorCall},
     row::{AgentSelfRow, LaunchRow, Row, RowChange, RowKey},
 };
-use mesos_model::{Resource, Resources, Role, Value, resources::Qualifier};
+use mesos_model::{AgentId, Resource, Resources, Role, Value, resources::Qualifier};
 
 use super::Seen;
 use crate::{net::Node, store::Commit};
@@ -59,7 +59,7 @@ impl Seen {
             OperatorCall::StartMaintenance(machines) => {
                 let of = |node: &Node| machines.iter().any(|machine| machine.has(&node.to_string(), ""));
                 let ids = self.ids.iter().filter(|(node, _)| of(node)).map(|(_, id)| id.clone());
-                self.leaving.extend(ids);
+                self.downed.extend(ids);
             }
             _ => {}
         }
@@ -79,6 +79,17 @@ impl Seen {
     /// Whether somebody asked that the agent of this node be gone.
     pub fn is_gone(&self, node: Node) -> bool {
         self.ids.get(&node).is_some_and(|id| self.gone.contains(id))
+    }
+
+    /// Whether somebody asked that the tasks of this node end.
+    pub(super) fn is_leaving(&self, node: Node) -> bool {
+        self.ids.get(&node).is_some_and(|id| self.leaving.contains(id) || self.downed.contains(id))
+    }
+
+    /// Whether somebody asked that this agent be gone.
+    #[must_use]
+    pub fn asked_to_be_gone(&self, agent: &AgentId) -> bool {
+        self.gone.contains(agent)
     }
 
     /// I14: RESERVE, UNRESERVE, CREATE and DESTROY make and lose nothing. What an agent has is what somebody asked for,
@@ -102,7 +113,8 @@ impl Seen {
         for (kind, amount) in &now {
             self.made.done.extend(labels(kind));
             let asked = self.made.asked.get(kind).copied().unwrap_or(0);
-            if *amount > asked {
+            // A store that lost what it knew may have an operator's repeat done again.
+            if *amount > asked && !self.rolled_back {
                 self.fail("I14", || format!("{node} has {amount} of {kind:?}, and {asked} was asked for"));
             }
         }
@@ -136,7 +148,11 @@ impl Seen {
             return;
         }
         let launched: Vec<&LaunchRow> = commit.changes.iter().filter_map(|change| launch(change, self)).collect();
-        if launched.is_empty() {
+        // What was launched before a limit was set in the same commit was launched before it.
+        // And what an UNRESERVE of the same ACCEPT made ordinary counted before as reserved.
+        let sets =
+            commit.changes.iter().any(|change| matches!(change, RowChange::Put(Row::Role(_) | Row::Operation(_))));
+        if launched.is_empty() || sets {
             return;
         }
         let limits = rows.values().filter_map(|row| match row {
@@ -158,7 +174,10 @@ impl Seen {
             }
             let sum = held.iter().fold(Resources::new(), |sum, row| sum.plus(&ordinary(&row.resources())));
             for (name, limit) in limit {
-                if sum.scalar(name) > *limit {
+                // What was more before a limit was forced stays.
+                let more =
+                    launched.iter().any(|row| is_below(&row.role, role) && ordinary(&row.resources()).scalar(name) > 0);
+                if more && sum.scalar(name) > *limit {
                     self.fail("I15", || format!("role {role} has {sum}, and its limit is {limit} of {name}"));
                 }
             }

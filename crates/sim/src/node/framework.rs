@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mesos_core::{
     message::{
-        AllocatorCall, Caller, ExecutorSpec, InverseOffer, Offer, Operation, OperationKind, RegistryCall, StreamEvent, TaskSpec,
+        AllocatorCall, Caller, ExecutorSpec, InverseOffer, Offer, Operation, OperationKind, RegistryCall, StreamEvent,
+        TaskSpec,
     },
     row::{Capabilities, FrameworkInfo},
 };
@@ -650,7 +651,9 @@ fn take(left: &mut Resources, scalars: &[(&str, i64)]) -> Option<Resources> {
     let mut taken = Vec::new();
     for (name, amount) in scalars {
         let enough = |entry: &&Resource| {
-            &*entry.name == *name && !operation::is_volume(entry) && matches!(entry.value, Value::Scalar(there) if there >= *amount)
+            &*entry.name == *name
+                && !operation::is_volume(entry)
+                && matches!(entry.value, Value::Scalar(there) if there >= *amount)
         };
         let reserved = left.iter().filter(enough).find(|entry| entry.qualifier.is_some());
         let entry = reserved.or_else(|| left.iter().find(enough))?;

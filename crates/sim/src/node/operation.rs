@@ -23,14 +23,16 @@ pub fn draw(rng: &mut Rng, left: &Resources, role: &Role, label: &str) -> Option
     };
     if entry.qualifier.is_none() {
         let part = some(rng);
-        return (role.as_str() != "*").then(|| convert("RESERVE", part, |qualifier| {
-            qualifier.reservations.push(Reservation {
-                kind: ReservationKind::Dynamic,
-                role: role.clone(),
-                principal: None,
-                labels: vec![("made-by".to_owned(), Some(label.to_owned()))],
-            });
-        }));
+        return (role.as_str() != "*").then(|| {
+            convert("RESERVE", part, |qualifier| {
+                qualifier.reservations.push(Reservation {
+                    kind: ReservationKind::Dynamic,
+                    role: role.clone(),
+                    principal: None,
+                    labels: vec![("made-by".to_owned(), Some(label.to_owned()))],
+                });
+            })
+        });
     }
     if is_volume(entry) || &*entry.name != "disk" || rng.below(3) == 0 {
         return undo(&if is_volume(entry) { entry.clone() } else { some(rng) });

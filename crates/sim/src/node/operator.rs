@@ -104,7 +104,12 @@ impl Operator {
         self.waits.insert(self.asked, (gateway, call.clone()));
         let call = Passed::Allocator(AllocatorCall::Operator(call));
         let mut wire = self.wires.remove(&gateway).unwrap_or_default();
-        net.to_gateway(gateway, Node::Operator, &mut wire, ToGateway::Call { from: (Node::Operator, self.asked), call });
+        net.to_gateway(
+            gateway,
+            Node::Operator,
+            &mut wire,
+            ToGateway::Call { from: (Node::Operator, self.asked), call },
+        );
         self.wires.insert(gateway, wire);
     }
 
@@ -180,6 +185,10 @@ impl Operator {
         if let Some(row) = agents.iter().find(|row| row.deactivated && row.draining().is_none()) {
             return Some(OperatorCall::Reactivate(row.id.clone()));
         }
+        // Whoever asked for it and sees that a store has forgotten it asks again.
+        if let Some(row) = agents.iter().find(|row| net.seen.asked_to_be_gone(&row.id)) {
+            return Some(OperatorCall::MarkGone(row.id.clone()));
+        }
         if let Some(quotas) = self.quotas_to_change(net) {
             return Some(OperatorCall::UpdateQuota { force: true, quotas });
         }
@@ -210,10 +219,10 @@ impl Operator {
         if let Some((role, _)) = &self.guarantee {
             set.entry(role.clone()).or_default();
         }
-        let wrong = set.into_iter().filter(|(role, (guarantee, limit))| *guarantee != wanted(role) || !limit.is_empty());
-        let quotas: Vec<Quota> = wrong
-            .map(|(role, _)| Quota { guarantee: wanted(&role), role, limit: Amounts::new() })
-            .collect();
+        let wrong =
+            set.into_iter().filter(|(role, (guarantee, limit))| *guarantee != wanted(role) || !limit.is_empty());
+        let quotas: Vec<Quota> =
+            wrong.map(|(role, _)| Quota { guarantee: wanted(&role), role, limit: Amounts::new() }).collect();
         (!quotas.is_empty()).then_some(quotas)
     }
 

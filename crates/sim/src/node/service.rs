@@ -643,7 +643,10 @@ impl<K: Kind> Service<K> {
     fn listen(&mut self, net: &mut Net, rows: &[mesos_core::row::RowChange]) {
         for row in rows {
             if let mesos_core::row::RowChange::Put(Row::AgentSelf(row)) = row {
-                net.instances.insert(self.node, row.instance);
+                // One that has left is nobody yet.
+                if row.instance != 0 {
+                    net.instances.insert(self.node, row.instance);
+                }
                 if let Some(id) = &row.id {
                     let id: AgentId = id.clone();
                     net.agent_ids.insert(self.node, id);
