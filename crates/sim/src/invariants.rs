@@ -298,7 +298,11 @@ impl Seen {
             if let RowChange::Put(Row::Task(row)) = change
                 && row.state.is_terminal()
             {
-                self.ends_committed.insert((row.framework.clone(), row.task.clone()));
+                let key = (row.framework.clone(), row.task.clone());
+                // Told as TASK_LOST to who knows nothing of partitions, it is still the end that is acknowledged.
+                let ends = row.pending.iter().filter(|pending| pending.status.state.is_terminal());
+                self.end_uuids.extend(ends.filter_map(|end| end.status.uuid).map(|uuid| (uuid, key.clone())));
+                self.ends_committed.insert(key);
             }
             let RowChange::Put(Row::Framework(row)) = change else { continue };
             if let (FrameworkState::Connected, Some(last)) = (row.state, &row.subscription) {
@@ -428,9 +432,8 @@ impl Seen {
                     || self.removed.contains(&key.0)
                     || self.is_gone(node)
                     || pending.status.state == TaskState::Killing
-                    // A registry that lost commits may have said that the task is gone before its agent spoke, and
-                    // when a machine goes down its tasks are gone for the registry at once.
-                    || ((self.rolled_back || self.is_leaving(node)) && self.ends_committed.contains(&key))
+                    // A registry that lost commits may have said that the task is gone before its agent spoke.
+                    || (self.rolled_back && self.ends_committed.contains(&key))
                     || self.later_was_acknowledged(&key, pending.number);
                 if !stays && !settled {
                     self.fail("I8", || {
@@ -591,15 +594,8 @@ impl Seen {
                 // One whose allocator's store brought a launch back that was over takes its task for new, until the
                 // agent has said what it knows.
                 let resurrected = self.rolled_back && status.reason == Some(Reason::AGENT_REMOVED);
-                // One that was told that all on an agent is gone, and forgot it, hears what became of it.
-                let sent_away =
-                    status.agent.as_ref().is_some_and(|agent| self.downed.contains(agent) || self.gone.contains(agent));
-                let resurrected = resurrected || (self.rolled_back && sent_away);
-                // Known and not mended: a registry forgets a task of a machine that is down once its framework has
-                // acknowledged TASK_GONE, so an agent that is back soon may tell the true end after that.
-                let back_soon = status.agent.as_ref().is_some_and(|agent| self.downed.contains(agent));
                 let harmless = harmless && (status.reason == Some(Reason::RECONCILIATION) || resurrected);
-                if !harmless && !back_soon {
+                if !harmless {
                     self.fail("I7", || {
                         let reason = status.reason.and_then(Reason::name);
                         format!("{} was told {} after {} ({reason:?})", key.1, status.state.name(), end.name())

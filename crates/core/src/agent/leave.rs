@@ -43,10 +43,14 @@ impl Agent {
         void: (Term, u64),
         out: &mut Out,
     ) {
-        // One that comes late must not end what was launched since.
-        let over = void.0 != Term::default() && self.own.promised.epoch > void.0.epoch;
+        if instance != self.own.instance || self.leaving.is_some() {
+            return;
+        }
+        // One that comes late must not end what was launched since. A leader of the version before does not say which
+        // orders are void.
+        let said = wait && void.0 != Term::default();
         let since = self.own.term == void.0 && self.own.number > void.1;
-        if instance != self.own.instance || self.leaving.is_some() || (wait && (over || since)) {
+        if said && (since || !self.obeyable(void.0)) {
             return;
         }
         if gone && !is_planted(Bug::GoneAgentKeepsTasks) {
@@ -54,10 +58,12 @@ impl Agent {
         }
         if wait {
             self.admitted = false;
-            if self.own.term == void.0 && self.own.number < void.1 {
-                // They may still come.
-                self.own.number = void.1;
-                self.own_changed = true;
+            if said {
+                // Nor may those of earlier terms be taken up that may still come.
+                self.promise(void.0);
+                if void.1 > 0 {
+                    self.skip_to(void);
+                }
             }
             if self.waits_for.as_ref() != Some(&reason) {
                 out.emit(Output::Ignored { message: format!("the agent has to wait: {reason}") });

@@ -48,7 +48,7 @@ impl Agent {
         }
     }
 
-    fn obeyable(&self, term: Term) -> bool {
+    pub(super) fn obeyable(&self, term: Term) -> bool {
         // A lower epoch is over; an equal one of another leader was never meant to be.
         term.epoch > self.own.promised.epoch || term == self.own.promised || is_planted(Bug::ObeyAnybody)
     }
@@ -77,7 +77,15 @@ impl Agent {
         Fnv::of(&self.own.instance.to_be_bytes()) % spread_ms.max(1)
     }
 
-    fn promise(&mut self, term: Term) {
+    /// Orders as far as this one are not to be taken up any more.
+    pub(super) fn skip_to(&mut self, (term, number): (Term, u64)) {
+        if (self.own.term, self.own.number) != (term, number) {
+            (self.own.term, self.own.number) = (term, number);
+            self.own_changed = true;
+        }
+    }
+
+    pub(super) fn promise(&mut self, term: Term) {
         if self.own.promised != term {
             self.own.promised = term;
             self.own_changed = true;

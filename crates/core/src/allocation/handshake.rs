@@ -83,8 +83,8 @@ impl Allocator {
     /// over when the machine went down. Or orders of before may still reach it; told so, it skips them.
     fn still_down(&self, row: &AgentRow, report: &AgentReport) -> Option<ToAgent> {
         let runs = report.launches.iter().any(|launch| !launch.tasks.is_empty());
-        let lane = self.agents.get(&row.id).map(|state| &state.lane).filter(|_| self.term == Some(report.term));
-        let hears = lane.is_some_and(|lane| lane.has_void_beyond(report.number));
+        let taken_up = if self.term == Some(report.term) { report.number } else { 0 };
+        let hears = self.agents.get(&row.id).is_some_and(|state| state.lane.has_void_beyond(taken_up));
         let reason = || "its tasks have to end first: its machine was down for maintenance".to_owned();
         let void = self.void_orders(Some(&row.id));
         let refused = || ToAgent::Refused { instance: report.instance, reason: reason(), gone: true, wait: true, void };
@@ -143,8 +143,10 @@ impl Allocator {
         let under_way = |row: &LaunchRow| row.sent.0 == term && row.sent > (report.term, report.number);
         let rows = state.into_iter().flat_map(|state| &state.launches).filter_map(|launch| self.launches.get(launch));
         let unnamed = rows.filter(|row| !named.contains(&row.launch)).any(|row| !under_way(row));
+        // Nor may one be admitted whose machine was down before it has promised to take up nothing of earlier terms.
+        let down = state.and_then(|state| state.row.as_ref()).is_some_and(|row| row.down);
         let old = report.answers != Some(term) && !is_planted(Bug::OldReportsBelieved);
-        if (unnamed || adopts) && old { Freshness::Doubtful } else { Freshness::Good }
+        if (unnamed || adopts || down) && old { Freshness::Doubtful } else { Freshness::Good }
     }
 
     pub(super) fn name_agent(&mut self, term: Term) -> AgentId {
