@@ -43,8 +43,10 @@ impl Allocator {
     /// An agent reports everything that it has.
     pub(super) fn report(&mut self, now: Time, report: AgentReport, fx: &mut Effects<Output>) {
         let Some(term) = self.term else { return };
-        if refuses(report.term, term) {
-            fx.emit(Output::RaiseEpoch(report.term));
+        // What it answers it has promised to; who was never welcomed obeys nobody yet.
+        let obeyed = [Some(report.term), report.answers].into_iter().flatten();
+        if let Some(higher) = obeyed.filter(|obeyed| refuses(*obeyed, term)).max() {
+            fx.emit(Output::RaiseEpoch(higher));
             return;
         }
         let known = report.agent.as_ref().or_else(|| self.instances.get(&report.instance)).cloned();

@@ -151,7 +151,8 @@ impl Allocator {
             self.instances.remove(&old.instance);
         }
         if is_gone {
-            self.instances.remove(&instance);
+            // A late copy of its first report is not taken for that of a new agent.
+            self.instances.entry(instance).or_insert_with(|| id.clone());
         } else {
             self.instances.insert(instance, id.clone());
         }

@@ -65,13 +65,10 @@ impl Seen {
         }
     }
 
-    /// An operator was told that it is done.
-    pub fn operator_was_answered(&mut self, call: &OperatorCall) {
+    /// An operator was told that an agent is active again, and has no drain of it on its way.
+    pub fn reactivated(&mut self, agent: &AgentId) {
         // A store that lost the commit still has the agent drained.
-        if let OperatorCall::Reactivate(agent) = call
-            && !self.rolled_back
-            && !self.duplicates
-        {
+        if !self.rolled_back && !self.duplicates {
             self.leaving.remove(agent);
         }
     }

@@ -9,7 +9,7 @@ use mesos_core::{
     message::{AllocatorCall, Amounts, MachineId, OperatorCall, Quota, Unavailability, Window},
     row::{AgentRow, AgentState, MaintenanceRow, Row, service},
 };
-use mesos_model::Role;
+use mesos_model::{AgentId, Role};
 
 use super::{
     http::{Passed, ToFramework, ToGateway, Wire},
@@ -50,6 +50,8 @@ pub struct Operator {
     asked: u64,
     /// Requests without an answer, with the gateway that has each.
     waits: BTreeMap<u64, (Node, OperatorCall)>,
+    /// Drains of each agent that have no answer, and how much had been asked when the last one had it.
+    drains: BTreeMap<AgentId, (u64, u64)>,
     named: u64,
     wires: BTreeMap<Node, Wire>,
 }
@@ -60,7 +62,7 @@ impl Operator {
     pub fn new(whims: Whims) -> Operator {
         let mood = Mood::Whimsical;
         let (waits, wires) = (BTreeMap::new(), BTreeMap::new());
-        Operator { whims, mood, guarantee: None, asked: 0, waits, named: 0, wires }
+        Operator { whims, mood, guarantee: None, asked: 0, waits, drains: BTreeMap::new(), named: 0, wires }
     }
 
     /// It comes to work.
@@ -74,13 +76,28 @@ impl Operator {
         match work {
             Work::Tick(_) => self.tick(net),
             Work::ToFramework(ToFramework::Answered(request, status)) => {
-                if let Some((_, call)) = self.waits.remove(&request)
-                    && status == 200
-                {
-                    net.seen.operator_was_answered(&call);
+                if let Some((_, call)) = self.waits.remove(&request) {
+                    self.answered(net, request, &call, status == 200);
                 }
             }
             Work::ToFramework(ToFramework::GatewayGone(gateway)) => self.waits.retain(|_, (at, _)| *at != gateway),
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, net: &mut Net, request: u64, call: &OperatorCall, done: bool) {
+        match call {
+            OperatorCall::Drain { agent, .. } => {
+                if let Some((open, asked)) = self.drains.get_mut(agent) {
+                    (*open, *asked) = (*open - 1, self.asked);
+                }
+            }
+            // One that met a drain on its way may have come before it.
+            OperatorCall::Reactivate(agent)
+                if done && self.drains.get(agent).is_none_or(|(open, asked)| *open == 0 && request > *asked) =>
+            {
+                net.seen.reactivated(agent);
+            }
             _ => {}
         }
     }
@@ -102,6 +119,9 @@ impl Operator {
         let gateway = Node::Gateway(net.rng.below(2) as u8);
         net.trace(50, || format!("the operator asks {call:?}"));
         self.waits.insert(self.asked, (gateway, call.clone()));
+        if let OperatorCall::Drain { agent, .. } = &call {
+            self.drains.entry(agent.clone()).or_default().0 += 1;
+        }
         let call = Passed::Allocator(AllocatorCall::Operator(call));
         let mut wire = self.wires.remove(&gateway).unwrap_or_default();
         net.to_gateway(
