@@ -121,6 +121,7 @@ planted! {
     "agent-speaks-for-another" AgentSpeaksForAnother [79] "A service takes what an agent says in the name of another.";
     "gone-agent-is-admitted" GoneAgentIsAdmitted [35] "The allocator admits an agent again that was marked gone.";
     "drain-forgotten" DrainForgotten + seeds [] "A handshake does not order the end of the tasks of an agent that is drained.";
+    "down-is-forgotten" DownIsForgotten + seeds [] "The registry forgets the tasks of a machine that is down before their agent has.";
     "gone-agent-keeps-tasks" GoneAgentKeepsTasks [35] "An agent that was marked gone goes without ending its tasks.";
     "agent-id-of-another-host" AgentIdOfAnotherHost [36] "The allocator admits a second host under the id of the first.";
     "agent-shrinks-below-tasks" AgentShrinksBelowTasks [49] "An agent starts with less than its tasks hold.";

@@ -1,7 +1,8 @@
 //! What must always hold, and what is remembered of a run to see whether it does.
 //!
 //! Each invariant is a function that is named after its number in the fault catalogue (I1 to I15; those of
-//! reservations, volumes and quota are in `resources`); I1 and the machines' inner agreement are theirs to check (`Allocator::check`, `Registry::check`, `Agent::check`).
+//! reservations, volumes and quota are in `resources`); I1 and the machines' inner agreement are theirs to check
+//! (`Allocator::check`, `Registry::check`, `Agent::check`).
 
 mod resources;
 

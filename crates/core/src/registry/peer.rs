@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     /// Whether the agent's machine is down for maintenance. What it ran is over, and it says how once it is heard.
-    fn is_down(&self, agent: &AgentId) -> bool {
+    pub(super) fn is_down(&self, agent: &AgentId) -> bool {
         self.agents.get(agent).is_some_and(|agent| agent.down)
     }
 

@@ -110,7 +110,8 @@ impl Seen {
         for (kind, amount) in &now {
             self.made.done.extend(labels(kind));
             let asked = self.made.asked.get(kind).copied().unwrap_or(0);
-            // A store that lost what it knew may have an operator's repeat done again.
+            // The agent's copy wins over a store that lost commits, and a repeat of an operator's call, which that
+            // store no longer knows, is done again with what is left. Its quantity is conserved all the same.
             if *amount > asked && !self.rolled_back {
                 self.fail("I14", || format!("{node} has {amount} of {kind:?}, and {asked} was asked for"));
             }

@@ -136,3 +136,32 @@ fn an_agent_that_has_to_wait_skips_the_orders_that_are_on_their_way() {
     let lines = host.tell(wait(3));
     assert!(!lines.iter().any(|line| line.starts_with("kill")), "{lines:?}");
 }
+
+#[test]
+fn an_agent_that_has_to_wait_takes_up_no_order_of_an_earlier_term_and_none_that_is_void() {
+    let void = |number| ToAgent::Refused {
+        instance: 7,
+        reason: "its machine is down".into(),
+        gone: true,
+        wait: true,
+        void: (term(2), number),
+    };
+    let late = |epoch, first| {
+        let orders = vec![launch("n", "v", 1000)];
+        let message = ToAgent::Orders { term: term(epoch), first, orders };
+        Event::Message { message, facts: vec![facts()] }
+    };
+    let mut host = running();
+    let before = host.agent.obeys();
+    host.tell(void(0));
+    assert_eq!(host.agent.obeys(), before);
+    host.step(late(1, before.1 + 1));
+    // It was welcomed by the next term and has not heard of it yet.
+    host.tell(void(3));
+    assert_eq!(host.agent.obeys(), (term(2), 3));
+    host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(2) });
+    host.step(late(2, 3));
+    assert!(host.agent.executors().all(|row| row.launch == "l".into()));
+    host.step(late(2, 4));
+    assert!(host.agent.executors().any(|row| row.launch == "n".into()));
+}
