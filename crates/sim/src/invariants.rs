@@ -595,6 +595,11 @@ impl Seen {
                 // One whose allocator's store brought a launch back that was over takes its task for new, until the
                 // agent has said what it knows.
                 let resurrected = self.rolled_back && status.reason == Some(Reason::AGENT_REMOVED);
+                // One that lost that an agent was sent away lost what it had told of the agent's tasks, too. Nobody else
+                // knows of that: what their agent says of them is news again.
+                let sent_away = status.agent.as_ref().is_some_and(|agent| self.was_sent_away(agent));
+                let by_registry = matches!(end, TaskState::Gone | TaskState::GoneByOperator | TaskState::Lost);
+                let resurrected = resurrected || (self.rolled_back && sent_away && by_registry);
                 let harmless = harmless && (status.reason == Some(Reason::RECONCILIATION) || resurrected);
                 if !harmless {
                     self.fail("I7", || {
@@ -627,7 +632,8 @@ impl Seen {
                     && other.state == TaskState::Killing
                     && !temper.task_killing
             });
-            if !hidden {
+            // What a framework was not told while it was removed it does not hear if a store forgets the removal.
+            if !hidden && !self.removed.contains(&key.0) {
                 let state = written.state.name();
                 self.fail("I9", || format!("{} was told update {number} ({state}) before update {missing}", key.1));
             }

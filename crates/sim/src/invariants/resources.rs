@@ -83,6 +83,11 @@ impl Seen {
         self.ids.get(&node).is_some_and(|id| self.leaving.contains(id) || self.downed.contains(id))
     }
 
+    /// Whether somebody asked that this agent be gone, or its machine down.
+    pub(super) fn was_sent_away(&self, agent: &AgentId) -> bool {
+        self.gone.contains(agent) || self.downed.contains(agent)
+    }
+
     /// Whether somebody asked that this agent be gone.
     #[must_use]
     pub fn asked_to_be_gone(&self, agent: &AgentId) -> bool {
@@ -142,10 +147,10 @@ impl Seen {
     /// I15: what is launched never takes a role, with those below it, beyond its limit. What agents brought back that a
     /// store had forgotten is there whatever the limit, and so is what is reserved.
     pub(super) fn i15_no_role_beyond_its_limit(&mut self, commit: &Commit, rows: &BTreeMap<RowKey, Row>) {
+        let launched: Vec<&LaunchRow> = commit.changes.iter().filter_map(|change| launch(change, self)).collect();
         if !self.made.limits {
             return;
         }
-        let launched: Vec<&LaunchRow> = commit.changes.iter().filter_map(|change| launch(change, self)).collect();
         // What was launched before a limit was set in the same commit was launched before it.
         // And what an UNRESERVE of the same ACCEPT made ordinary counted before as reserved.
         let sets =
