@@ -168,6 +168,7 @@ fn agent(number: usize, tasks: usize, term: Term, now: Time) -> AgentRow {
         handshake: term,
         registered: now,
         reregistered: now,
+        operated: Vec::new(),
     }
 }
 

@@ -393,6 +393,8 @@ pub struct Agent {
     leaving: Option<String>,
     /// It has left: nothing is said any more.
     left: bool,
+    /// When its turn comes to tell the registry of everything again.
+    tell_everything_at: Option<Time>,
     /// When the next beat, or report, is due.
     beat_at: Time,
     report_wait_ms: u64,
@@ -484,6 +486,7 @@ impl Agent {
             waits_for: None,
             leaving: None,
             left: false,
+            tell_everything_at: None,
             beat_at: Time(0),
             report_wait_ms: REPORT_WAIT_MS,
             beat_now: false,
@@ -735,6 +738,9 @@ impl Machine for Agent {
                 self.end_due(now, &launch, &task, out);
             }
             self.executors_due(now, out);
+            if self.tell_everything_at.is_some_and(|at| at <= now) {
+                self.tell_everything(now, out);
+            }
         }
     }
 
@@ -743,7 +749,7 @@ impl Machine for Agent {
             return None;
         }
         let timer = self.timers.first().map(|(at, ..)| *at);
-        [Some(self.beat_at), timer, self.next_of_executors()].into_iter().flatten().min()
+        [Some(self.beat_at), timer, self.tell_everything_at, self.next_of_executors()].into_iter().flatten().min()
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {

@@ -639,6 +639,10 @@ pub enum ToAgent {
         /// It may ask again, with the same id: its machine is down for maintenance. Its tasks end all the same.
         #[serde(default)]
         wait: bool,
+        /// With `wait`: orders of this term up to this number are not meant any more, though they may be on their way.
+        /// Who obeys the term skips them; who has taken up later ones was admitted since.
+        #[serde(default)]
+        void: (Term, u64),
     },
     /// Allocator: the beat was heard.
     Heard {
@@ -663,6 +667,10 @@ pub enum ToAgent {
     Resend {
         /// The registry's term; the agent remembers the last one it heard of and puts it into its updates.
         term: Term,
+        /// Over how long all agents spread what they tell, in milliseconds; an agent that is asked alone tells it
+        /// at once.
+        #[serde(default)]
+        spread_ms: u64,
     },
     /// Registry: a framework's message to an executor.
     Message {
@@ -896,6 +904,18 @@ impl AgentToRegistry {
             | AgentToRegistry::ExecutorExited { agent, .. } => agent,
         }
     }
+}
+
+/// How many agents may answer a question to all of them in one millisecond. A leader takes in so much; more at once
+/// would only wait for each other, and overrun what waits for it on the bus.
+const ANSWERS_PER_MS: u64 = 10;
+/// The longest that the last answer to such a question may take.
+const SPREAD_MS_MAX: u64 = 10_000;
+
+/// Over how long so many agents that are asked all at once spread their answers, in milliseconds.
+#[must_use]
+pub fn spread_ms(agents: usize) -> u64 {
+    (agents as u64 / ANSWERS_PER_MS).min(SPREAD_MS_MAX)
 }
 
 /// Folds launch ids into one number, whatever their order, so that two sides can compare what they hold.

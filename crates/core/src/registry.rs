@@ -27,13 +27,16 @@ use std::{
 };
 
 use mesos_engine::bundle::FixedState;
-use mesos_model::{AgentId, CallId, FrameworkId, GatewayId, LaunchId, TaskId, TaskState, Term, Time, Trace};
+use mesos_model::{
+    AgentId, CallId, FrameworkId, GatewayId, LaunchId, TaskId, TaskState, Term, Time, Trace,
+    planted::{Bug, is_planted},
+};
 
 pub use self::check::Counters;
 use self::{peer::Cluster, reconcile::Question, status::Flight};
 use crate::{
     machine::{Effects, Machine},
-    message::{AgentToRegistry, Answer, Call, RegistryCall, RequestId, StreamEvent, ToAgent, ToStream},
+    message::{AgentToRegistry, Answer, Call, RegistryCall, RequestId, StreamEvent, ToAgent, ToStream, spread_ms},
     row::{FrameworkRow, FrameworkState, Row, RowChange, RowKey, TaskRow},
 };
 
@@ -369,12 +372,18 @@ impl Registry {
         }
         let term = self.term().unwrap_or_default();
         for agent in std::mem::take(&mut self.to_ask) {
-            out.emit(Output::Agent { agent, message: ToAgent::Resend { term } });
+            out.emit(Output::Agent { agent, message: ToAgent::Resend { term, spread_ms: 0 } });
         }
         self.ask(out);
         if std::mem::take(&mut self.sweep) {
             self.sweep_removed(out);
         }
+    }
+
+    /// Asks all agents for what they have to tell, so spread that the many of them do not come at once.
+    fn resend_of_all(&self, term: Term) -> Output {
+        let spread_ms = if is_planted(Bug::UpdatesAtOnce) { 0 } else { spread_ms(self.cluster.agents_count()) };
+        Output::AllAgents(ToAgent::Resend { term, spread_ms })
     }
 
     fn forget_soft_state(&mut self) {
@@ -470,7 +479,7 @@ impl Machine for Registry {
     fn lead(&mut self, now: Time, term: Term, effects: &mut Out) {
         self.forget_soft_state();
         self.lead = Some(Lead { term, since: now, counter: 0, token: 0 });
-        effects.emit(Output::AllAgents(ToAgent::Resend { term }));
+        effects.emit(self.resend_of_all(term));
         let ids: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
         for id in ids {
             if let Some(framework) = self.frameworks.get_mut(&id) {
@@ -500,7 +509,7 @@ impl Machine for Registry {
                     framework.heard = framework.heard.max(now);
                 }
                 if let Some(term) = self.term() {
-                    effects.emit(Output::AllAgents(ToAgent::Resend { term }));
+                    effects.emit(self.resend_of_all(term));
                 }
                 self.send_everything_again(now);
             }

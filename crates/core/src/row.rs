@@ -281,6 +281,10 @@ pub struct AgentRow {
     pub registered: Time,
     /// Last handshake.
     pub reregistered: Time,
+    /// The last calls by which operators reserved here, or made volumes: a repeat under another leader is not done
+    /// again.
+    #[serde(default)]
+    pub operated: Vec<CallId>,
     /// A protobuf `AgentInfo`, as it wrote it.
     #[serde(default)]
     pub body: Bytes,

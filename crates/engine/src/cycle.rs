@@ -13,7 +13,10 @@
 
 use std::collections::BTreeMap;
 
-use mesos_model::{Resource, Resources, Role, Time};
+use mesos_model::{
+    Resource, Resources, Role, Time,
+    planted::{Bug, is_planted},
+};
 
 use crate::{
     bundle::{Bundle, HOT, Kind},
@@ -362,7 +365,7 @@ impl Engine {
     fn budget(&self, client: u32) -> Budget {
         let node = self.tree.clients[client as usize].node;
         let limited = self.tree.nodes[node as usize].limited;
-        let kept = !self.tree.all_missing().is_zero();
+        let kept = !self.tree.all_missing().is_zero() && !is_planted(Bug::GuaranteeIgnored);
         let least = self.tree.clients[client as usize].minimum.as_ref().unwrap_or(&self.minimum);
         let is_common = |(kind, amount): &(Kind, i64)| *kind < HOT.len() && *amount > 0;
         let needs_common = !least.is_empty() && least.iter().all(|bundle| bundle.iter().any(is_common));

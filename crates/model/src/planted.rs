@@ -107,10 +107,21 @@ planted! {
     "executor-update-twice" ExecutorUpdateTwice [20] "An agent tells an executor's update again that the executor sends again.";
     "executor-task-twice" ExecutorTaskTwice [31] "An executor that subscribes again gets tasks that it says it has.";
     "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
+    // Reservations, volumes and quota.
+    "operation-again" OperationAgain + seeds [] "A new leader orders operations again that their agent has done.";
+    "repeat-after-failover" RepeatAfterFailover + seeds [28] "A new leader carries an operator's RESERVE out again that comes again.";
+    "numbers-begin-anew" NumbersBeginAnew + seeds [] "Numbers of orders begin anew when an agent is back in the same term.";
+    "operation-forgotten" OperationForgotten + seeds [] "A new leader does not order operations that their agent has not seen.";
+    "finished-before-done" FinishedBeforeDone + seeds [] "An operation is told as finished before its agent has it in its checkpoint.";
+    "reservations-forgotten" ReservationsForgotten + seeds [] "An agent that starts again has what its options give, without reservations and volumes.";
+    "limit-ignored" LimitIgnored + seeds [] "Roles are offered more than their limits.";
+    "guarantee-ignored" GuaranteeIgnored + seeds [] "Nothing is kept for guarantees, and who has one is not offered first.";
     // Agents that leave, as the allocator and the agent have them.
     "join-token-twice" JoinTokenTwice [78] "A join token that one agent has used lets another in.";
     "agent-speaks-for-another" AgentSpeaksForAnother [79] "A service takes what an agent says in the name of another.";
     "gone-agent-is-admitted" GoneAgentIsAdmitted [35] "The allocator admits an agent again that was marked gone.";
+    "drain-forgotten" DrainForgotten + seeds [] "A handshake does not order the end of the tasks of an agent that is drained.";
+    "down-is-forgotten" DownIsForgotten + seeds [] "The registry forgets the tasks of a machine that is down before their agent has.";
     "gone-agent-keeps-tasks" GoneAgentKeepsTasks [35] "An agent that was marked gone goes without ending its tasks.";
     "agent-id-of-another-host" AgentIdOfAnotherHost [36] "The allocator admits a second host under the id of the first.";
     "agent-shrinks-below-tasks" AgentShrinksBelowTasks [49] "An agent starts with less than its tasks hold.";
@@ -149,6 +160,7 @@ planted! {
     "slow-client-kept" SlowClientKept [60] "What waits for a client that does not read has no bound.";
     "subscription-keeps-gateway" SubscriptionKeepsGateway [61] "Events go where the framework subscribed first.";
     "handshakes-at-once" HandshakesAtOnce [62] "All agents answer a new term at the same time.";
+    "updates-at-once" UpdatesAtOnce [62] "All agents tell a new term of the registry everything at the same time.";
     "repeats-at-once" RepeatsAtOnce [68] "A call that finds no leader is repeated without a pause.";
     // Agents, containers, hosts.
     "recovery-blind" RecoveryBlind [31] "An agent that comes back takes no container for its own.";
@@ -160,6 +172,7 @@ planted! {
     "docker-without-deadline" DockerWithoutDeadline [42] "Calls to the Docker daemon may take for ever.";
     "degraded-offered" DegradedOffered [42] "An agent that can start nothing is offered.";
     "pull-without-deadline" PullWithoutDeadline [43] "A pull may take for ever.";
+    "task-in-agents-group" TaskInAgentsGroup [40] "A task runs in the group of its agent.";
     "orphans-kept" OrphansKept [44] "Containers of an agent that is no more are left alone.";
     "memory-kill-unread" MemoryKillUnread [45] "Nobody looks whether a task was killed for its memory.";
     "pid-is-enough" PidIsEnough [46] "A process is known by its number alone.";

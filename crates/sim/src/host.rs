@@ -8,11 +8,14 @@ use mesos_core::{
     row::{Row, TaskStage},
 };
 use mesos_model::{
-    FrameworkId, LaunchId, Reason, Resources, TaskId,
+    FrameworkId, LaunchId, Reason, Resource, Resources, TaskId,
     planted::{Bug, is_planted},
 };
 
-use crate::net::{Happening, Net, Node, Work};
+use crate::{
+    net::{Happening, Net, Node, Work},
+    node::operation,
+};
 
 /// What a container is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,8 @@ pub struct Host {
     pub total: Resources,
     /// What is there.
     pub containers: BTreeMap<String, Container>,
+    /// Directories of volumes, by what their disks say.
+    pub volumes: BTreeSet<Vec<u8>>,
     /// Counts the containers that were ever made.
     pub serials: u64,
 }
@@ -201,6 +206,16 @@ impl Net {
         }
     }
 
+    /// Directories of volumes come and go.
+    pub fn volumes_change(&mut self, host: u8, made: &Resources, removed: &Resources) {
+        let Some(state) = self.hosts.get_mut(&host) else { return };
+        for entry in removed.iter().filter(|entry| operation::is_volume(entry)) {
+            self.seen.volume_removed(Node::Agent(host), entry);
+            state.volumes.remove(&disk_of(entry));
+        }
+        state.volumes.extend(made.iter().filter(|entry| operation::is_volume(entry)).map(disk_of));
+    }
+
     fn container_end(&mut self, host: u8, name: &str, ended: Ended) {
         let Some(container) = self.container(host, name) else { return };
         if matches!(container.phase, Phase::Ended(_)) {
@@ -223,13 +238,13 @@ impl Net {
         match container.phase {
             Phase::Ended(ended) => self.tell_agent(host, Event::Exited { container: name.to_owned(), ended }),
             Phase::Preparing => {
-                self.seen.killed(now, &container);
+                self.seen.killed(now, host, &container);
                 self.hosts.get_mut(&host).map(|state| state.containers.remove(name));
                 let (reason, message) = (Reason::TASK_KILLED_DURING_LAUNCH, "killed before it ran".to_owned());
                 self.tell_agent(host, Event::Failed { container: name.to_owned(), reason, message });
             }
             Phase::Running => {
-                self.seen.killed(now, &container);
+                self.seen.killed(now, host, &container);
                 let takes = container.script.grace_ms.min(grace_ms);
                 let (name, serial) = (name.to_owned(), container.serial);
                 self.after(takes, Happening::Container { host, container: name, serial, tick: Tick::Stop });
@@ -254,7 +269,7 @@ impl Net {
         let now = self.now;
         let gone = self.hosts.get_mut(&host).and_then(|state| state.containers.remove(name));
         if let Some(container) = gone.filter(|container| !matches!(container.phase, Phase::Ended(_))) {
-            self.seen.killed(now, &container);
+            self.seen.killed(now, host, &container);
         }
     }
 
@@ -307,6 +322,12 @@ impl Net {
         let containers = self.hosts.get(&host).into_iter().flat_map(|state| &state.containers);
         containers.map(|(name, container)| (name.clone(), !matches!(container.phase, Phase::Ended(_)))).collect()
     }
+}
+
+/// What names a volume.
+#[must_use]
+pub fn disk_of(entry: &Resource) -> Vec<u8> {
+    entry.qualifier.as_ref().map(|qualifier| qualifier.disk.clone()).unwrap_or_default()
 }
 
 fn killed() -> Ended {

@@ -1,12 +1,15 @@
 //! What must always hold, and what is remembered of a run to see whether it does.
 //!
-//! Each invariant is a function that is named after its number in the fault catalogue (I1 to I13); I1 and the
-//! machines' inner agreement are theirs to check (`Allocator::check`, `Registry::check`, `Agent::check`).
+//! Each invariant is a function that is named after its number in the fault catalogue (I1 to I15; those of
+//! reservations, volumes and quota are in `resources`); I1 and the machines' inner agreement are theirs to check
+//! (`Allocator::check`, `Registry::check`, `Agent::check`).
+
+mod resources;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesos_core::{
-    message::{AllocatorCall, Offer, RegistryCall, StreamEvent, ToRegistry, ToStream},
+    message::{AllocatorCall, Offer, OperationKind, RegistryCall, StreamEvent, ToRegistry, ToStream},
     row::{AgentRow, AgentState, ExecutorRow, FrameworkState, Row, RowChange, RowKey, service},
 };
 use mesos_model::{
@@ -88,6 +91,20 @@ pub struct Seen {
     timeouts: BTreeMap<FrameworkId, u64>,
     reported: BTreeMap<FrameworkId, (u64, u128)>,
     closed: BTreeMap<u128, u64>,
+    /// What operators and frameworks asked for, and what came of it.
+    made: resources::Made,
+    /// Launches whose row was ever written.
+    launched: BTreeSet<LaunchId>,
+    /// Which agents have which ids.
+    ids: BTreeMap<Node, AgentId>,
+    /// Agents that were asked to be gone.
+    gone: BTreeSet<AgentId>,
+    /// Agents that are drained or gone: their tasks may be ended.
+    leaving: BTreeSet<AgentId>,
+    /// Agents whose machines went down for maintenance: the same.
+    downed: BTreeSet<AgentId>,
+    /// Agents that may not be offered, by the leader that said so.
+    deactivated: BTreeSet<(AgentId, String)>,
     /// Offers that frameworks hold, by what they were told.
     pub held: BTreeMap<FrameworkId, BTreeMap<OfferId, Resources>>,
     /// How many tasks ever ran.
@@ -145,18 +162,21 @@ impl Seen {
     fn i2_an_agent_runs_no_more_than_it_has(&mut self, host: u8, hosts: &BTreeMap<u8, Host>) {
         let Some(host_state) = hosts.get(&host) else { return };
         let sum = host_state.running().fold(Resources::new(), |sum, container| sum.plus(&container.resources));
-        if !host_state.total.contains(&sum) {
+        // What is reserved is another kind, and as much of it.
+        let (have, runs) = (host_state.total.scalars(), sum.scalars());
+        if runs.iter().any(|(name, amount)| have.get(name).is_none_or(|have| have < amount)) {
             self.fail("I2", || format!("agent{host} runs {sum}, but has {}", host_state.total));
         }
     }
 
     /// I10: a task is ended only because somebody who may wants it ended, never because a part of the control
     /// plane died.
-    pub fn killed(&mut self, now: u64, container: &Container) {
+    pub fn killed(&mut self, now: u64, host: u8, container: &Container) {
         let key = (container.framework.clone(), container.task.clone());
         let wanted = self.kills.contains(&key)
             || self.torn_down.contains(&key.0)
             || self.removed.contains(&key.0)
+            || self.is_leaving(Node::Agent(host))
             || self.ended_launches.contains(&container.launch);
         self.ended_launches.insert(container.launch.clone());
         if !wanted {
@@ -203,6 +223,12 @@ impl Seen {
                 RowChange::Put(Row::Agent(row)) => {
                     self.f84_few_agents_are_given_up_by_who_can_hear(row, commit.lease.term, now, deaf_for);
                     self.handshakes.insert((row.id.clone(), uuid_text(row.handshake.leader)));
+                    let whose = (row.id.clone(), uuid_text(commit.lease.term.leader));
+                    if row.deactivated || row.down {
+                        self.deactivated.insert(whose);
+                    } else {
+                        self.deactivated.remove(&whose);
+                    }
                 }
                 RowChange::Put(Row::Launch(row)) if row.adopted.is_none() => {
                     self.i3_an_offer_is_consumed_once(&row.launch, &row.call);
@@ -217,7 +243,7 @@ impl Seen {
         const MINUTE: u64 = 60_000;
         /// Missed beats of its own, and what is on its way.
         const NOTICED: u64 = 8_000;
-        if !matches!(row.state, AgentState::Unreachable { .. }) {
+        if !matches!(row.state, AgentState::Unreachable { .. }) || row.down {
             self.unreachable.remove(&row.id);
             return;
         }
@@ -260,6 +286,9 @@ impl Seen {
                 if !self.handshakes.contains(&(offer.agent.clone(), prefix(offer.id.as_str()).to_owned())) {
                     self.fail("I3", || format!("{} is of {}, which has not shaken hands", offer.id, offer.agent));
                 }
+                if self.deactivated.contains(&(offer.agent.clone(), prefix(offer.id.as_str()).to_owned())) {
+                    self.fail("I3", || format!("{} is of {}, which an operator sent away", offer.id, offer.agent));
+                }
             }
         }
     }
@@ -270,7 +299,11 @@ impl Seen {
             if let RowChange::Put(Row::Task(row)) = change
                 && row.state.is_terminal()
             {
-                self.ends_committed.insert((row.framework.clone(), row.task.clone()));
+                let key = (row.framework.clone(), row.task.clone());
+                // Told as TASK_LOST to who knows nothing of partitions, it is still the end that is acknowledged.
+                let ends = row.pending.iter().filter(|pending| pending.status.state.is_terminal());
+                self.end_uuids.extend(ends.filter_map(|end| end.status.uuid).map(|uuid| (uuid, key.clone())));
+                self.ends_committed.insert(key);
             }
             let RowChange::Put(Row::Framework(row)) = change else { continue };
             if let (FrameworkState::Connected, Some(last)) = (row.state, &row.subscription) {
@@ -317,7 +350,18 @@ impl Seen {
     pub fn agent_commits(&mut self, node: Node, commit: &Commit, rows: &BTreeMap<RowKey, Row>) {
         for change in commit.changes.iter() {
             match change {
-                RowChange::Put(Row::AgentSelf(row)) => self.i5_one_leader_per_epoch(node, row.term),
+                RowChange::Put(Row::AgentSelf(row)) => {
+                    self.i5_one_leader_per_epoch(node, row.term);
+                    let old = match rows.get(&change.key()) {
+                        Some(Row::AgentSelf(old)) => Some(old),
+                        _ => None,
+                    };
+                    self.i14_operations_conserve(node, old, row);
+                    // One that has left is known by its last id until it has another one.
+                    if let Some(id) = &row.id {
+                        self.ids.insert(node, id.clone());
+                    }
+                }
                 RowChange::Put(Row::Executor(row)) => {
                     self.i2_nothing_is_ordered_that_does_not_fit(node, row);
                     self.write_down(row);
@@ -337,6 +381,10 @@ impl Seen {
 
     /// I5: an agent obeys one leader per epoch, for all time, and epochs only rise.
     fn i5_one_leader_per_epoch(&mut self, node: Node, term: Term) {
+        if term == Term::default() {
+            // One that has left obeys nobody yet; what it promised stands.
+            return;
+        }
         let highest = self.highest.entry(node).or_default();
         let before = std::mem::replace(highest, term.epoch);
         if before > term.epoch {
@@ -383,6 +431,7 @@ impl Seen {
                 let settled = self.acknowledged.contains(&uuid)
                     || self.ends_acknowledged.contains(&key)
                     || self.removed.contains(&key.0)
+                    || self.is_gone(node)
                     || pending.status.state == TaskState::Killing
                     // A registry that lost commits may have said that the task is gone before its agent spoke.
                     || (self.rolled_back && self.ends_committed.contains(&key))
@@ -409,9 +458,15 @@ impl Seen {
     /// A gateway takes a call.
     pub fn called(&mut self, _now: u64, id: &CallId, call: &Passed) {
         match call {
-            Passed::Allocator(AllocatorCall::Accept { offers, .. }) => {
+            Passed::Allocator(AllocatorCall::Accept { offers, operations, .. }) => {
                 self.accepts.insert(id.clone(), offers.clone());
+                for operation in operations {
+                    if let OperationKind::Convert(conversion) = &operation.kind {
+                        self.made.asked(conversion);
+                    }
+                }
             }
+            Passed::Allocator(AllocatorCall::Operator(call)) => self.operator_asks(call),
             Passed::Registry(RegistryCall::Kill { caller, task, .. }) => {
                 self.kills.insert((caller.framework.clone(), task.clone()));
             }
@@ -528,6 +583,7 @@ impl Seen {
                 let unknown = matches!(
                     status.state,
                     TaskState::Gone
+                        | TaskState::GoneByOperator
                         | TaskState::Unknown
                         | TaskState::Lost
                         | TaskState::Unreachable
@@ -539,6 +595,11 @@ impl Seen {
                 // One whose allocator's store brought a launch back that was over takes its task for new, until the
                 // agent has said what it knows.
                 let resurrected = self.rolled_back && status.reason == Some(Reason::AGENT_REMOVED);
+                // One that lost that an agent was sent away lost what it had told of the agent's tasks, too. Nobody else
+                // knows of that: what their agent says of them is news again.
+                let sent_away = status.agent.as_ref().is_some_and(|agent| self.was_sent_away(agent));
+                let by_registry = matches!(end, TaskState::Gone | TaskState::GoneByOperator | TaskState::Lost);
+                let resurrected = resurrected || (self.rolled_back && sent_away && by_registry);
                 let harmless = harmless && (status.reason == Some(Reason::RECONCILIATION) || resurrected);
                 if !harmless {
                     self.fail("I7", || {
@@ -571,7 +632,8 @@ impl Seen {
                     && other.state == TaskState::Killing
                     && !temper.task_killing
             });
-            if !hidden {
+            // What a framework was not told while it was removed it does not hear if a store forgets the removal.
+            if !hidden && !self.removed.contains(&key.0) {
                 let state = written.state.name();
                 self.fail("I9", || format!("{} was told update {number} ({state}) before update {missing}", key.1));
             }
@@ -587,8 +649,16 @@ impl Seen {
     }
 
     /// A commit was applied.
-    pub fn committed(&mut self, name: &'static str, commit: &Commit, now: u64, deaf_for: u64) {
+    pub fn committed(
+        &mut self,
+        name: &'static str,
+        commit: &Commit,
+        now: u64,
+        deaf_for: u64,
+        rows: &BTreeMap<RowKey, Row>,
+    ) {
         if name == service::ALLOCATOR {
+            self.i15_no_role_beyond_its_limit(commit, rows);
             self.allocator_committed(commit, now, deaf_for);
         }
     }

@@ -32,6 +32,9 @@ struct Options {
     /// Runs this seed only.
     #[arg(long)]
     seed: Option<u64>,
+    /// Without roles, reservations and operators: what a seed was before it drew them.
+    #[arg(long)]
+    plain: bool,
     /// Prints everything that happens; for one seed.
     #[arg(long)]
     trace: bool,
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
         eprintln!("--bug: {error}");
         return ExitCode::from(2);
     }
-    let request = Request { seed: 0, events_max: options.events, tracing: Tracing::Off };
+    let request = Request { seed: 0, events_max: options.events, tracing: Tracing::Off, plain: options.plain };
     let started = Instant::now();
     let sum = match options.seed {
         Some(seed) => one(&options, Request { seed, ..request }),
@@ -199,6 +202,9 @@ fn report(options: &Options, request: Request, outcome: &Outcome) {
     let mut more = options.bug.as_ref().map(|bug| format!(" --bug {bug}")).unwrap_or_default();
     if options.events != Request::seed(0).events_max {
         more.push_str(&format!(" --events {}", options.events));
+    }
+    if options.plain {
+        more.push_str(" --plain");
     }
     println!(
         "seed {}: {} does not hold: {}\n  cargo run --release -p mesos-sim -- --seed {}{more}",

@@ -36,6 +36,8 @@ pub enum Node {
     Gateway(u8),
     /// A framework.
     Framework(u8),
+    /// The operator.
+    Operator,
 }
 
 impl fmt::Display for Node {
@@ -46,6 +48,7 @@ impl fmt::Display for Node {
             Node::Agent(n) => write!(f, "agent{n}"),
             Node::Gateway(n) => write!(f, "gateway{n}"),
             Node::Framework(n) => write!(f, "framework{n}"),
+            Node::Operator => f.write_str("operator"),
         }
     }
 }
@@ -235,6 +238,8 @@ pub enum Happening {
     },
     /// A framework goes for good.
     Leave(Node),
+    /// An agent that was not admitted any more has ended; its supervisor starts it again.
+    Retire(Node),
     /// Nothing: time is to pass.
     Nothing,
 }

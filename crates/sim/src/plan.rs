@@ -1,5 +1,7 @@
 //! What a seed draws before its run: how much of which fault there will be, and how frameworks behave.
 
+use mesos_model::Resources;
+
 use crate::rng::Rng;
 
 /// Rates are in ten-thousandths; those of [`Plan::per_tick`] apply to each fifth of a second.
@@ -27,6 +29,27 @@ pub struct Plan {
     pub strike: u32,
     /// How each framework behaves.
     pub frameworks: Vec<Temper>,
+    /// What an operator does; there is none if it has no whims and no framework has a role.
+    pub operator: Whims,
+    /// What an agent has.
+    pub agent: Resources,
+}
+
+/// What an operator does. Rates are drawn once a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whims {
+    /// It sets a role's quota.
+    pub quota: u32,
+    /// It reserves, or makes a volume, or takes one of them back.
+    pub convert: u32,
+    /// It drains an agent.
+    pub drain: u32,
+    /// It deactivates an agent.
+    pub deactivate: u32,
+    /// Agents that it drains are gone then; now and then it says so at once.
+    pub gone: u32,
+    /// It plans maintenance, and begins it.
+    pub maintenance: u32,
 }
 
 /// Rates of faults that are drawn five times a second.
@@ -105,6 +128,10 @@ pub struct Temper {
     pub run_for_ever: u32,
     /// It goes for good after so many milliseconds.
     pub leaves_at: Option<u64>,
+    /// The role that it is in.
+    pub role: &'static str,
+    /// It reserves, makes volumes, and takes them back, in an ACCEPT.
+    pub convert: u32,
 }
 
 impl Default for Temper {
@@ -128,6 +155,8 @@ impl Default for Temper {
             run_max_ms: 10_000,
             run_for_ever: 0,
             leaves_at: None,
+            role: "*",
+            convert: 0,
         }
     }
 }
@@ -148,6 +177,8 @@ impl Plan {
             container_failure: 0,
             strike: 0,
             frameworks: vec![Temper::default(); 3],
+            operator: Whims::default(),
+            agent: Resources::of(&[("cpus", 4000), ("mem", 1_024_000)]),
         }
     }
 
@@ -193,6 +224,29 @@ impl Plan {
             container_failure,
             strike,
             frameworks: (0..3).map(|_| Temper::draw(rng)).collect(),
+            operator: Whims::default(),
+            agent: Resources::of(&[("cpus", 4000), ("mem", 1_024_000)]),
+        }
+    }
+
+    /// What the seed draws beyond that: roles, reservations, volumes, and an operator with whims.
+    pub fn draw_more(&mut self, rng: &mut Rng) {
+        self.agent.add(&Resources::of(&[("disk", 10_000)]));
+        let in_roles = rng.below(4) != 0;
+        let mut rate = |most: u64| if rng.below(2) == 0 { 0 } else { rng.below(most) as u32 };
+        let reserve = rate(2_000);
+        let roles = if in_roles { ["a", "a/x", "b", "*"] } else { ["*"; 4] };
+        self.operator = Whims {
+            quota: if in_roles { rate(2_000) } else { 0 },
+            convert: rate(1_500),
+            drain: rate(500),
+            deactivate: rate(500),
+            gone: rate(1_000),
+            maintenance: rate(500),
+        };
+        for temper in &mut self.frameworks {
+            temper.role = roles[rng.below(4) as usize];
+            temper.convert = reserve;
         }
     }
 }
@@ -222,6 +276,7 @@ impl Temper {
             tasks_max: rng.between(1, 12) as usize,
             run_max_ms: rng.between(200, 40_000),
             run_for_ever: some(rng, 5_000),
+            ..Temper::default()
         }
     }
 

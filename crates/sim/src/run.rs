@@ -1,15 +1,19 @@
 //! One seed from its draw to its verdict: faults, then healing, then what must have come.
 
-use mesos_core::row::{AgentState, FrameworkRow, FrameworkState};
-use mesos_model::{FrameworkId, TaskState, Time};
+use mesos_core::{
+    message::Amounts,
+    row::{AgentState, FrameworkRow, FrameworkState, Row, RowKey, service},
+};
+use mesos_model::{FrameworkId, Role, TaskState, Time};
 
 use crate::{
     host::Phase,
     invariants::Violation,
     net::{Node, Tracing},
+    node::operator::Mood,
     plan::Plan,
     rng::Rng,
-    world::{World, agent_total},
+    world::World,
 };
 
 /// What to run.
@@ -21,13 +25,15 @@ pub struct Request {
     pub events_max: u64,
     /// What becomes of the trace.
     pub tracing: Tracing,
+    /// Nobody reserves, has a role, or operates: what seeds were before there was that.
+    pub plain: bool,
 }
 
 impl Request {
     /// A seed, as it is run in a test.
     #[must_use]
     pub fn seed(seed: u64) -> Request {
-        Request { seed, events_max: 200_000, tracing: Tracing::Off }
+        Request { seed, events_max: 200_000, tracing: Tracing::Off, plain: false }
     }
 }
 
@@ -52,7 +58,11 @@ pub struct Outcome {
 #[must_use]
 pub fn run(request: Request) -> Outcome {
     let mut rng = Rng::new(request.seed);
-    let plan = Plan::draw(&mut rng);
+    let mut plan = Plan::draw(&mut rng);
+    if !request.plain {
+        // By numbers of its own, so that a plain run of a seed stays what it was.
+        plan.draw_more(&mut Rng::new(!request.seed));
+    }
     let mut world = World::new(rng, plan, request.tracing);
     if request.tracing == Tracing::Printed {
         println!("{:#?}", world.net.plan);
@@ -81,7 +91,7 @@ pub fn run(request: Request) -> Outcome {
 /// The first of these seeds that breaks something, and what.
 pub fn first_violation(seeds: impl IntoIterator<Item = u64>, events_max: u64) -> Option<(u64, Violation)> {
     seeds.into_iter().find_map(|seed| {
-        let violation = run(Request { seed, events_max, tracing: Tracing::Off }).violation?;
+        let violation = run(Request { events_max, ..Request::seed(seed) }).violation?;
         Some((seed, violation))
     })
 }
@@ -116,12 +126,18 @@ pub fn recover(world: &mut World) {
         return;
     }
     end_everything(world);
+    world.operator.mood = Mood::Clearing;
     if !comes(world, 190_000, l6_nothing_is_left) || !world.run_until(world.net.elapsed() + 5_000) {
         return;
     }
+    world.operator.mood = Mood::Idle;
+    l7_no_volume_is_left(world);
     l4_everything_free_is_offered(world);
     if world.violation().is_none() {
         l8_who_keeps_trying_launches(world);
+    }
+    if world.violation().is_none() {
+        l5_guarantees_are_met(world);
     }
 }
 
@@ -218,6 +234,11 @@ fn l6_nothing_is_left(world: &World) -> Result<(), Violation> {
     if let Some(machine) = world.allocator() {
         left.extend(machine.launches().map(|row| format!("launch {} with {:?}", row.launch, row.tasks)));
     }
+    left.extend(world.operator.left_to_do(&world.net));
+    if let Some(ledger) = world.net.ledgers.get(service::ALLOCATOR) {
+        let operations = ledger.rows.keys().filter(|key| matches!(key, RowKey::Operation(_)));
+        left.extend(operations.map(|key| format!("{} is under way", key.text())));
+    }
     let (rolled_back, now) = (world.net.seen.rolled_back, Time(world.net.now));
     if let Some(machine) = world.registry() {
         for row in machine.tasks() {
@@ -253,6 +274,72 @@ fn l6_nothing_is_left(world: &World) -> Result<(), Violation> {
     left.truncate(8);
     if left.is_empty() { Ok(()) } else { late("L6", left.join("; ")) }
 }
+
+/// I14 and L7: once all reservations and volumes were taken back, agents have what they began with, and no directory
+/// of a volume is left.
+fn l7_no_volume_is_left(world: &mut World) {
+    for (node, disk) in &world.net.disks {
+        let rows = disk.rows.values().filter_map(|row| if let Row::AgentSelf(row) = row { Some(row) } else { None });
+        let other = rows.map(|row| &row.total).find(|total| **total != world.net.plan.agent);
+        if let Some(total) = other {
+            let text = format!("{node} ends with {total}, and not with {}", world.net.plan.agent);
+            return world.net.seen.late("I14", text);
+        }
+    }
+    let left = world.net.hosts.iter().find(|(_, host)| !host.volumes.is_empty());
+    if let Some((host, state)) = left {
+        let text = format!("agent{host} keeps {} directories of volumes that are no more", state.volumes.len());
+        world.net.seen.late("L7", text);
+    }
+}
+
+/// L5: a guarantee that can be met is met, although others would take all there is.
+fn l5_guarantees_are_met(world: &mut World) {
+    let stays = world.frameworks.values().filter(|framework| framework.temper.leaves_at.is_none());
+    let role = stays.map(|framework| framework.temper.role);
+    let Some(role) = role.max().filter(|role| *role != "*").map(Role::from) else { return };
+    let owed = |world: &World| {
+        let row = world.allocator().and_then(|machine| machine.roles().into_iter().find(|view| view.role == role));
+        let row = row.unwrap_or_default();
+        let of = |amounts: &Amounts| amounts.get("cpus").copied().unwrap_or(0);
+        (of(&row.guarantee), of(&row.allocated))
+    };
+    for framework in world.frameworks.values_mut() {
+        framework.idle = true;
+        framework.ending = true;
+    }
+    world.operator.guarantee = Some((role.clone(), GUARANTEED));
+    let settled = |world: &World| {
+        world.frameworks.values().all(|framework| framework.left || framework.tasks.values().all(|task| task.over))
+            && owed(world).0 == GUARANTEED
+    };
+    if !world.run_while_not(75_000, settled) {
+        let (guarantee, _) = owed(world);
+        return world.net.seen.late("L5", format!("{role} is to have a guarantee, and has {guarantee}"));
+    }
+    // The others come first, and keep what they get.
+    for framework in world.frameworks.values_mut() {
+        framework.ending = false;
+        framework.idle = framework.temper.role == role.as_str();
+        framework.temper.run_for_ever = 10_000;
+        framework.temper.accept = 10_000;
+        framework.temper.tasks_max = 40;
+    }
+    if !world.run_until(world.net.elapsed() + 4_000) {
+        return;
+    }
+    for framework in world.frameworks.values_mut() {
+        framework.idle = false;
+    }
+    let met = |world: &World| owed(world).1 >= GUARANTEED;
+    if !world.run_while_not(75_000, met) && world.violation().is_none() {
+        let (_, allocated) = owed(world);
+        world.net.seen.late("L5", format!("{role} has {allocated} of cpus, and {GUARANTEED} are guaranteed"));
+    }
+}
+
+/// What a role is guaranteed at the end, in thousandths of a CPU.
+const GUARANTEED: i64 = 3_000;
 
 /// I13: whose scheduler has gone for good is removed after its failover timeout, whoever leads.
 fn frameworks_that_should_be_removed(world: &World) -> Vec<String> {
@@ -306,7 +393,8 @@ fn l4_everything_free_is_offered(world: &mut World) {
             machine.agents().filter(|row| row.state == AgentState::Active).filter_map(|row| {
                 let allocated = machine.allocated(&row.id);
                 let sum = machine.free(&row.id).plus(&machine.offered(&row.id));
-                (!allocated.is_empty() || sum != agent_total()).then(|| format!("{} has {sum} and {allocated}", row.id))
+                (!allocated.is_empty() || sum != world.net.plan.agent)
+                    .then(|| format!("{} has {sum} and {allocated}", row.id))
             })
         })
         .collect();

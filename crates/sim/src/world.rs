@@ -10,7 +10,7 @@ use mesos_core::{
     row::{Row, RowChange, service},
 };
 use mesos_model::{
-    Resources, Term,
+    Term,
     planted::{Bug, is_planted},
 };
 
@@ -22,9 +22,10 @@ use crate::{
         framework::Framework,
         gateway::Gateway,
         http::{ToFramework, ToGateway},
+        operator::{Mood, Operator},
         service::{Allocating, Hosting, Registering, Service},
     },
-    plan::Plan,
+    plan::{Plan, Whims},
     rng::Rng,
     store::Ledger,
 };
@@ -43,6 +44,8 @@ pub struct World {
     pub gateways: BTreeMap<Node, Gateway>,
     /// Frameworks; their disks outlive their processes.
     pub frameworks: BTreeMap<Node, Framework>,
+    /// The operator; idle if it has no whims.
+    pub operator: Operator,
 }
 
 /// Faults are drawn this often, in milliseconds.
@@ -54,12 +57,6 @@ const STEP_MAX: u64 = 10_000;
 /// How many agents there are.
 pub const AGENTS: u8 = 3;
 
-/// What an agent has.
-#[must_use]
-pub fn agent_total() -> Resources {
-    Resources::of(&[("cpus", 4000), ("mem", 1_024_000)])
-}
-
 /// Who leads, and in which term.
 pub type Leaders = Vec<(Node, Term)>;
 
@@ -69,6 +66,9 @@ impl World {
     pub fn new(rng: Rng, plan: Plan, tracing: Tracing) -> World {
         let mut net = Net::new(rng, plan, tracing);
         net.seen.duplicates = net.plan.duplicate > 0;
+        let operator = Operator::new(net.plan.operator.clone());
+        let roles = net.plan.frameworks.iter().any(|temper| temper.role != "*");
+        let has_operator = roles || net.plan.operator != Whims::default();
         net.ledgers.insert(service::ALLOCATOR, Ledger::default());
         net.ledgers.insert(service::REGISTRY, Ledger::default());
         let mut world = World {
@@ -78,6 +78,7 @@ impl World {
             agents: BTreeMap::new(),
             gateways: BTreeMap::new(),
             frameworks: BTreeMap::new(),
+            operator,
         };
         let pairs = (0..2).flat_map(|n| [Node::Allocator(n), Node::Registry(n), Node::Gateway(n)]);
         let frameworks = world.net.plan.frameworks.clone();
@@ -92,6 +93,9 @@ impl World {
             world.frameworks.insert(node, Framework::new(node, temper));
             world.add(node);
         }
+        if has_operator {
+            world.add(Node::Operator);
+        }
         if world.net.plan.fault_ms > 0 {
             world.net.after(FAULT_TICK, Happening::Faults);
         }
@@ -101,7 +105,7 @@ impl World {
     fn add(&mut self, node: Node) {
         if let Node::Agent(host) = node {
             self.net.disks.insert(node, Ledger::disk());
-            let state = Host { total: agent_total(), ..Host::default() };
+            let state = Host { total: self.net.plan.agent.clone(), ..Host::default() };
             self.net.hosts.insert(host, state);
         }
         let (clock_ahead, drift) = (self.net.rng.below(60_000), self.net.rng.below(1_000));
@@ -175,6 +179,7 @@ impl World {
             Happening::Join(node) => self.join(node),
             Happening::Strike { host, boots } => self.strike(host, boots),
             Happening::Leave(node) => self.leave(node),
+            Happening::Retire(node) => self.bounce(node, 500),
             Happening::Nothing => {}
         }
     }
@@ -218,6 +223,7 @@ impl World {
                     framework.work(&mut self.net, work);
                 }
             }
+            Node::Operator => self.operator.work(&mut self.net, work),
         }
     }
 
@@ -260,6 +266,7 @@ impl World {
                     framework.start(&mut self.net);
                 }
             }
+            Node::Operator => self.operator.start(&mut self.net),
         }
     }
 
@@ -267,7 +274,7 @@ impl World {
         let new_instance = self.net.rng.uuid();
         let boot = self.net.hosts.get(&host).map_or(0, |host| host.boot);
         let options = agent::Options {
-            total: agent_total(),
+            total: self.net.plan.agent.clone(),
             oversubscribed: Default::default(),
             attributes: Vec::new(),
             domain: None,
@@ -314,13 +321,15 @@ impl World {
                 self.gateways.remove(&node);
                 self.net.gateways.remove(&node);
                 let frameworks: Vec<Node> = self.frameworks.keys().copied().collect();
-                for framework in frameworks {
+                let operator = self.net.processes.contains_key(&Node::Operator).then_some(Node::Operator);
+                for framework in frameworks.into_iter().chain(operator) {
                     let delay = self.net.rng.between(1, 200);
                     if self.net.is_up(framework) {
                         self.net.give(framework, delay, Work::ToFramework(ToFramework::GatewayGone(node)));
                     }
                 }
             }
+            Node::Operator => {}
             Node::Framework(_) => {
                 let Some(up_to) = self.frameworks.get(&node).map(Framework::connection) else { return };
                 let gateways: Vec<Node> = self.gateways.keys().copied().collect();
@@ -476,7 +485,7 @@ impl World {
                     let deaf_for =
                         net.processes.get(&node).and_then(|process| process.cut).map(|since| net.now - since);
                     net.seen.i4_only_the_fence_writes(name, &commit, ledger);
-                    net.seen.committed(name, &commit, net.now, deaf_for.unwrap_or(0));
+                    net.seen.committed(name, &commit, net.now, deaf_for.unwrap_or(0), &ledger.rows);
                 }
                 let rows = commit.changes.len() as u64;
                 net.trace(1000 + rows, || {
@@ -621,6 +630,7 @@ impl World {
         for framework in self.frameworks.values_mut() {
             framework.temper = framework.temper.reformed();
         }
+        self.operator.mood = Mood::Settling;
     }
 
     // What is to be seen.
@@ -680,6 +690,7 @@ fn tag(node: Node, work: &Work) -> u64 {
         Node::Agent(n) => 20 + u64::from(n),
         Node::Gateway(n) => 30 + u64::from(n),
         Node::Framework(n) => 40 + u64::from(n),
+        Node::Operator => 50,
     };
     let work = match work {
         Work::Tick(_) => 1,

@@ -8,7 +8,7 @@ use std::{
     process::Stdio,
 };
 
-use mesos_model::planted;
+use mesos_model::planted::{self, Bug, is_planted};
 use mesos_ports::containerizer::{Command, ContainerError, ContainerSpec, Volume};
 use nix::unistd::{User, geteuid, getgrouplist};
 use tokio::process::Child;
@@ -33,7 +33,8 @@ impl Host {
         }
         fs::create_dir(dir).map_err(|error| launch("runtime directory", dir, &error))?;
         let mut warnings = self.warnings.clone();
-        let group = self.cgroups.as_ref().and_then(|cgroups| {
+        let own_group = self.cgroups.as_ref().filter(|_| !is_planted(Bug::TaskInAgentsGroup));
+        let group = own_group.and_then(|cgroups| {
             let made = cgroups.create(&spec.container_id, &spec.limits);
             made.map_err(|error| warnings.push(format!("no resource limits are enforced: {error}"))).ok()
         });

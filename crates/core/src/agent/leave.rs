@@ -1,7 +1,7 @@
 //! The agent's tasks end because their agent goes: it is drained, its machine goes down, or it was marked gone.
 
 use mesos_model::{
-    Time,
+    Term, Time,
     planted::{Bug, is_planted},
 };
 
@@ -32,16 +32,25 @@ impl Agent {
         }
     }
 
-    /// It is not admitted. `gone`: its tasks are to end. `wait`: it may ask again.
+    /// It is not admitted. `gone`: its tasks are to end. `wait`: it may ask again, and orders that are void are to be
+    /// skipped.
     pub(super) fn refused(
         &mut self,
         now: Time,
         instance: u128,
         reason: String,
         (gone, wait): (bool, bool),
+        void: (Term, u64),
         out: &mut Out,
     ) {
         if instance != self.own.instance || self.leaving.is_some() {
+            return;
+        }
+        // One that comes late must not end what was launched since. A leader of the version before does not say which
+        // orders are void.
+        let said = wait && void.0 != Term::default();
+        let since = self.own.term == void.0 && self.own.number > void.1;
+        if said && (since || !self.obeyable(void.0)) {
             return;
         }
         if gone && !is_planted(Bug::GoneAgentKeepsTasks) {
@@ -49,6 +58,13 @@ impl Agent {
         }
         if wait {
             self.admitted = false;
+            if said {
+                // Nor may those of earlier terms be taken up that may still come.
+                self.promise(void.0);
+                if void.1 > 0 {
+                    self.skip_to(void);
+                }
+            }
             if self.waits_for.as_ref() != Some(&reason) {
                 out.emit(Output::Ignored { message: format!("the agent has to wait: {reason}") });
                 self.waits_for = Some(reason);

@@ -22,17 +22,20 @@ impl Agent {
             ToAgent::Handshake { term, spread_ms } => self.handshake(now, term, spread_ms, out),
             ToAgent::Welcome { instance, agent, term } => self.welcome(now, instance, agent, term, out),
             ToAgent::Orders { term, first, orders } => self.orders(now, term, first, orders, facts, out),
-            ToAgent::Refused { instance, reason, gone, wait } => {
-                self.refused(now, instance, reason, (gone, wait), out);
+            ToAgent::Refused { instance, reason, gone, wait, void } => {
+                self.refused(now, instance, reason, (gone, wait), void, out);
             }
             ToAgent::Heard { .. } => {}
             ToAgent::Received(updates) => self.received(now, &updates),
             ToAgent::Acknowledged { framework, task, launch, number } => {
                 self.acknowledged(now, &framework, &task, &launch, number, out);
             }
-            ToAgent::Resend { term } => {
+            ToAgent::Resend { term, spread_ms } => {
                 self.asked = term;
-                self.tell_everything(now, out);
+                match self.own_turn(spread_ms) {
+                    0 => self.tell_everything(now, out),
+                    turn => self.tell_everything_at = Some(now.after(std::time::Duration::from_millis(turn))),
+                }
             }
             ToAgent::Message { framework, executor, data } => {
                 self.tell_executor(&(framework, executor), ExecutorEvent::Message(data), out);
@@ -45,7 +48,7 @@ impl Agent {
         }
     }
 
-    fn obeyable(&self, term: Term) -> bool {
+    pub(super) fn obeyable(&self, term: Term) -> bool {
         // A lower epoch is over; an equal one of another leader was never meant to be.
         term.epoch > self.own.promised.epoch || term == self.own.promised || is_planted(Bug::ObeyAnybody)
     }
@@ -61,7 +64,7 @@ impl Agent {
             return self.disobey(out);
         }
         self.promise(term);
-        let own_turn = Fnv::of(&self.own.instance.to_be_bytes()) % spread_ms.max(1);
+        let own_turn = self.own_turn(spread_ms);
         if own_turn == 0 {
             return self.report(now, Some(term), out);
         }
@@ -69,7 +72,20 @@ impl Agent {
         self.beat_at = now.after(std::time::Duration::from_millis(own_turn));
     }
 
-    fn promise(&mut self, term: Term) {
+    /// When in a span of time this agent answers what all are asked, in milliseconds.
+    fn own_turn(&self, spread_ms: u64) -> u64 {
+        Fnv::of(&self.own.instance.to_be_bytes()) % spread_ms.max(1)
+    }
+
+    /// Orders as far as this one are not to be taken up any more.
+    pub(super) fn skip_to(&mut self, (term, number): (Term, u64)) {
+        if (self.own.term, self.own.number) != (term, number) {
+            (self.own.term, self.own.number) = (term, number);
+            self.own_changed = true;
+        }
+    }
+
+    pub(super) fn promise(&mut self, term: Term) {
         if self.own.promised != term {
             self.own.promised = term;
             self.own_changed = true;
@@ -273,7 +289,8 @@ impl Agent {
     }
 
     /// The registry hears of everything again, with what it may have missed.
-    fn tell_everything(&mut self, now: Time, out: &mut Out) {
+    pub(super) fn tell_everything(&mut self, now: Time, out: &mut Out) {
+        self.tell_everything_at = None;
         let Some(agent) = self.own.id.clone() else { return };
         for (launch, task) in self.each_task() {
             self.tell_task(now, &agent, &launch, &task, out);

@@ -85,7 +85,10 @@ impl Agent {
     pub(super) fn take_options(&mut self, rebooted: bool, out: &mut Out) {
         // The shell asks whether it fits before it starts the machine; if it did not, what there was stays.
         let fits = |total: &Resources| rebooted || fits_running(total, &self.used).is_ok();
-        let total = reconfigured(&self.own.base, &self.own.total, &self.options.total);
+        let total = match is_planted(Bug::ReservationsForgotten) {
+            true => Ok(self.options.total.clone()),
+            false => reconfigured(&self.own.base, &self.own.total, &self.options.total),
+        };
         if let Some(total) = total.ok().filter(fits) {
             self.own.total = total;
             self.own.base = self.options.total.clone();

@@ -485,9 +485,15 @@ fn resend_tells_what_is_not_acknowledged_or_else_the_latest() {
     host.order(1, launch("l", "t", 1000));
     host.started("l.0");
     host.acknowledge(1);
-    assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #1 TASK_RUNNING", "knows 1 tasks"]);
+    assert_eq!(
+        host.tell(ToAgent::Resend { term: Term::default(), spread_ms: 0 }),
+        ["t #1 TASK_RUNNING", "knows 1 tasks"]
+    );
     host.exited("l.0", 0);
-    assert_eq!(host.tell(ToAgent::Resend { term: Term::default() }), ["t #2 TASK_FINISHED", "knows 1 tasks"]);
+    assert_eq!(
+        host.tell(ToAgent::Resend { term: Term::default(), spread_ms: 0 }),
+        ["t #2 TASK_FINISHED", "knows 1 tasks"]
+    );
 }
 
 fn read(text: &str) -> Resources {
@@ -688,4 +694,26 @@ fn f62_agents_that_are_asked_all_at_once_answer_each_in_its_turn() {
     // One that is asked alone answers at once.
     let mut host = Host::admitted();
     assert_eq!(host.tell(ToAgent::Handshake { term: term(2), spread_ms: 0 }), ["report 1:0"]);
+}
+
+#[test]
+fn agents_that_are_all_asked_for_their_updates_tell_them_each_in_its_turn() {
+    let spread_ms = 1000;
+    let mut told = BTreeMap::new();
+    for instance in 0..500 {
+        let mut host = Host::new();
+        host.options.new_instance = instance;
+        host.agent = Agent::new(host.options.clone());
+        host.start(&[]);
+        host.tell(ToAgent::Welcome { instance, agent: "S".into(), term: term(1) });
+        let mut said = host.tell(ToAgent::Resend { term: term(1), spread_ms });
+        let mut waited = 0;
+        while !said.iter().any(|line| line.starts_with("knows")) {
+            assert!(waited < spread_ms, "not within the time given");
+            waited += 10;
+            said = host.later(10);
+        }
+        *told.entry(waited / 100).or_insert(0) += 1;
+    }
+    assert!(told.len() >= 10 && told.values().all(|count| *count < 100), "{told:?}");
 }

@@ -214,7 +214,7 @@ impl Allocator {
                         claim.left = conversion.applied_to(&claim.left);
                         claim.converted = conversion.applied_to(&claim.converted);
                         let feedback = operation.id.map(|id| (context.framework.clone(), id));
-                        self.convert(now, &claim.agent, conversion, feedback, fx);
+                        self.convert(now, &claim.agent, conversion, feedback, None, fx);
                     }
                     Err(error) => {
                         let message = format!("Invalid {} operation: {error}", conversion.name);

@@ -129,10 +129,11 @@ impl Allocator {
         fx: &mut Effects<Output>,
     ) {
         let nobody = FrameworkId::default();
-        if self.calls.is_repeat(&nobody, &call) {
+        let operated = matches!(&what, OperatorCall::Convert { agent, .. } if self.was_operated(agent, &call));
+        if self.calls.is_repeat(&nobody, &call) || operated {
             return self.reply(request, Answer::ok(AnswerBody::None), fx);
         }
-        let answer = self.operate_call(now, what, fx);
+        let answer = self.operate_call(now, &call, what, fx);
         if answer.status == 200 && answer.body == AnswerBody::None {
             self.calls.remember(&nobody, &call);
         }

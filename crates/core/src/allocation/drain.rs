@@ -168,7 +168,7 @@ impl Allocator {
         self.retries.clear(&id);
         self.lingering.clear(&id);
         let Some(state) = self.agents.get_mut(&id) else { return };
-        state.forget_term();
+        state.part();
         for launch in state.launches.clone() {
             self.delete_launch(&launch, fx);
         }

@@ -31,35 +31,30 @@ pub(super) fn refusal(row: &AgentRow, instance: u128) -> Option<ToAgent> {
             "agent id {} belongs to the agent at {}; a copied work directory must be emptied before its agent starts",
             row.id, row.hostname
         );
-        return Some(ToAgent::Refused { instance, reason, gone: false, wait: false });
+        return Some(ToAgent::Refused { instance, reason, gone: false, wait: false, void: Default::default() });
     }
     let gone = row.state == AgentState::Gone && !is_planted(Bug::GoneAgentIsAdmitted);
     let reason = || format!("agent {} was marked gone", row.id);
-    gone.then(|| ToAgent::Refused { instance, reason: reason(), gone: true, wait: false })
-}
-
-/// What an agent is told whose machine was down and is up again, but whose tasks still run: they were said to be over
-/// when the machine went down.
-fn still_down(row: &AgentRow, report: &AgentReport) -> Option<ToAgent> {
-    let runs = report.launches.iter().any(|launch| !launch.tasks.is_empty());
-    let reason = || "its tasks have to end first: its machine was down for maintenance".to_owned();
-    (row.down && runs).then(|| ToAgent::Refused { instance: report.instance, reason: reason(), gone: true, wait: true })
+    let void = Default::default();
+    gone.then(|| ToAgent::Refused { instance, reason: reason(), gone: true, wait: false, void })
 }
 
 impl Allocator {
     /// An agent reports everything that it has.
     pub(super) fn report(&mut self, now: Time, report: AgentReport, fx: &mut Effects<Output>) {
         let Some(term) = self.term else { return };
-        if refuses(report.term, term) {
-            fx.emit(Output::RaiseEpoch(report.term));
+        // What it answers it has promised to; who was never welcomed obeys nobody yet.
+        let obeyed = [Some(report.term), report.answers].into_iter().flatten();
+        if let Some(higher) = obeyed.filter(|obeyed| refuses(*obeyed, term)).max() {
+            fx.emit(Output::RaiseEpoch(higher));
             return;
         }
         let known = report.agent.as_ref().or_else(|| self.instances.get(&report.instance)).cloned();
         let row = known.as_ref().and_then(|id| self.agents.get(id)).and_then(|state| state.row.as_ref());
         let host = (report.hostname.as_str(), report.ip.as_str());
         let refused = match row {
-            Some(row) => self.refusal(row, report.instance, host).or_else(|| still_down(row, &report)),
-            None => self.kept_down(host.0, host.1, report.instance),
+            Some(row) => self.refusal(row, report.instance, host).or_else(|| self.still_down(row, &report)),
+            None => self.kept_down(None, host, report.instance),
         };
         if let Some(message) = refused {
             self.note_refusal(&report.hostname, &message, fx);
@@ -86,6 +81,18 @@ impl Allocator {
         self.settle_launches(now, term, &id, report, fx);
     }
 
+    /// What an agent is told whose machine was down and is up again, but whose tasks still run: they were said to be
+    /// over when the machine went down. Or orders of before may still reach it; told so, it skips them.
+    fn still_down(&self, row: &AgentRow, report: &AgentReport) -> Option<ToAgent> {
+        let runs = report.launches.iter().any(|launch| !launch.tasks.is_empty());
+        let taken_up = if self.term == Some(report.term) { report.number } else { 0 };
+        let hears = self.agents.get(&row.id).is_some_and(|state| state.lane.has_void_beyond(taken_up));
+        let reason = || "its tasks have to end first: its machine was down for maintenance".to_owned();
+        let void = self.void_orders(Some(&row.id));
+        let refused = || ToAgent::Refused { instance: report.instance, reason: reason(), gone: true, wait: true, void };
+        (row.down && (runs || hears)).then(refused)
+    }
+
     /// A late copy of an agent's first report, after a store lost the row with its id, makes it another one, which it
     /// never takes: nothing that is ordered there is ever taken up.
     fn retire(&mut self, ghost: &AgentId, fx: &mut Effects<Output>) {
@@ -102,7 +109,7 @@ impl Allocator {
 
     /// What an agent is told that shows the id of this row, if it is not admitted.
     pub(super) fn refusal(&self, row: &AgentRow, instance: u128, (hostname, ip): (&str, &str)) -> Option<ToAgent> {
-        refusal(row, instance).or_else(|| self.kept_down(hostname, ip, instance))
+        refusal(row, instance).or_else(|| self.kept_down(Some(&row.id), (hostname, ip), instance))
     }
 
     /// Two hosts that show one id are a mistake that an operator has to mend.
@@ -138,8 +145,10 @@ impl Allocator {
         let under_way = |row: &LaunchRow| row.sent.0 == term && row.sent > (report.term, report.number);
         let rows = state.into_iter().flat_map(|state| &state.launches).filter_map(|launch| self.launches.get(launch));
         let unnamed = rows.filter(|row| !named.contains(&row.launch)).any(|row| !under_way(row));
+        // Nor may one be admitted whose machine was down before it has promised to take up nothing of earlier terms.
+        let down = state.and_then(|state| state.row.as_ref()).is_some_and(|row| row.down);
         let old = report.answers != Some(term) && !is_planted(Bug::OldReportsBelieved);
-        if (unnamed || adopts) && old { Freshness::Doubtful } else { Freshness::Good }
+        if (unnamed || adopts || down) && old { Freshness::Doubtful } else { Freshness::Good }
     }
 
     pub(super) fn name_agent(&mut self, term: Term) -> AgentId {
@@ -171,6 +180,7 @@ impl Allocator {
             handshake: term,
             registered: old.as_ref().map_or(now, |old| old.registered),
             reregistered: now,
+            operated: old.as_ref().map(|old| old.operated.clone()).unwrap_or_default(),
             body: report.body.clone(),
         };
         let same = old.as_ref().is_some_and(|old| AgentRow { reregistered: old.reregistered, ..row.clone() } == *old);
@@ -194,12 +204,16 @@ impl Allocator {
 
     fn settle_launches(&mut self, now: Time, term: Term, id: &AgentId, report: AgentReport, fx: &mut Effects<Output>) {
         let seen = (report.term, report.number);
+        let operations_seen = if is_planted(Bug::OperationAgain) { Default::default() } else { seen };
         // Before the lane is told, which would take them for done.
-        self.finish_operations(id, seen, Some(&report.total), fx);
+        self.finish_operations(id, operations_seen, Some(&report.total), fx);
+        if let Some(state) = self.agents.get_mut(id) {
+            state.lane.resume(report.term == term);
+        }
         if report.term == term {
             self.acknowledge(now, id, report.number, fx);
         }
-        self.order_operations_again(id, &report.total, seen, fx);
+        self.order_operations_again(id, &report.total, operations_seen, fx);
         let mut removed: BTreeSet<FrameworkId> = BTreeSet::new();
         let mut reported: BTreeMap<LaunchId, ReportedLaunch> =
             report.launches.into_iter().map(|launch| (launch.launch.clone(), launch)).collect();
@@ -240,7 +254,9 @@ impl Allocator {
         for framework in removed {
             self.order(id, Order::ShutdownFramework(framework));
         }
-        self.order_drain(id);
+        if !is_planted(Bug::DrainForgotten) {
+            self.order_drain(id);
+        }
         self.look_at_drain(id);
         self.maintenance.look_at(id);
         if self.has_lingering(id) {

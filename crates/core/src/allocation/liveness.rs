@@ -10,15 +10,10 @@ use mesos_model::{
 use super::{Allocator, Output, timers::Timers};
 use crate::{
     machine::Effects,
-    message::{StreamEvent, ToAgent},
+    message::{StreamEvent, ToAgent, spread_ms},
     row::AgentState,
 };
 
-/// How many agents may answer a new term in one millisecond. A leader takes in so many reports; more at once
-/// would only wait for each other, and overrun what waits for it on the bus.
-const REPORTS_PER_MS: u64 = 10;
-/// The longest that a term waits for the last report that it asked for.
-const SPREAD_MS_MAX: u64 = 10_000;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Beats in a row with nothing under way whose digest is wrong, until the agent must report.
 const MISMATCHES_MAX: u32 = 2;
@@ -61,8 +56,7 @@ pub(super) fn refuses(obeyed: Term, term: Term) -> bool {
 impl Allocator {
     /// Asks all agents to shake hands, so spread that the many of them do not come at once.
     pub(super) fn handshake_of_all(&self, term: Term) -> Output {
-        let spread_ms = (self.agents.len() as u64 / REPORTS_PER_MS).min(SPREAD_MS_MAX);
-        let spread_ms = if is_planted(Bug::HandshakesAtOnce) { 0 } else { spread_ms };
+        let spread_ms = if is_planted(Bug::HandshakesAtOnce) { 0 } else { spread_ms(self.agents.len()) };
         Output::AllAgents(ToAgent::Handshake { term, spread_ms })
     }
 

@@ -12,7 +12,7 @@ use mesos_model::{AgentId, FrameworkId, OfferId, Time};
 use super::{Allocator, Output, timers::Timers};
 use crate::{
     machine::Effects,
-    message::{InverseAnswer, InverseOffer, MachineId, MaintenanceView, StreamEvent, Unavailability, Window},
+    message::{InverseAnswer, InverseOffer, MachineId, MaintenanceView, StreamEvent, ToAgent, Unavailability, Window},
     row::{AgentRow, AgentState, MaintenanceRow, Row, RowKey},
 };
 
@@ -168,7 +168,7 @@ impl Allocator {
             .cloned()
             .collect();
         for mut row in agents {
-            let message = self.kept_down(&row.hostname, &row.ip, row.instance);
+            let message = self.kept_down(Some(&row.id), (&row.hostname, &row.ip), row.instance);
             let id = row.id.clone();
             if row.state == AgentState::Active {
                 row.state = AgentState::Unreachable { since: now };
@@ -207,10 +207,15 @@ impl Allocator {
     }
 
     /// What an agent is told whose machine is down.
-    pub(super) fn kept_down(&self, hostname: &str, ip: &str, instance: u128) -> Option<crate::message::ToAgent> {
+    pub(super) fn kept_down(
+        &self,
+        id: Option<&AgentId>,
+        (hostname, ip): (&str, &str),
+        instance: u128,
+    ) -> Option<ToAgent> {
         let machine = self.maintenance.down(hostname, ip)?;
         let reason = format!("machine {machine} is down for maintenance; `mesos maintenance stop` brings it up");
-        Some(crate::message::ToAgent::Refused { instance, reason, gone: true, wait: true })
+        Some(ToAgent::Refused { instance, reason, gone: true, wait: true, void: self.void_orders(id) })
     }
 
     /// What is planned, and where it stands.

@@ -5,7 +5,10 @@
 //! can order it again: the agent's total is what it reports, with the operations that it has not seen on top.
 
 use mesos_engine::Bundle;
-use mesos_model::{AgentId, FrameworkId, Resource, Resources, Role, Term, Time};
+use mesos_model::{
+    AgentId, CallId, FrameworkId, Resource, Resources, Role, Term, Time,
+    planted::{Bug, is_planted},
+};
 
 use super::{Allocator, Output, accept::Context};
 use crate::{
@@ -13,6 +16,9 @@ use crate::{
     message::{Conversion, Order, StreamEvent},
     row::{AgentRow, OperationRow, Row, RowKey},
 };
+
+/// How many calls of operators are remembered per agent. One is repeated for seconds, not longer.
+const OPERATED_MAX: usize = 16;
 
 impl Allocator {
     /// Whether a framework may do an operation with what it was offered, in Mesos's words.
@@ -90,6 +96,7 @@ impl Allocator {
         agent: &AgentId,
         conversion: Conversion,
         feedback: Option<(FrameworkId, String)>,
+        operator: Option<CallId>,
         fx: &mut Effects<Output>,
     ) {
         let (Some(term), Some(row)) = (self.term, self.agents.get(agent).and_then(|state| state.row.clone())) else {
@@ -99,8 +106,15 @@ impl Allocator {
         let number = self.order(agent, Order::Convert(conversion.clone()));
         let operation = format!("{}-P{}", self.leader_text, self.operations_named);
         self.operations_named += 1;
+        if let Some((framework, operation)) = feedback.clone().filter(|_| is_planted(Bug::FinishedBeforeDone)) {
+            let converted = conversion.converted.clone();
+            self.tell(&framework, StreamEvent::OperationFinished { operation, agent: agent.clone(), converted }, fx);
+        }
         let total = conversion.applied_to(&row.total);
-        self.write_agent(AgentRow { total, ..row }, fx);
+        let mut operated = row.operated.clone();
+        operated.extend(operator);
+        operated.drain(..operated.len().saturating_sub(OPERATED_MAX));
+        self.write_agent(AgentRow { total, operated, ..row }, fx);
         let row =
             OperationRow { operation, agent: agent.clone(), conversion, sent: (term, number), feedback, time: now };
         fx.put(Row::Operation(row.clone()));
@@ -188,7 +202,7 @@ impl Allocator {
         seen: (Term, u64),
         fx: &mut Effects<Output>,
     ) {
-        let Some(term) = self.term else { return };
+        let Some(term) = self.term.filter(|_| !is_planted(Bug::OperationForgotten)) else { return };
         let mut total = reported.clone();
         for mut row in self.operations_on(agent).into_iter().filter(|row| row.sent > seen) {
             if !total.contains(&row.conversion.consumed) {
@@ -217,6 +231,7 @@ impl Allocator {
     pub(super) fn convert_for_operator(
         &mut self,
         now: Time,
+        call: &CallId,
         agent: &AgentId,
         conversion: Conversion,
         fx: &mut Effects<Output>,
@@ -253,8 +268,14 @@ impl Allocator {
                 self.rescind(number, fx);
             }
         }
-        self.convert(now, agent, conversion, None, fx);
+        self.convert(now, agent, conversion, None, Some(call.clone()), fx);
         Ok(())
+    }
+
+    /// Whether an operator's call was done by this leader or one before it.
+    pub(super) fn was_operated(&self, agent: &AgentId, call: &CallId) -> bool {
+        let row = self.agents.get(agent).and_then(|state| state.row.as_ref());
+        row.is_some_and(|row| row.operated.contains(call)) && !is_planted(Bug::RepeatAfterFailover)
     }
 
     /// A reservation counts against the limits of its role and of those above it.

@@ -2,7 +2,7 @@
 //! maintenance, and why something waits.
 
 use mesos_engine::facts::WEIGHT_MAX;
-use mesos_model::{Role, Time, resources::MILLI_MAX, resources_text::milli_text, validate_role};
+use mesos_model::{CallId, Role, Time, resources::MILLI_MAX, resources_text::milli_text, validate_role};
 
 use super::{Allocator, Output};
 use crate::{
@@ -15,7 +15,13 @@ type Refusal = (u16, String);
 
 impl Allocator {
     /// An operator's call.
-    pub(super) fn operate_call(&mut self, now: Time, call: OperatorCall, fx: &mut Effects<Output>) -> Answer {
+    pub(super) fn operate_call(
+        &mut self,
+        now: Time,
+        id: &CallId,
+        call: OperatorCall,
+        fx: &mut Effects<Output>,
+    ) -> Answer {
         let done = |result: Result<(), Refusal>| result.map(|()| AnswerBody::None);
         let outcome = match call {
             OperatorCall::UpdateWeights(weights) => done(self.update_weights(weights, fx)),
@@ -29,7 +35,9 @@ impl Allocator {
             OperatorCall::LoadPolicy { name, module } => {
                 done(self.load_module(&name, module, fx).map(|_| ()).map_err(|error| (400, error)))
             }
-            OperatorCall::Convert { agent, conversion } => done(self.convert_for_operator(now, &agent, conversion, fx)),
+            OperatorCall::Convert { agent, conversion } => {
+                done(self.convert_for_operator(now, id, &agent, conversion, fx))
+            }
             OperatorCall::Drain { agent, max_grace_ms, mark_gone } => {
                 done(self.drain_agent(now, &agent, max_grace_ms, mark_gone, fx))
             }

@@ -32,11 +32,13 @@ pub(super) struct Lane {
     /// Since when the agent might have answered: the first of what has left, or its last progress.
     waiting_since: Time,
     wait: Duration,
+    /// Orders up to this number may be on their way although nobody stands by them any more.
+    void: u64,
 }
 
 impl Default for Lane {
     fn default() -> Self {
-        Lane { acknowledged: 0, queue: VecDeque::new(), sent: 0, waiting_since: Time(0), wait: RETRY_FIRST }
+        Lane { acknowledged: 0, queue: VecDeque::new(), sent: 0, waiting_since: Time(0), wait: RETRY_FIRST, void: 0 }
     }
 }
 
@@ -79,6 +81,33 @@ impl Lane {
         self.queue.drain(..count).collect()
     }
 
+    /// What the agent has not taken up is not meant any more, though it may be on its way.
+    pub(super) fn part(&mut self) {
+        self.void = self.void.max(self.last());
+        self.queue.clear();
+        self.sent = 0;
+    }
+
+    /// Up to which number orders may be on their way that are not meant any more once their agent goes.
+    pub(super) fn void(&self) -> u64 {
+        self.void.max(self.last())
+    }
+
+    /// Whether an agent that has taken up orders as far as `number` might still take up one that is not meant any
+    /// more.
+    pub(super) fn has_void_beyond(&self, number: u64) -> bool {
+        number < self.void
+    }
+
+    /// The agent is back. If it obeys the term it has skipped what is not meant any more, and its next order is the
+    /// one after that; otherwise it begins with the first.
+    pub(super) fn resume(&mut self, obeys: bool) {
+        let void = std::mem::take(&mut self.void);
+        if obeys {
+            self.acknowledged = self.acknowledged.max(void);
+        }
+    }
+
     /// Everything that is not acknowledged leaves again, and the wait begins anew.
     pub(super) fn rewind(&mut self) {
         self.sent = 0;
@@ -115,6 +144,12 @@ impl Lane {
 }
 
 impl Allocator {
+    /// The orders to an agent that are not meant any more once it goes.
+    pub(super) fn void_orders(&self, agent: Option<&AgentId>) -> (Term, u64) {
+        let state = agent.and_then(|agent| self.agents.get(agent));
+        (self.term.unwrap_or_default(), state.map_or(0, |state| state.lane.void()))
+    }
+
     /// Gives an agent an order; it leaves at the end of the batch. The answer is its number.
     pub(super) fn order(&mut self, agent: &AgentId, order: Order) -> u64 {
         self.speaking.insert(agent.clone());

@@ -140,7 +140,10 @@ impl World {
                 let requests = plain[1..].iter().map(|text| request(text, &named)).collect();
                 self.ask(AllocatorCall::Request { caller, requests })
             }
-            "operator" => self.ask(AllocatorCall::Operator(operator_call(&plain, &named))),
+            "operator" => {
+                let call = named.get("call").copied();
+                self.ask_as(call, AllocatorCall::Operator(operator_call(&plain, &named)))
+            }
             "needs" => {
                 let view = |need: crate::message::NeedView| {
                     let held: Vec<String> = need.held.iter().map(|(agent, held)| format!("{agent}[{held}]")).collect();
@@ -208,9 +211,14 @@ impl World {
     }
 
     fn ask(&mut self, what: AllocatorCall) -> Vec<String> {
+        self.ask_as(None, what)
+    }
+
+    /// Under an id of the scenario's own, so that it can be a repeat.
+    fn ask_as(&mut self, id: Option<&str>, what: AllocatorCall) -> Vec<String> {
         self.calls += 1;
         let call = Call {
-            call: format!("call{}", self.calls).into(),
+            call: id.map_or_else(|| format!("call{}", self.calls), str::to_owned).into(),
             gateway: "g".into(),
             principal: None,
             trace: None,

@@ -64,6 +64,15 @@ impl Agent {
         self.lane = Lane::default();
         self.mismatches = 0;
     }
+
+    /// It goes, and may come back in the same term: numbers of its orders only rise.
+    pub(super) fn part(&mut self) {
+        if is_planted(Bug::NumbersBeginAnew) {
+            self.lane = Lane::default();
+        }
+        self.lane.part();
+        self.mismatches = 0;
+    }
 }
 
 impl Framework {
@@ -142,7 +151,8 @@ impl Allocator {
             self.instances.remove(&old.instance);
         }
         if is_gone {
-            self.instances.remove(&instance);
+            // A late copy of its first report is not taken for that of a new agent.
+            self.instances.entry(instance).or_insert_with(|| id.clone());
         } else {
             self.instances.insert(instance, id.clone());
         }

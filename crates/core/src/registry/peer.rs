@@ -126,9 +126,14 @@ impl Cluster {
         self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Active)
     }
 
-    /// Whether an operator gave the agent up, or took its machine down: it will not say that it has forgotten a task.
-    pub(super) fn is_given_up(&self, agent: &AgentId) -> bool {
-        self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Gone || agent.down)
+    /// Whether an operator gave the agent up: it will not say that it has forgotten a task.
+    pub(super) fn is_gone(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Gone)
+    }
+
+    /// Whether the agent's machine is down for maintenance. What it ran is over, and it says how once it is heard.
+    pub(super) fn is_down(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_some_and(|agent| agent.down)
     }
 
     /// Whether the agent is drained, to be gone after that.
@@ -143,6 +148,11 @@ impl Cluster {
     /// Whether the agent has shaken hands with the allocator's leader, so that no launch of it is unknown.
     pub(super) fn is_current(&self, agent: &AgentId) -> bool {
         matches!(self.whereabouts(agent), Whereabouts::Known)
+    }
+
+    /// How many agents the allocator has rows of.
+    pub(super) fn agents_count(&self) -> usize {
+        self.agents.len()
     }
 
     /// Whether every agent is current or gone.
@@ -322,7 +332,7 @@ impl Registry {
         let agents: Vec<AgentId> = self.cluster.agents.keys().cloned().collect();
         for id in agents {
             match self.cluster.agents.get(&id).map(|agent| agent.state) {
-                Some(AgentState::Unreachable { .. }) if self.cluster.is_given_up(&id) => {
+                Some(AgentState::Unreachable { .. }) if self.cluster.is_down(&id) => {
                     self.agent_down(now, &id, out);
                 }
                 Some(AgentState::Unreachable { since }) => self.agent_unreachable(now, &id, since, out),

@@ -151,8 +151,11 @@ impl Registry {
         let settled = update.number <= update.acknowledged;
         row.number = update.number;
         if is_end(row.state) && !is_planted(Bug::EndIsNotFinal) {
-            // The framework was told that it is over, by whoever said so first.
-            self.acknowledge_to_agent(&row, acknowledged(&row), out);
+            // The framework is told that it is over by whoever said so first.
+            let acknowledged = acknowledged(&row);
+            if acknowledged > 0 {
+                self.acknowledge_to_agent(&row, acknowledged, out);
+            }
             self.save_task(row, out);
             return;
         }
@@ -456,7 +459,9 @@ impl Registry {
         let row = &task.row;
         let removed = |state| matches!(state, FrameworkState::Removed { .. });
         let framework_removed = self.framework(&key.0).is_none_or(|row| removed(row.state));
-        let forgotten = task.forgotten || framework_removed || self.cluster.is_given_up(&row.agent);
+        let silent = self.cluster.is_gone(&row.agent)
+            || (self.cluster.is_down(&row.agent) && is_planted(Bug::DownIsForgotten));
+        let forgotten = task.forgotten || framework_removed || silent;
         let launch_over = row.launch_seen && !self.cluster.is_live(&row.launch, &key.1);
         let over = forgotten && launch_over;
         if !row.end_acknowledged || !(over || is_planted(Bug::RowGoesEarly)) {
@@ -486,8 +491,12 @@ fn fate(known: u64, update: &Update) -> Fate {
     }
 }
 
-/// Up to which number the framework has acknowledged what the agent told.
+/// Up to which number the framework has acknowledged what the agent told. An end that the registry decided settles
+/// whatever the agent tells of the task, but not before it is acknowledged itself.
 fn acknowledged(row: &TaskRow) -> u64 {
+    if is_end(row.state) && !row.end_acknowledged && row.pending.iter().all(|pending| pending.number == 0) {
+        return 0;
+    }
     row.pending.iter().find(|pending| pending.number > 0).map_or(row.number, |pending| pending.number - 1)
 }
 

@@ -196,10 +196,10 @@ pub(super) fn render(output: &Output) -> String {
                 format!("{agent}: received {}", list.join(" "))
             }
             ToAgent::Acknowledged { task, number, .. } => format!("{agent}: acknowledged {task}:{number}"),
-            ToAgent::Resend { term } => format!("{agent}: tell term {} again", term.epoch),
+            ToAgent::Resend { term, .. } => format!("{agent}: tell term {} again", term.epoch),
             other => format!("{agent}: {other:?}"),
         },
-        Output::AllAgents(ToAgent::Resend { term }) => format!("all agents: tell term {} again", term.epoch),
+        Output::AllAgents(ToAgent::Resend { term, .. }) => format!("all agents: tell term {} again", term.epoch),
         Output::AllAgents(message) => format!("all agents: {message:?}"),
         Output::CatchUp { token } => format!("catch up {token}"),
     }
@@ -272,6 +272,7 @@ pub(super) fn agent(id: &str, state: AgentState, epoch: u64) -> RowChange {
         handshake: allocator_term(epoch),
         registered: Time(1),
         reregistered: Time(epoch),
+        operated: Vec::new(),
         body: Bytes::new(),
     }))
 }

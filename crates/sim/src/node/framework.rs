@@ -4,13 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mesos_core::{
     message::{
-        AllocatorCall, Caller, ExecutorSpec, Offer, Operation, OperationKind, RegistryCall, StreamEvent, TaskSpec,
+        AllocatorCall, Caller, ExecutorSpec, InverseOffer, Offer, Operation, OperationKind, RegistryCall, StreamEvent,
+        TaskSpec,
     },
     row::{Capabilities, FrameworkInfo},
 };
-use mesos_model::{AgentId, FrameworkId, OfferId, Reason, Resources, Role, TaskId, TaskState, TaskStatus};
+use mesos_model::{
+    AgentId, FrameworkId, OfferId, Reason, Resource, Resources, Role, TaskId, TaskState, TaskStatus, Value,
+};
 
-use super::http::{Passed, ToFramework, ToGateway, Wire};
+use super::{
+    http::{Passed, ToFramework, ToGateway, Wire},
+    operation,
+};
 use crate::{
     host::Script,
     net::{Net, Node, Work},
@@ -161,17 +167,22 @@ impl Framework {
         self.gateway
     }
 
+    fn role(&self) -> Role {
+        Role::from(self.temper.role)
+    }
+
     fn info(&self) -> FrameworkInfo {
         let capabilities = Capabilities {
             partition_aware: self.temper.partition_aware,
             task_killing_state: self.temper.task_killing,
             multi_role: true,
+            reservation_refinement: true,
             ..Capabilities::default()
         };
         FrameworkInfo {
             name: self.node.to_string(),
             user: "somebody".to_owned(),
-            roles: vec![Role::from("*")],
+            roles: vec![self.role()],
             capabilities,
             failover_timeout_ms: self.temper.failover_ms,
             checkpoint: true,
@@ -266,7 +277,7 @@ impl Framework {
             from: (self.node, self.connection),
             framework: self.id.clone(),
             info: self.info(),
-            suppressed: if self.suppressed { vec![Role::from("*")] } else { Vec::new() },
+            suppressed: if self.suppressed { vec![self.role()] } else { Vec::new() },
         };
         self.send(net, gateway, subscribe);
     }
@@ -427,7 +438,22 @@ impl Framework {
                 self.offers.remove(&offer);
             }
             StreamEvent::Update { status, .. } => self.update(net, &status),
+            StreamEvent::OperationFinished { operation, .. } => net.seen.operation_finished(&operation),
+            StreamEvent::InverseOffers(offers) => self.answer_inverse(net, offers),
             _ => {}
+        }
+    }
+
+    fn answer_inverse(&mut self, net: &mut Net, offers: Vec<InverseOffer>) {
+        let Some(caller) = self.caller() else { return };
+        for offer in offers {
+            if net.rng.chance(self.temper.hoard) {
+                continue;
+            }
+            let (accepted, refuse_ms) = (net.rng.below(2) == 0, Some(net.rng.between(0, 10_000)));
+            let call =
+                AllocatorCall::AnswerInverse { caller: caller.clone(), offers: vec![offer.id], accepted, refuse_ms };
+            self.request(net, Passed::Allocator(call), Request::Other);
         }
     }
 
@@ -453,13 +479,13 @@ impl Framework {
 
     fn accept(&mut self, net: &mut Net, caller: &Caller, offer: &Offer) {
         let mut left = offer.resources.clone();
+        let mut operations = self.convert(net, &mut left);
         let mut tasks = Vec::new();
         let active = self.tasks.values().filter(|task| !task.over).count();
         let room = self.temper.tasks_max.saturating_sub(active) as u64;
         for _ in 0..net.rng.between(1, 3).min(room) {
             let cpus = 100 * net.rng.between(1, 10) as i64;
-            let resources = Resources::of(&[("cpus", cpus), ("mem", 32_000)]);
-            if left.take(&resources) {
+            if let Some(resources) = take(&mut left, &[("cpus", cpus), ("mem", 32_000)]) {
                 tasks.push(self.task(net, offer, resources));
             }
         }
@@ -484,7 +510,9 @@ impl Framework {
             _ => OperationKind::Launch(tasks),
         };
         net.trace(13, || format!("{} accepts {} for {ids:?}", self.node, offer.id));
-        let operations = if ids.is_empty() { Vec::new() } else { vec![Operation { id: None, kind }] };
+        if !ids.is_empty() {
+            operations.push(Operation { id: None, kind });
+        }
         let call = AllocatorCall::Accept {
             caller: caller.clone(),
             offers: vec![offer.id.clone()],
@@ -492,6 +520,22 @@ impl Framework {
             refuse_ms: Some(net.rng.between(0, 2000)),
         };
         self.request(net, Passed::Allocator(call), Request::Accept(ids));
+    }
+
+    /// Operations on what it was offered, before its tasks are launched.
+    fn convert(&mut self, net: &mut Net, left: &mut Resources) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        // Who never converts draws nothing.
+        while self.temper.convert > 0 && operations.len() < 3 && net.rng.chance(self.temper.convert) {
+            self.named += 1;
+            let label = format!("{}-{}-{}", self.node, self.life, self.named);
+            let Some(conversion) = operation::draw(&mut net.rng, left, &self.role(), &label) else { break };
+            *left = conversion.applied_to(left);
+            let makes = matches!(conversion.name.as_str(), "RESERVE" | "CREATE");
+            let id = (makes && net.rng.below(2) == 0).then_some(label);
+            operations.push(Operation { id, kind: OperationKind::Convert(conversion) });
+        }
+        operations
     }
 
     /// What the names of its present tasks begin with.
@@ -599,6 +643,24 @@ impl Framework {
         let call = RegistryCall::Acknowledge { caller, task, agent, uuid };
         self.request(net, Passed::Registry(call), Request::Other);
     }
+}
+
+/// Takes amounts of scalars out of a bundle: of what is reserved if there is enough of it, or else of the rest. Volumes
+/// are left.
+fn take(left: &mut Resources, scalars: &[(&str, i64)]) -> Option<Resources> {
+    let mut taken = Vec::new();
+    for (name, amount) in scalars {
+        let enough = |entry: &&Resource| {
+            &*entry.name == *name
+                && !operation::is_volume(entry)
+                && matches!(entry.value, Value::Scalar(there) if there >= *amount)
+        };
+        let reserved = left.iter().filter(enough).find(|entry| entry.qualifier.is_some());
+        let entry = reserved.or_else(|| left.iter().find(enough))?;
+        taken.push(Resource { value: Value::Scalar(*amount), ..entry.clone() });
+    }
+    let taken = Resources::try_from_entries(taken).ok()?;
+    left.take(&taken).then_some(taken)
 }
 
 /// Whether a task is over with this status, as a framework must understand it: TASK_LOST may be only for a

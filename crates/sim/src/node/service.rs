@@ -18,7 +18,7 @@ use mesos_model::{AgentId, CallId, GatewayId, Term};
 use super::follower::{Followed, Follower, SILENCE};
 use crate::{
     host::Script,
-    net::{Message, Net, Node, Payload, StoreAnswer, StoreAsk, Subject, Work},
+    net::{Happening, Message, Net, Node, Payload, StoreAnswer, StoreAsk, Subject, Work},
     store::Commit,
 };
 
@@ -543,7 +543,14 @@ impl<K: Kind> Service<K> {
                 net.trace(7, || format!("{} is {agent}", self.node));
                 net.agent_ids.insert(self.node, agent);
             }
-            agent::Output::Refused { reason } => net.seen.refused(self.node, &reason),
+            agent::Output::Refused { reason } => {
+                if net.seen.is_gone(self.node) {
+                    net.after(1, Happening::Retire(self.node));
+                } else {
+                    net.seen.refused(self.node, &reason);
+                }
+            }
+            agent::Output::Volumes { made, removed } => net.volumes_change(host, &made, &removed),
             _ => {}
         }
     }
@@ -636,7 +643,10 @@ impl<K: Kind> Service<K> {
     fn listen(&mut self, net: &mut Net, rows: &[mesos_core::row::RowChange]) {
         for row in rows {
             if let mesos_core::row::RowChange::Put(Row::AgentSelf(row)) = row {
-                net.instances.insert(self.node, row.instance);
+                // One that has left is nobody yet.
+                if row.instance != 0 {
+                    net.instances.insert(self.node, row.instance);
+                }
                 if let Some(id) = &row.id {
                     let id: AgentId = id.clone();
                     net.agent_ids.insert(self.node, id);

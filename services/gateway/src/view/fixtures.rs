@@ -57,6 +57,7 @@ pub(crate) fn agent(id: &str) -> AgentRow {
         handshake: Term { epoch: 1, leader: 1 },
         registered: Time(1_500),
         reregistered: Time(2_000),
+        operated: Vec::new(),
         body: Bytes::new(),
     }
 }

@@ -10,7 +10,7 @@ fn running() -> Host {
 }
 
 fn refused(gone: bool, wait: bool) -> ToAgent {
-    ToAgent::Refused { instance: 7, reason: "it was said so".into(), gone, wait }
+    ToAgent::Refused { instance: 7, reason: "it was said so".into(), gone, wait, void: Default::default() }
 }
 
 #[test]
@@ -89,7 +89,16 @@ fn f36_a_second_instance_ends_and_leaves_what_runs_alone() {
     let lines = host.tell(refused(false, false));
     assert_eq!(lines, ["refused: it was said so"]);
     assert!(!host.agent.used().is_empty());
-    assert!(host.tell(ToAgent::Refused { instance: 9, reason: String::new(), gone: true, wait: false }).is_empty());
+    assert!(
+        host.tell(ToAgent::Refused {
+            instance: 9,
+            reason: String::new(),
+            gone: true,
+            wait: false,
+            void: Default::default()
+        })
+        .is_empty()
+    );
 }
 
 #[test]
@@ -103,4 +112,56 @@ fn f49_an_agent_that_restarts_with_less_than_its_tasks_hold_keeps_what_it_had() 
     host.restart(&[]);
     assert_eq!(host.agent.total().scalar("cpus"), 500);
     assert!(host.agent.used().is_empty());
+}
+
+#[test]
+fn an_agent_that_has_to_wait_skips_the_orders_that_are_on_their_way() {
+    let mut host = running();
+    let wait = |number| ToAgent::Refused {
+        instance: 7,
+        reason: "its machine is down".into(),
+        gone: true,
+        wait: true,
+        void: (term(1), number),
+    };
+    host.tell(wait(3));
+    assert_eq!(host.agent.obeys(), (term(1), 3));
+    host.exited("l.0", 143);
+    host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(1) });
+    host.order(2, launch("m", "u", 1000));
+    assert!(host.agent.executors().all(|row| row.launch != "m".into()), "it was not meant any more");
+    host.order(4, launch("n", "v", 1000));
+    assert!(host.agent.executors().any(|row| row.launch == "n".into()));
+    // What comes late does not end what was launched since.
+    let lines = host.tell(wait(3));
+    assert!(!lines.iter().any(|line| line.starts_with("kill")), "{lines:?}");
+}
+
+#[test]
+fn an_agent_that_has_to_wait_takes_up_no_order_of_an_earlier_term_and_none_that_is_void() {
+    let void = |number| ToAgent::Refused {
+        instance: 7,
+        reason: "its machine is down".into(),
+        gone: true,
+        wait: true,
+        void: (term(2), number),
+    };
+    let late = |epoch, first| {
+        let orders = vec![launch("n", "v", 1000)];
+        let message = ToAgent::Orders { term: term(epoch), first, orders };
+        Event::Message { message, facts: vec![facts()] }
+    };
+    let mut host = running();
+    let before = host.agent.obeys();
+    host.tell(void(0));
+    assert_eq!(host.agent.obeys(), before);
+    host.step(late(1, before.1 + 1));
+    // It was welcomed by the next term and has not heard of it yet.
+    host.tell(void(3));
+    assert_eq!(host.agent.obeys(), (term(2), 3));
+    host.tell(ToAgent::Welcome { instance: 7, agent: "a".into(), term: term(2) });
+    host.step(late(2, 3));
+    assert!(host.agent.executors().all(|row| row.launch == "l".into()));
+    host.step(late(2, 4));
+    assert!(host.agent.executors().any(|row| row.launch == "n".into()));
 }

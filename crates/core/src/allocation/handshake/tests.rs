@@ -247,6 +247,9 @@ fn an_agent_that_obeys_someone_higher_makes_the_term_rise() {
           raise epoch above 3
         > beat a term=2
           raise epoch above 2
+        # One that nobody has welcomed yet has promised to obey another leader.
+        > report ? instance=7 answers=3
+          raise epoch above 3
         ",
     );
 }
@@ -312,6 +315,33 @@ fn an_agent_is_asked_again_about_a_launch_whose_end_the_registry_does_not_hear_o
         > report a term=1 number=1 answers=1
           delete launch L0
           a: welcome a
+        ",
+    );
+}
+
+#[test]
+fn a_late_copy_of_the_first_report_of_an_agent_that_is_gone_makes_no_other_agent() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > report ? instance=7
+          put agent S0 shook 1
+          instance 7: welcome S0
+        > operator gone 00000000-0000-0000-0000-000000000001-S0
+          put agent S0 gone deactivated
+          S0: refused gone
+          reply 200
+        > report ? instance=7
+          instance 7: refused gone
+        > standby
+        > lead 2
+          all agents: handshake 2
+        > report ? instance=7
+          instance 7: refused gone
+        > report ? instance=8
+          put agent 2:S0 shook 2
+          instance 8: welcome 2:S0
         ",
     );
 }

@@ -195,6 +195,7 @@ fn spread_of(agents: usize) -> u64 {
             handshake: Term::default(),
             registered: Time(1),
             reregistered: Time(1),
+            operated: Vec::new(),
             degraded: None,
             body: Default::default(),
         })));

@@ -285,3 +285,81 @@ fn machines_are_told_apart_by_all_that_is_said_of_them() {
         ",
     );
 }
+
+#[test]
+fn numbers_of_orders_go_on_when_a_machine_is_back_in_the_same_term() {
+    plays_busy(
+        "
+        > operator schedule host-a@50
+          put maintenance: 1 windows, 0 down
+          reply 200
+          f: leave I0=a at 50
+        > operator down host-a
+          put maintenance: 1 windows, 1 down
+          put agent a unreachable down
+          delete launch L0
+          a: refused, wait
+          reply 200
+          f: rescind inverse I0
+        > operator up host-a
+          delete maintenance
+          reply 200
+        > report a term=1 number=1 answers=1
+          put agent a shook 1
+          a: welcome a
+          f: offers O1=a@r[cpus:4; mem:4096]
+        > accept f O1 run=t3:cpus:1 refuse=60000
+          put launch L1 f@r on a t3 t3[cpus:1] sent 1.2
+          reply 202
+          a: orders from 2: launch L1 (t3)
+        ",
+    );
+}
+
+#[test]
+fn an_agent_whose_machine_was_down_is_admitted_once_orders_of_before_cannot_reach_it_any_more() {
+    let down = "
+        > operator schedule host-a@50
+          put maintenance: 1 windows, 0 down
+          reply 200
+          f: leave I0=a at 50
+        > operator down host-a
+          put maintenance: 1 windows, 1 down
+          put agent a unreachable down
+          delete launch L0
+          a: refused, wait
+          reply 200
+          f: rescind inverse I0
+        ";
+    // It was welcomed by this term, but has not heard of that; the first order may still come.
+    plays_busy(&format!(
+        "{down}
+        > operator up host-a
+          delete maintenance
+          reply 200
+        > report a term=0 number=0 answers=1
+          a: refused, wait
+        > report a term=1 number=1 answers=1
+          put agent a shook 1
+          a: welcome a
+          f: offers O1=a@r[cpus:4; mem:4096]
+        "
+    ));
+    // It has not heard of the next leader yet, and would take up what the last one ordered.
+    plays_busy(&format!(
+        "{down}
+        > standby
+        > lead 2
+          all agents: handshake 2
+        > operator up host-a
+          delete maintenance
+          reply 200
+        > report a term=1 number=0 answers=1
+          a: handshake 2
+        > report a term=1 number=0 answers=2
+          put agent a shook 2
+          a: welcome a
+          f: offers 2:O0=a@r[cpus:4; mem:4096]
+        "
+    ));
+}

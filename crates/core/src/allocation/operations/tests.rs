@@ -159,3 +159,37 @@ fn an_operator_takes_back_as_many_offers_as_the_reservation_needs() {
         ",
     );
 }
+
+#[test]
+fn f28_an_operators_reserve_that_comes_again_is_not_done_again_by_the_next_leader() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > report a
+          put agent a shook 1
+          a: welcome a
+        > operator reserve a cpus(r):1 call=c
+          put agent a shook 1
+          put operation P0 on a sent 1.1
+          reply 200
+          a: orders from 1: reserve cpus:1 to cpus(r):1
+        > beat a number=1
+          delete operation P0
+          a: heard
+        > standby
+        > lead 2
+          all agents: handshake 2
+        > report a term=1 number=1 answers=2 total=cpus:3;cpus(r):1;mem:4096
+          put agent a shook 2
+          a: welcome a
+        > operator reserve a cpus(r):1 call=c
+          reply 200
+        > operator reserve a cpus(r):1 call=d
+          put agent a shook 2
+          put operation 2:P0 on a sent 2.1
+          reply 200
+          a: orders from 1: reserve cpus:1 to cpus(r):1
+        ",
+    );
+}

@@ -102,8 +102,8 @@ impl World {
                 Output::Agent { message: ToAgent::Acknowledged { task, number, .. }, .. } => {
                     self.to_agent.push((task.to_string(), number));
                 }
-                Output::Agent { message: ToAgent::Resend { term }, .. }
-                | Output::AllAgents(ToAgent::Resend { term }) => {
+                Output::Agent { message: ToAgent::Resend { term, .. }, .. }
+                | Output::AllAgents(ToAgent::Resend { term, .. }) => {
                     self.asked = term;
                     self.resend();
                 }
