@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::process::Spec;
 
@@ -151,6 +152,24 @@ pub fn redis_of_several(
          repl-diskless-sync-delay 0\nrepl-timeout 5\nmin-replicas-to-write 1\nmin-replicas-max-lag 2\n{follows}"
     );
     server(directory, name, address, &settings, None)
+}
+
+/// Has a program go by a wall clock that can be stepped while it runs: what the file says, in nanoseconds, is added to
+/// the system's. The program must be linked dynamically, which ours is not.
+pub fn go_by_clock(spec: &mut Spec, directory: &Path) -> Result<PathBuf> {
+    let library = directory.join("step.so");
+    if !library.is_file() {
+        let source = repository().join("e2e/clock/step.c");
+        let made = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+        if !made.context("cc did not start; a C compiler is needed")?.success() {
+            bail!("e2e/clock/step.c does not compile");
+        }
+    }
+    let clock = directory.join(format!("{}.clock", spec.name));
+    std::fs::write(&clock, 0_i64.to_ne_bytes())?;
+    spec.env.insert("LD_PRELOAD".to_owned(), library.display().to_string());
+    spec.env.insert("MESOS_E2E_CLOCK".to_owned(), clock.display().to_string());
+    Ok(clock)
 }
 
 /// One of the Sentinels of a primary.

@@ -250,6 +250,8 @@ pub struct Cluster {
     /// Those on a network, by name.
     redis: BTreeMap<String, SocketAddr>,
     sentinels: Vec<(String, SocketAddr)>,
+    /// How far off the clocks of Redis servers are, by name.
+    clocks: BTreeMap<String, PathBuf>,
     /// By agent.
     docker_links: BTreeMap<String, Link>,
     network: Option<Arc<Network>>,
@@ -279,6 +281,7 @@ impl Cluster {
             redis_url: String::new(),
             redis: BTreeMap::new(),
             sentinels: Vec::new(),
+            clocks: BTreeMap::new(),
             docker_links: BTreeMap::new(),
             network: None,
             disks: Vec::new(),

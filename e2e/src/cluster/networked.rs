@@ -1,7 +1,9 @@
 //! A cluster on a network of its own: each process on a host, and Redis as three servers that Sentinels watch.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +54,10 @@ impl ClusterBuilder {
         let primary = servers[0].1;
         for (name, address) in &servers {
             let follows = Some(primary).filter(|primary| primary != address);
-            cluster.add_on(name, backends::redis_of_several(&cluster.directory, name, *address, follows)?)?;
+            let mut spec = backends::redis_of_several(&cluster.directory, name, *address, follows)?;
+            let clock = backends::go_by_clock(&mut spec, &cluster.directory)?;
+            cluster.clocks.insert(name.clone(), clock);
+            cluster.add_on(name, spec)?;
             listens(name, *address).await?;
         }
         eventually(REPLICATED, "both replicas follow", async || {
@@ -144,6 +149,15 @@ impl Cluster {
     pub fn fail_over(&self) -> bool {
         let ask = ["SENTINEL", "FAILOVER", PRIMARY];
         self.sentinels.iter().any(|(_, address)| backends::command(*address, &ask).is_ok())
+    }
+
+    /// Sets the wall clock of a Redis server so far off the machine's, also while it runs. All deadlines of a cluster
+    /// are in the time of its store; other processes use their wall clocks for nothing but what people read.
+    pub fn set_clock(&self, server: &str, off_millis: i64) -> Result<()> {
+        let clock = self.clocks.get(server).with_context(|| format!("{server} has no clock of its own"))?;
+        // The file is mapped: it must never be empty.
+        let file = OpenOptions::new().write(true).open(clock)?;
+        Ok(file.write_all_at(&(off_millis * 1_000_000).to_ne_bytes(), 0)?)
     }
 
     /// The connections of agents to Docker, by agent, where there are any.

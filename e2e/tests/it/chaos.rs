@@ -1,6 +1,6 @@
 //! Everything at once, at random: each process is on a host of its own (a network namespace), processes are killed and
 //! paused, hosts unplugged, cut from each other in one direction or both, slowed down, packets lost, disks filled, Docker
-//! hangs, and Sentinels make a replica of Redis the primary, also one that misses the last second. All the while tasks
+//! hangs, the store's clock steps, and Sentinels make a replica of Redis the primary, also one that misses the last second. All the while tasks
 //! are launched, end and are killed. At the end the history of every task is checked.
 //!
 //! Each run prints its seed, which `MESOS_CHAOS_SEED` repeats as far as real processes repeat anything.
@@ -30,6 +30,8 @@ const CPUS: f64 = 8.0;
 const STAYING: usize = 9;
 /// More than may wait when offers do not come.
 const WAITING_MAX: usize = 20;
+/// How far a Redis's clock may be off, ms.
+const CLOCK_OFF_MAX: u64 = 60_000;
 /// Its own disk's end is the end of a task that needs it to start.
 const NO_ROOM: &str = "No space left on device";
 
@@ -153,7 +155,7 @@ async fn cause(
     let agent = format!("agent-{}", random.below(AGENTS as u64));
     let processes = cluster.names();
     let name = random.one(&processes).clone();
-    let (fault, words) = match random.below(20) {
+    let (fault, words) = match random.below(22) {
         0..6 if !busy(&name) => {
             cluster.kill_9(&name)?;
             (Some(Fault::Dead(name.clone())), format!("kill -9 {name}"))
@@ -189,6 +191,12 @@ async fn cause(
             }
             lose_the_last_second(cluster, &primary).await?;
             (Some(Fault::Dead(primary.clone())), format!("{primary} dies with what its replicas have not heard"))
+        }
+        20..22 => {
+            let server = random.one(&cluster.redis_servers()).clone();
+            let off = i64::try_from(random.below(2 * CLOCK_OFF_MAX))? - i64::try_from(CLOCK_OFF_MAX)?;
+            cluster.set_clock(&server, off)?;
+            (None, format!("the clock of {server} steps to {off} ms off"))
         }
         _ => return Ok(None),
     };
