@@ -909,8 +909,7 @@ pub fn digest<'a>(launches: impl IntoIterator<Item = &'a LaunchId>) -> u64 {
 #[must_use]
 pub fn condition(degraded: bool, oversubscribed: &Resources) -> u64 {
     let degraded = if degraded { Fnv::of(b"degraded") } else { 0 };
-    let oversubscribed =
-        if oversubscribed.is_empty() { 0 } else { Fnv::of(oversubscribed.to_string().as_bytes()) };
+    let oversubscribed = if oversubscribed.is_empty() { 0 } else { Fnv::of(oversubscribed.to_string().as_bytes()) };
     degraded.wrapping_add(oversubscribed)
 }
 

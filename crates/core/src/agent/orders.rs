@@ -12,7 +12,9 @@ use mesos_model::{
 use super::{Agent, ExecutorEvent, Out, Output, REPORT_WAIT_MS, REPORT_WAIT_MS_MAX, TaskFacts, held};
 use crate::{
     fnv::Fnv,
-    message::{AgentReport, AgentToAllocator, AgentToRegistry, LaunchOrder, Order, ReportedLaunch, ToAgent, condition, digest},
+    message::{
+        AgentReport, AgentToAllocator, AgentToRegistry, LaunchOrder, Order, ReportedLaunch, ToAgent, condition, digest,
+    },
     row::{ExecutorRow, KillOrder, TaskStage},
 };
 

@@ -113,8 +113,7 @@ impl World {
                     instance: u128::from(number("instance", instance_of(plain[0]))),
                     term: term(number("term", 1)),
                     number: number("number", 0),
-                    digest: digest(&held)
-                        .wrapping_add(condition(named.contains_key("degraded"), &Resources::new())),
+                    digest: digest(&held).wrapping_add(condition(named.contains_key("degraded"), &Resources::new())),
                 }))
             }
             // `inverse f accept I0,I1 refuse=1000`

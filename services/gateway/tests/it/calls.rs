@@ -150,7 +150,9 @@ async fn a_question_about_a_task_does_not_overtake_the_accept_that_launches_it()
     let leads = Arc::new(AtomicBool::new(true));
     let leads_now = leads.clone();
     let allocator = move |call: &Call<AllocatorCall>| match &call.what {
-        AllocatorCall::Accept { .. } if !leads_now.load(Ordering::SeqCst) => Answer::refused(503, "changing its leader"),
+        AllocatorCall::Accept { .. } if !leads_now.load(Ordering::SeqCst) => {
+            Answer::refused(503, "changing its leader")
+        }
         _ => Answer::accepted(),
     };
     let world = world_with(options(), Arc::new(friendly), Arc::new(allocator)).await;
@@ -190,7 +192,10 @@ async fn the_offers_of_an_accept_that_was_given_up_are_declined_before_its_tasks
     world.asked.allocator.lock().unwrap().clear();
     assert_eq!(world.call(&reconcile(&["t"]), Some(STREAM)).await.status(), 202);
     assert_eq!(world.call(&reconcile(&["t"]), Some(STREAM)).await.status(), 202);
-    assert_eq!((questions(&world.asked), declined(&world.asked)), (vec![vec!["t".to_owned()]; 2], vec![vec!["o".to_owned()]]));
+    assert_eq!(
+        (questions(&world.asked), declined(&world.asked)),
+        (vec![vec!["t".to_owned()]; 2], vec![vec!["o".to_owned()]])
+    );
 }
 
 #[tokio::test]
