@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::process::Spec;
+
+/// How long a Redis may take for a command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where `scripts/setup` keeps what it installs.
 pub(crate) fn cache() -> PathBuf {
@@ -93,10 +99,16 @@ pub fn nats_server() -> Result<PathBuf> {
 
 /// nats-server on a loopback port, with nothing but its core.
 pub fn nats(directory: &Path, port: u16) -> Result<Spec> {
+    nats_on(directory, (Ipv4Addr::LOCALHOST, port).into())
+}
+
+/// The same on any address.
+pub fn nats_on(directory: &Path, address: SocketAddr) -> Result<Spec> {
+    let (ip, port) = (address.ip().to_string(), address.port().to_string());
     Ok(Spec {
         name: "nats".to_owned(),
         program: nats_server()?,
-        args: ["-a", "127.0.0.1", "-p"].map(str::to_owned).into_iter().chain([port.to_string()]).collect(),
+        args: ["-a", &ip, "-p", &port].map(str::to_owned).to_vec(),
         env: BTreeMap::new(),
         log: directory.join("nats.log"),
     })
@@ -119,35 +131,82 @@ pub fn redis(directory: &Path, port: u16) -> Result<Spec> {
     ];
     Ok(Spec {
         name: "redis".to_owned(),
-        program: find("REDIS_SERVER", "bin/redis-server", "redis-server")?,
+        program: redis_server()?,
         args: args.into_iter().flat_map(|(key, value)| [key.to_owned(), value]).collect(),
         env: BTreeMap::new(),
         log: directory.join("redis.log"),
     })
 }
 
-/// A second Redis, which follows the first.
-pub fn replica(directory: &Path, port: u16, primary: u16) -> Result<Spec> {
-    let directory = directory.join("replica");
-    std::fs::create_dir_all(&directory)?;
-    let mut spec = redis(&directory, port)?;
-    spec.name = "redis-1".to_owned();
-    make_replica(&mut spec, primary);
-    Ok(spec)
+/// One of several that Sentinels watch; they write into its configuration file whom it follows. It takes writes only
+/// as long as a replica has heard from it within two seconds.
+pub fn redis_of_several(
+    directory: &Path,
+    name: &str,
+    address: SocketAddr,
+    follows: Option<SocketAddr>,
+) -> Result<Spec> {
+    let follows = follows.map(|primary| format!("replicaof {} {}\n", primary.ip(), primary.port())).unwrap_or_default();
+    let settings = format!(
+        "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\nsave \"\"\n\
+         repl-diskless-sync-delay 0\nrepl-timeout 5\nmin-replicas-to-write 1\nmin-replicas-max-lag 2\n{follows}"
+    );
+    server(directory, name, address, &settings, None)
 }
 
-/// Has a Redis follow another one from its next start on.
-pub fn make_replica(spec: &mut Spec, primary: u16) {
-    if let Some(at) = spec.args.iter().position(|arg| arg == "--replicaof") {
-        spec.args.truncate(at);
+/// Has a program go by a wall clock that can be stepped while it runs: what the file says, in nanoseconds, is added to
+/// the system's. The program must be linked dynamically, which ours is not.
+pub fn go_by_clock(spec: &mut Spec, directory: &Path) -> Result<PathBuf> {
+    let library = directory.join("step.so");
+    if !library.is_file() {
+        let source = repository().join("e2e/clock/step.c");
+        let made = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+        if !made.context("cc did not start; a C compiler is needed")?.success() {
+            bail!("e2e/clock/step.c does not compile");
+        }
     }
-    spec.args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), primary.to_string()]);
+    let clock = directory.join(format!("{}.clock", spec.name));
+    std::fs::write(&clock, 0_i64.to_ne_bytes())?;
+    spec.env.insert("LD_PRELOAD".to_owned(), library.display().to_string());
+    spec.env.insert("MESOS_E2E_CLOCK".to_owned(), clock.display().to_string());
+    Ok(clock)
 }
 
-/// Sends a command to a Redis on loopback; the first line of its answer, or all of a bulk text.
-pub fn command(port: u16, words: &[&str]) -> Result<String> {
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+/// One of the Sentinels of a primary.
+pub fn sentinel(directory: &Path, name: &str, address: SocketAddr, of: &str, primary: SocketAddr) -> Result<Spec> {
+    let settings = format!(
+        "sentinel monitor {of} {} {} 2\nsentinel down-after-milliseconds {of} 2000\n\
+         sentinel failover-timeout {of} 8000\nsentinel parallel-syncs {of} 1\n",
+        primary.ip(),
+        primary.port()
+    );
+    server(directory, name, address, &settings, Some("--sentinel"))
+}
+
+/// A redis-server with a configuration file, which it may write to.
+fn server(directory: &Path, name: &str, address: SocketAddr, settings: &str, more: Option<&str>) -> Result<Spec> {
+    let data = directory.join(name);
+    std::fs::create_dir_all(&data)?;
+    let file = data.join("redis.conf");
+    let place = format!("bind {}\nport {}\nprotected-mode no\n", address.ip(), address.port());
+    std::fs::write(&file, format!("{place}dir {}\n{settings}", data.display()))?;
+    Ok(Spec {
+        name: name.to_owned(),
+        program: redis_server()?,
+        args: std::iter::once(file.display().to_string()).chain(more.map(str::to_owned)).collect(),
+        env: BTreeMap::new(),
+        log: directory.join(format!("{name}.log")),
+    })
+}
+
+fn redis_server() -> Result<PathBuf> {
+    find("REDIS_SERVER", "bin/redis-server", "redis-server")
+}
+
+/// Sends a command to a Redis; its answer as it was written, if one packet holds it.
+pub fn command(address: SocketAddr, words: &[&str]) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, COMMAND_TIMEOUT)?;
+    stream.set_read_timeout(Some(COMMAND_TIMEOUT))?;
     stream.write_all(format!("{}\r\n", words.join(" ")).as_bytes())?;
     let mut answer = vec![0; 64 << 10];
     let length = stream.read(&mut answer)?;
@@ -156,12 +215,6 @@ pub fn command(port: u16, words: &[&str]) -> Result<String> {
         bail!("{words:?}: {text}");
     }
     Ok(text)
-}
-
-/// Which of two leads.
-pub fn leading(ports: [u16; 2]) -> Result<usize> {
-    let leads = |port| command(port, &["INFO", "replication"]).is_ok_and(|text| text.contains("role:master"));
-    ports.iter().position(|port| leads(*port)).ok_or_else(|| anyhow::anyhow!("no Redis leads"))
 }
 
 /// The ports of Jaeger that tests speak to.

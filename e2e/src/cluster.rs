@@ -1,11 +1,16 @@
 //! A whole cluster as processes on free loopback ports, with names to kill and restart by.
+//!
+//! # Layout
+//! - `networked`: the same on a network of its own, each process on a host
+
+mod networked;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +20,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backends::{self, JaegerPorts};
 use crate::cli::{self, Outcome};
-use crate::link::{Link, Target};
+use crate::link::Link;
+use crate::network::Network;
 use crate::process::{Process, Spec, has_stopped, sweep, tail};
 use crate::wait::{eventually, eventually_some};
 use crate::{http, ports};
@@ -77,7 +83,8 @@ pub struct ClusterBuilder {
     gateways: usize,
     agents: Vec<AgentSpec>,
     jaeger: bool,
-    links: bool,
+    docker_links: bool,
+    network: Option<Arc<Network>>,
     args: BTreeMap<&'static str, Vec<String>>,
     env: BTreeMap<String, String>,
 }
@@ -91,7 +98,8 @@ impl Default for ClusterBuilder {
             gateways: 1,
             agents: Vec::new(),
             jaeger: false,
-            links: false,
+            docker_links: false,
+            network: None,
             args: BTreeMap::new(),
             env: BTreeMap::new(),
         }
@@ -118,10 +126,9 @@ impl ClusterBuilder {
         self
     }
 
-    /// Each process reaches NATS, Redis and Docker over a [`Link`] of its own, which a test can cut; and Redis
-    /// has a replica, `redis-1`.
-    pub fn links(mut self) -> Self {
-        self.links = true;
+    /// Each agent reaches Docker over a [`Link`] of its own, which a test can cut.
+    pub fn docker_links(mut self) -> Self {
+        self.docker_links = true;
         self
     }
 
@@ -147,15 +154,17 @@ impl ClusterBuilder {
     /// all agents are registered.
     pub async fn start(self) -> Result<Cluster> {
         let mut cluster = Cluster::with_room().await?;
+        if let Some(network) = self.network.clone() {
+            let agents = self.agents.len();
+            self.start_on(&mut cluster, &network).await?;
+            cluster.wait_until_ready(agents).await?;
+            return Ok(cluster);
+        }
         let (nats, redis) = (ports::free()?, ports::free()?);
         cluster.nats_url = format!("nats://127.0.0.1:{nats}");
         cluster.redis_url = format!("redis://127.0.0.1:{redis}");
         cluster.add(backends::nats(&cluster.directory, nats)?)?;
         cluster.add(backends::redis(&cluster.directory, redis)?)?;
-        if self.links {
-            cluster.redis_ports = [redis, ports::free()?];
-            cluster.add(backends::replica(&cluster.directory, cluster.redis_ports[1], redis)?)?;
-        }
         if self.jaeger {
             cluster.start_jaeger().await?;
         }
@@ -165,20 +174,12 @@ impl ClusterBuilder {
             [("allocator", self.allocators), ("registry", self.registries), ("gateway", self.gateways)]
         {
             for number in 0..count {
-                let args = cluster.control_args(&format!("{service}-{number}"), self.links).await?;
+                let mut args = cluster.bus_args();
+                args.push(format!("--redis-url={}", cluster.redis_url));
                 cluster.add_service(&self, service, number, args)?;
             }
         }
-        if self.links {
-            for (number, agent) in self.agents.iter().enumerate() {
-                let mut args = cluster.agent_args(&format!("agent-{number}")).await?;
-                args.extend(agent.args.clone());
-                cluster.make_disk(number, agent)?;
-                cluster.add_service(&self, "agent", number, args)?;
-            }
-        } else {
-            self.add_agents(&mut cluster)?;
-        }
+        self.add_agents(&mut cluster).await?;
         cluster.wait_until_ready(self.agents.len()).await?;
         Ok(cluster)
     }
@@ -191,13 +192,13 @@ impl ClusterBuilder {
         }
         cluster.add_service(&self, "master", 0, Vec::new())?;
         self.agents.iter_mut().for_each(|agent| agent.linked = true);
-        self.add_agents(&mut cluster)?;
+        self.add_agents(&mut cluster).await?;
         cluster.wait_until_ready(self.agents.len()).await?;
         Ok(cluster)
     }
 
-    fn add_agents(&self, cluster: &mut Cluster) -> Result<()> {
-        let masters: Vec<String> = cluster.gateways.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    async fn add_agents(&self, cluster: &mut Cluster) -> Result<()> {
+        let masters: Vec<String> = cluster.gateways.iter().map(SocketAddr::to_string).collect();
         for (number, agent) in self.agents.iter().enumerate() {
             let mut args = if agent.linked {
                 let mut args = vec![format!("--master={}", masters.join(","))];
@@ -209,6 +210,11 @@ impl ClusterBuilder {
             } else {
                 cluster.bus_args()
             };
+            if self.docker_links {
+                let link = Link::open(Ipv4Addr::LOCALHOST, Path::new(DOCKER)).await?;
+                args.push(format!("--docker-host=tcp://{}", link.address()));
+                cluster.docker_links.insert(format!("agent-{number}"), link);
+            }
             args.extend(agent.args.clone());
             cluster.make_disk(number, agent)?;
             cluster.add_service(self, "agent", number, args)?;
@@ -237,14 +243,18 @@ pub struct Cluster {
     directory: PathBuf,
     name: String,
     processes: Mutex<BTreeMap<String, Process>>,
-    gateways: Vec<u16>,
-    agents: Vec<u16>,
+    gateways: Vec<SocketAddr>,
+    agents: Vec<SocketAddr>,
     nats_url: String,
     redis_url: String,
-    /// The primary's at first, then the replica's; 0 without links.
-    redis_ports: [u16; 2],
-    /// By process and what it leads to: `nats`, `redis` or `docker`.
-    links: BTreeMap<(String, &'static str), Link>,
+    /// Those on a network, by name.
+    redis: BTreeMap<String, SocketAddr>,
+    sentinels: Vec<(String, SocketAddr)>,
+    /// How far off the clocks of Redis servers are, by name.
+    clocks: BTreeMap<String, PathBuf>,
+    /// By agent.
+    docker_links: BTreeMap<String, Link>,
+    network: Option<Arc<Network>>,
     disks: Vec<PathBuf>,
     jaeger: Option<JaegerPorts>,
     finished: bool,
@@ -269,8 +279,11 @@ impl Cluster {
             agents: Vec::new(),
             nats_url: String::new(),
             redis_url: String::new(),
-            redis_ports: [0; 2],
-            links: BTreeMap::new(),
+            redis: BTreeMap::new(),
+            sentinels: Vec::new(),
+            clocks: BTreeMap::new(),
+            docker_links: BTreeMap::new(),
+            network: None,
             disks: Vec::new(),
             jaeger: None,
             finished: false,
@@ -304,7 +317,7 @@ impl Cluster {
 
     /// `host:port` of a gateway, as `--master` and MESOS_MASTER take it.
     pub fn gateway_address(&self, number: usize) -> String {
-        format!("127.0.0.1:{}", self.gateways[number])
+        self.gateways[number].to_string()
     }
 
     /// The base URLs of all gateways.
@@ -314,7 +327,7 @@ impl Cluster {
 
     /// The base URL of an agent.
     pub fn agent(&self, number: usize) -> String {
-        format!("http://127.0.0.1:{}", self.agents[number])
+        format!("http://{}", self.agents[number])
     }
 
     /// Where nats-server listens.
@@ -445,11 +458,6 @@ impl Cluster {
         vec![format!("--nats-url={}", self.nats_url), format!("--cluster={}", self.name)]
     }
 
-    /// The links of a cluster with links, by process and by what they lead to.
-    pub fn links(&self) -> &BTreeMap<(String, &'static str), Link> {
-        &self.links
-    }
-
     /// Where the work directory of an agent is.
     pub fn work_dir(&self, agent: usize) -> PathBuf {
         self.directory.join(format!("agent-{agent}"))
@@ -461,63 +469,6 @@ impl Cluster {
         let mut file = fs::File::create(&ballast)?;
         while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
         Ok(ballast)
-    }
-
-    /// Kills the Redis that leads, has the other one lead, and starts the first as its replica. What the replica
-    /// did not have yet is lost. Needs links. Gives the name of the one that leads now.
-    pub async fn promote_replica(&mut self) -> Result<String> {
-        let leads = backends::leading(self.redis_ports)?;
-        let names = ["redis", "redis-1"];
-        let (old, new) = (names[leads], names[1 - leads]);
-        self.kill_9(old)?;
-        let port = self.redis_ports[1 - leads];
-        backends::command(port, &["REPLICAOF", "NO", "ONE"])?;
-        for ((_, to), link) in &self.links {
-            if *to == "redis" {
-                link.lead_to(Target::Port(port));
-            }
-        }
-        self.with(old, |process| {
-            backends::make_replica(process.spec_mut(), port);
-            process.restart()
-        })?;
-        // Others may be dead at this time.
-        listens(old, self.redis_ports[leads]).await?;
-        Ok(new.to_owned())
-    }
-
-    async fn link(&mut self, process: &str, to: &'static str, target: Target) -> Result<u16> {
-        let link = Link::open(target).await?;
-        let port = link.port();
-        self.links.insert((process.to_owned(), to), link);
-        Ok(port)
-    }
-
-    /// What ties a service to NATS and Redis.
-    async fn control_args(&mut self, process: &str, links: bool) -> Result<Vec<String>> {
-        let mut args = self.bus_args();
-        let mut redis = self.redis_url.clone();
-        if links {
-            args[0] = format!("--nats-url=nats://127.0.0.1:{}", self.nats_link(process).await?);
-            let port = self.link(process, "redis", Target::Port(self.redis_ports[0])).await?;
-            redis = format!("redis://127.0.0.1:{port}");
-        }
-        args.push(format!("--redis-url={redis}"));
-        Ok(args)
-    }
-
-    /// What ties an agent with links to NATS and Docker.
-    async fn agent_args(&mut self, process: &str) -> Result<Vec<String>> {
-        let mut args = self.bus_args();
-        args[0] = format!("--nats-url=nats://127.0.0.1:{}", self.nats_link(process).await?);
-        let docker = self.link(process, "docker", Target::Socket(DOCKER.into())).await?;
-        args.push(format!("--docker-host=tcp://127.0.0.1:{docker}"));
-        Ok(args)
-    }
-
-    async fn nats_link(&mut self, process: &str) -> Result<u16> {
-        let port = self.nats_url.rsplit(':').next().and_then(|port| port.parse().ok()).context("no NATS")?;
-        self.link(process, "nats", Target::Port(port)).await
     }
 
     fn make_disk(&mut self, agent: usize, spec: &AgentSpec) -> Result<()> {
@@ -552,10 +503,17 @@ impl Cluster {
         let name = format!("{service}-{number}");
         let work_dir = self.directory.join(&name);
         fs::create_dir_all(&work_dir)?;
-        let port = ports::free()?;
+        let seat = self.seat(service, &name)?;
+        let (port, address) = match &seat {
+            Some(seat) => (seat.port, seat.address),
+            None => {
+                let port = ports::free()?;
+                (port, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            }
+        };
         match service {
-            "gateway" | "local" | "master" => self.gateways.push(port),
-            "agent" => self.agents.push(port),
+            "gateway" | "local" | "master" => self.gateways.push(address),
+            "agent" => self.agents.push(address),
             _ => {}
         }
         args.insert(0, service.to_owned());
@@ -570,17 +528,19 @@ impl Cluster {
             args.push(format!("--otlp-endpoint=http://127.0.0.1:{}", jaeger.otlp));
         }
         args.extend(builder.args.get(service).cloned().unwrap_or_default());
-        self.add(Spec {
+        let spec = Spec {
             log: self.directory.join(format!("{name}.log")),
             name,
             program: backends::mesos_binary()?,
             args,
             env: builder.env.clone(),
-        })
+        };
+        let host = seat.map(|seat| seat.host).unwrap_or_default();
+        self.add_on(&host, spec)
     }
 
     async fn wait_for_port(&self, name: &str, port: u16) -> Result<()> {
-        self.unless_one_ends(listens(name, port)).await
+        self.unless_one_ends(listens(name, (Ipv4Addr::LOCALHOST, port).into())).await
     }
 
     async fn wait_until_ready(&self, agents: usize) -> Result<()> {
@@ -654,9 +614,9 @@ impl Drop for Cluster {
 }
 
 /// Waits until a process takes connections.
-async fn listens(name: &str, port: u16) -> Result<()> {
-    eventually(START_TIMEOUT, &format!("{name} listens on port {port}"), async || {
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+async fn listens(name: &str, address: SocketAddr) -> Result<()> {
+    eventually(START_TIMEOUT, &format!("{name} listens on port {}", address.port()), async || {
+        TcpStream::connect(address)?;
         Ok(true)
     })
     .await

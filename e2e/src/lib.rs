@@ -10,7 +10,8 @@
 //! - `kube`: a real Kubernetes of one node, helm and kubectl
 //! - `machines`: hosts with systemd and sshd, to install on
 //! - `packages`: the image and the Debian package
-//! - `link`: connections that a test can cut
+//! - `network`: hosts as network namespaces, and what can go wrong between them
+//! - `link`: connections to Docker that a test can cut
 //! - `clients`: Mesos clients that others wrote, as child processes
 //! - `scheduler`: the v1 scheduler API over HTTP and JSON, call by call
 //! - `recordio`: the framing of event streams
@@ -29,6 +30,7 @@ pub mod host;
 pub mod kube;
 pub mod link;
 pub mod machines;
+pub mod network;
 pub mod packages;
 pub mod ports;
 pub mod process;
@@ -40,6 +42,7 @@ pub use cluster::{AgentSpec, Cluster, ClusterBuilder};
 pub use framework::{Framework, TaskSpec};
 pub use link::Link;
 pub use machines::{Machine, Machines};
+pub use network::{Damage, Network};
 pub use scheduler::Scheduler;
 pub use wait::{eventually, eventually_some};
 

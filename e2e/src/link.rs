@@ -1,11 +1,11 @@
-//! A connection that a test can cut: a small proxy between a process and what it depends on.
+//! A connection that a test can cut: a small proxy between an agent and Docker.
 //!
-//! Cut, it forwards nothing and closes nothing, as a network does whose packets are lost: who waits for an answer
-//! waits, and what was sent meanwhile arrives after the heal.
+//! Cut, it forwards nothing and closes nothing, as a daemon does that hangs: who waits for an answer waits, and what
+//! was sent meanwhile arrives after the heal. Between hosts, a [`crate::network`] is cut.
 
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,99 +14,68 @@ use tokio::sync::watch;
 
 use crate::ports;
 
-/// Where a link leads to.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// A loopback port.
-    Port(u16),
-    /// A unix socket.
-    Socket(PathBuf),
-}
-
-/// A proxy on a loopback port. It ends when it is dropped.
+/// A proxy on a port of this host to a unix socket. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Link {
-    port: u16,
+    address: SocketAddr,
     shared: Arc<Shared>,
     worker: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    target: Mutex<Target>,
+    socket: PathBuf,
     cut: watch::Sender<bool>,
-    /// Rises when all connections are to be closed.
-    generation: watch::Sender<u64>,
+    over: watch::Sender<bool>,
 }
 
 impl Link {
-    /// Listens, and forwards to the target.
-    pub async fn open(target: Target) -> Result<Link> {
-        let port = ports::free()?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.context("a link's port")?;
-        let shared = Arc::new(Shared {
-            target: Mutex::new(target),
-            cut: watch::Sender::new(false),
-            generation: watch::Sender::new(0),
-        });
+    /// Listens, and forwards to the socket.
+    pub async fn open(ip: Ipv4Addr, socket: &Path) -> Result<Link> {
+        let listener = TcpListener::bind((ip, ports::free()?)).await.context("a link's port")?;
+        let address = listener.local_addr()?;
+        let (cut, over) = (watch::Sender::new(false), watch::Sender::new(false));
+        let shared = Arc::new(Shared { socket: socket.to_owned(), cut, over });
         let of_worker = shared.clone();
         let worker = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(of_worker.clone().serve(stream));
             }
         });
-        Ok(Link { port, shared, worker })
+        Ok(Link { address, shared, worker })
     }
 
     /// Where it listens.
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Forwards nothing any more, or again.
     pub fn set_cut(&self, cut: bool) {
         self.shared.cut.send_replace(cut);
     }
-
-    /// Leads elsewhere from now on; what is connected is closed.
-    pub fn lead_to(&self, target: Target) {
-        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
-        self.shared.generation.send_modify(|generation| *generation += 1);
-    }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
         self.worker.abort();
-        self.shared.generation.send_modify(|generation| *generation += 1);
+        self.shared.over.send_replace(true);
     }
 }
 
 impl Shared {
     async fn serve(self: Arc<Self>, stream: TcpStream) {
-        let mut generation = self.generation.subscribe();
-        generation.borrow_and_update();
+        let mut over = self.over.subscribe();
         let serve = async {
             self.until_whole().await;
-            let target = self.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let _ = stream.set_nodelay(true);
-            match target {
-                Target::Port(port) => {
-                    if let Ok(other) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
-                        let _ = other.set_nodelay(true);
-                        self.forward(stream, other).await;
-                    }
-                }
-                Target::Socket(path) => {
-                    if let Ok(other) = UnixStream::connect(path).await {
-                        self.forward(stream, other).await;
-                    }
-                }
+            if let Ok(other) = UnixStream::connect(&self.socket).await {
+                self.forward(stream, other).await;
             }
         };
         tokio::select! {
             () = serve => {}
-            _ = generation.changed() => {}
+            _ = over.wait_for(|over| *over) => {}
         }
     }
 

@@ -28,6 +28,17 @@ pub struct Spec {
     pub log: PathBuf,
 }
 
+impl Spec {
+    /// The same in a network namespace. Needs root.
+    pub fn within(mut self, namespace: &Path) -> Spec {
+        // It becomes the program: the process id is that of the one which is started.
+        let program = std::mem::replace(&mut self.program, PathBuf::from("nsenter"));
+        let before = [format!("--net={}", namespace.display()), program.display().to_string()];
+        self.args.splice(0..0, before);
+        self
+    }
+}
+
 /// A child in a process group of its own. Dropping it kills the group.
 #[derive(Debug)]
 pub struct Process {

@@ -774,7 +774,7 @@ pub enum AgentToAllocator {
         term: Term,
         /// The last order that it took up.
         number: u64,
-        /// The launches that still hold resources, folded into one number by [`digest`].
+        /// The launches that still hold resources, folded into one number by [`digest`], and its [`condition`].
         digest: u64,
     },
     /// It obeys a higher term than the one that spoke to it.
@@ -922,6 +922,15 @@ pub fn spread_ms(agents: usize) -> u64 {
 #[must_use]
 pub fn digest<'a>(launches: impl IntoIterator<Item = &'a LaunchId>) -> u64 {
     launches.into_iter().fold(0, |sum: u64, launch| sum.wrapping_add(Fnv::of(launch.as_str().as_bytes())))
+}
+
+/// The same for what is reported of an agent beside its launches and changes while it runs: whether it can start
+/// anything, and what its tasks leave over. Added to [`digest`], so that a report which was lost is missed.
+#[must_use]
+pub fn condition(degraded: bool, oversubscribed: &Resources) -> u64 {
+    let degraded = if degraded { Fnv::of(b"degraded") } else { 0 };
+    let oversubscribed = if oversubscribed.is_empty() { 0 } else { Fnv::of(oversubscribed.to_string().as_bytes()) };
+    degraded.wrapping_add(oversubscribed)
 }
 
 // The launcher: the built-in framework behind `mesos launch`.

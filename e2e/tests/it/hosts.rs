@@ -8,7 +8,7 @@ use mesos_e2e::{AgentSpec, Cluster, Framework, TaskSpec, eventually};
 use crate::support::{IMAGE, LATER, ROOMY, SOON, file_with};
 
 async fn cluster(agent: AgentSpec) -> Result<Cluster> {
-    Cluster::builder().links().agent(agent).start().await
+    Cluster::builder().docker_links().agent(agent).start().await
 }
 
 /// The agent is there, but not offered.
@@ -23,7 +23,7 @@ async fn f42_an_agent_whose_docker_hangs_is_not_offered_keeps_its_tasks_and_come
     let framework = Framework::start("hangs", 60.0, &cluster.gateway_urls()).await?;
     framework.launch([TaskSpec::docker("stays", IMAGE, "echo up; exec sleep 10000")]);
     framework.wait_for("stays", "TASK_RUNNING", SOON).await?;
-    let docker = &cluster.links()[&("agent-0".to_owned(), "docker")];
+    let docker = &cluster.docker_links()["agent-0"];
     docker.set_cut(true);
     is_degraded(&cluster, "an agent that cannot start anything says so").await?;
     framework.launch([TaskSpec::docker("waits", IMAGE, "true")]);

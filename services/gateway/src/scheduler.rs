@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`submit`]: from a decoded call to the machine's answer.
+//! - [`order`]: keeps a question behind the launches that it asks about.
 //! - [`http`]: `POST /api/v1/scheduler`, in Mesos's order of checks.
 //! - [`headers`]: `Content-Type`, `Accept`, `Mesos-Stream-Id`.
 //! - [`body`]: requests of bounded size, packed or not; RecordIO streams.
@@ -9,4 +10,5 @@
 pub mod body;
 pub mod headers;
 pub mod http;
+pub mod order;
 pub mod submit;

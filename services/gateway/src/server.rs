@@ -38,7 +38,7 @@ use crate::{
     leaders::Leaders,
     options::GatewayOptions,
     reads::{Facts, Reads},
-    scheduler,
+    scheduler::{self, order::Launches},
     streams::{Limits, Streams},
     view::View,
 };
@@ -61,6 +61,8 @@ pub struct AppState {
     pub calls: Calls,
     /// The streams held here.
     pub streams: Streams,
+    /// Launches whose outcome is not known.
+    pub launches: Arc<Launches>,
     /// The copy for reads.
     pub view: Arc<View>,
     /// Reads and operators' calls.
@@ -302,6 +304,7 @@ impl Bound {
             leaders: Leaders::new(calls.clone()),
             calls,
             streams,
+            launches: Arc::default(),
             view,
             gauges: self.gauges.clone(),
             metrics: self.metrics.clone(),

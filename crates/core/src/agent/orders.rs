@@ -12,7 +12,9 @@ use mesos_model::{
 use super::{Agent, ExecutorEvent, Out, Output, REPORT_WAIT_MS, REPORT_WAIT_MS_MAX, TaskFacts, held};
 use crate::{
     fnv::Fnv,
-    message::{AgentReport, AgentToAllocator, AgentToRegistry, LaunchOrder, Order, ReportedLaunch, ToAgent, digest},
+    message::{
+        AgentReport, AgentToAllocator, AgentToRegistry, LaunchOrder, Order, ReportedLaunch, ToAgent, condition, digest,
+    },
     row::{ExecutorRow, KillOrder, TaskStage},
 };
 
@@ -246,7 +248,7 @@ impl Agent {
             instance: self.own.instance,
             term: self.own.term,
             number: self.own.number,
-            digest: digest(holding),
+            digest: digest(holding).wrapping_add(condition(self.degraded.is_some(), &self.oversubscribed)),
         };
         self.beat_at = now.after(std::time::Duration::from_millis(self.options.beat_ms));
         out.emit(Output::Allocator(beat));

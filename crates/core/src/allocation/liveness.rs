@@ -10,7 +10,7 @@ use mesos_model::{
 use super::{Allocator, Output, timers::Timers};
 use crate::{
     machine::Effects,
-    message::{StreamEvent, ToAgent, spread_ms},
+    message::{StreamEvent, ToAgent, condition, spread_ms},
     row::AgentState,
 };
 
@@ -106,7 +106,9 @@ impl Allocator {
             return;
         }
         self.acknowledge(now, agent, number, fx);
-        let expected = self.digest_of(agent);
+        let row = self.agents.get(agent).and_then(|state| state.row.as_ref());
+        let condition = row.map_or(0, |row| condition(row.degraded.is_some(), &row.oversubscribed));
+        let expected = self.digest_of(agent).wrapping_add(condition);
         let Some(state) = self.agents.get_mut(agent) else { return };
         state.heard = now;
         let differs = state.lane.is_idle() && digest != expected;

@@ -13,7 +13,7 @@ use crate::{
     message::{
         AgentReport, AgentToAllocator, AllocatorCall, Answer, AnswerBody, Call, Caller, Conversion, ExecutorSpec,
         InverseOffer, Join, MachineId, MaintenanceView, Operation, OperationKind, OperatorCall, Order, Quota,
-        ReportedLaunch, Request, RequestId, StreamEvent, TaskSpec, ToAgent, Unavailability, Window, digest,
+        ReportedLaunch, Request, RequestId, StreamEvent, TaskSpec, ToAgent, Unavailability, Window, condition, digest,
     },
     row::{
         AgentState, Capabilities, FrameworkFacts, FrameworkInfo, FrameworkRow, FrameworkState, KillOrder, LaunchKind,
@@ -113,7 +113,7 @@ impl World {
                     instance: u128::from(number("instance", instance_of(plain[0]))),
                     term: term(number("term", 1)),
                     number: number("number", 0),
-                    digest: digest(&held),
+                    digest: digest(&held).wrapping_add(condition(named.contains_key("degraded"), &Resources::new())),
                 }))
             }
             // `inverse f accept I0,I1 refuse=1000`

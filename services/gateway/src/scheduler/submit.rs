@@ -14,6 +14,7 @@ use mesos_proto::{
 use mesos_runtime::telemetry;
 use tokio_util::sync::CancellationToken;
 
+use super::order;
 use crate::{
     calls::{self, Context},
     errors::Refusal,
@@ -172,12 +173,16 @@ pub async fn submit(
     let context = context(call, from.principal, span.as_ref())?;
     let answer = match translate(call, raw, stream).map_err(|error| malformed(&error))? {
         Translated::Unknown | Translated::Subscribe(_) => return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "")),
+        Translated::Registry(RegistryCall::Reconcile { caller, tasks }) => {
+            order::reconcile(app, caller, tasks, context).await
+        }
         Translated::Registry(what) => app.calls.registry(what, context).await,
         Translated::Allocator(what) => ask_allocator(app, what, context).await,
         Translated::Nothing => {
             let framework = FrameworkId::new(call.framework_id.as_ref().map_or("", |id| &id.value));
             // The allocator checks who calls, and has nothing to do.
-            let what = AllocatorCall::Request { caller: Caller::framework(framework, stream), requests: Vec::new() };
+            let caller = Caller::framework(framework, stream);
+            let what = AllocatorCall::Decline { caller, offers: Vec::new(), refuse_ms: None };
             ask_allocator(app, what, context).await
         }
     };
@@ -207,15 +212,21 @@ fn offers_of(what: &AllocatorCall) -> Option<(&Caller, Vec<OfferId>)> {
     }
 }
 
-async fn ask_allocator(app: &App, what: AllocatorCall, context: Context) -> Answer {
+pub(super) async fn ask_allocator(app: &App, what: AllocatorCall, context: Context) -> Answer {
     let Some((caller, offers)) = offers_of(&what) else { return app.calls.allocator(what, context).await };
     let stream = caller.stream;
+    let under_way = app.launches.begin(&what);
     if let Some(stream) = stream {
         app.until_covered(&caller.framework, stream).await;
     }
     let answer = app.calls.allocator(what, context).await;
     if let (Some(stream), 200..=299) = (stream, answer.status) {
         app.streams.answered(stream, &offers);
+        app.launches.known(stream);
+    }
+    // 503 is what a gateway says when it does not know; everything else is the allocator's word.
+    if let (Some(under_way), true) = (under_way, answer.status != 503) {
+        under_way.settled();
     }
     answer
 }

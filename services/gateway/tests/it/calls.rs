@@ -3,13 +3,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use mesos_core::{
-    message::{AllocatorCall, Answer},
+    message::{AllocatorCall, Answer, Call, RegistryCall},
     row::{FrameworkInfo, FrameworkRow, FrameworkState, Row, RowChange, Subscription},
 };
 use mesos_model::Time;
@@ -113,6 +113,89 @@ async fn many_calls_at_once_are_each_answered_with_their_own_answer() {
         }
     });
     futures::future::join_all(calls).await;
+}
+
+const STREAM: &str = "00000000-0000-4000-8000-000000000007";
+const ACCEPT: &str = r#"{"type":"ACCEPT","framework_id":{"value":"f"},"accept":{"offer_ids":[{"value":"o"}],"operations":[
+    {"type":"LAUNCH","launch":{"task_infos":[{"name":"t","task_id":{"value":"t"},"agent_id":{"value":"a"}}]}}]}}"#;
+
+fn reconcile(tasks: &[&str]) -> String {
+    let tasks: Vec<String> = tasks.iter().map(|task| format!(r#"{{"task_id":{{"value":"{task}"}}}}"#)).collect();
+    let tasks = tasks.join(",");
+    format!(r#"{{"type":"RECONCILE","framework_id":{{"value":"f"}},"reconcile":{{"tasks":[{tasks}]}}}}"#)
+}
+
+/// The tasks that the registry was asked about, question by question.
+fn questions(asked: &Asked) -> Vec<Vec<String>> {
+    let asked = asked.registry.lock().unwrap();
+    let tasks = asked.iter().filter_map(|call| match &call.what {
+        RegistryCall::Reconcile { tasks, .. } => Some(tasks),
+        _ => None,
+    });
+    tasks.map(|tasks| tasks.iter().map(|(task, _)| task.to_string()).collect()).collect()
+}
+
+/// The offers of each DECLINE that the allocator was sent.
+fn declined(asked: &Asked) -> Vec<Vec<String>> {
+    let asked = asked.allocator.lock().unwrap();
+    let offers = asked.iter().filter_map(|call| match &call.what {
+        AllocatorCall::Decline { offers, .. } => Some(offers),
+        _ => None,
+    });
+    offers.map(|offers| offers.iter().map(ToString::to_string).collect()).collect()
+}
+
+#[tokio::test]
+async fn a_question_about_a_task_does_not_overtake_the_accept_that_launches_it() {
+    let leads = Arc::new(AtomicBool::new(true));
+    let leads_now = leads.clone();
+    let allocator = move |call: &Call<AllocatorCall>| match &call.what {
+        AllocatorCall::Accept { .. } if !leads_now.load(Ordering::SeqCst) => {
+            Answer::refused(503, "changing its leader")
+        }
+        _ => Answer::accepted(),
+    };
+    let world = world_with(options(), Arc::new(friendly), Arc::new(allocator)).await;
+    // The allocator is made to know the stream by its first question.
+    assert_eq!(world.call(&reconcile(&["other"]), Some(STREAM)).await.status(), 202);
+    assert_eq!(declined(&world.asked), [Vec::<String>::new()]);
+    leads.store(false, Ordering::SeqCst);
+    let (accepted, ()) = tokio::join!(world.call(ACCEPT, Some(STREAM)), async {
+        world.until(|| async { world.asked.allocator.lock().unwrap().len() > 1 }).await;
+        // The one is held, the other is not.
+        assert_eq!(world.call(&reconcile(&["t", "other"]), Some(STREAM)).await.status(), 202);
+        assert_eq!(world.call(&reconcile(&["t"]), Some(STREAM)).await.status(), 202);
+        leads.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(accepted.status(), 202);
+    assert_eq!(world.call(&reconcile(&["t"]), Some(STREAM)).await.status(), 202);
+    assert_eq!(questions(&world.asked), [["other"], ["other"], ["t"]]);
+    assert_eq!(declined(&world.asked).len(), 1);
+}
+
+#[tokio::test]
+async fn the_offers_of_an_accept_that_was_given_up_are_declined_before_its_tasks_are_asked_about() {
+    let mut options = options();
+    options.hold = Duration::from_millis(300);
+    let leads = Arc::new(AtomicBool::new(false));
+    let leads_now = leads.clone();
+    let allocator = move |_: &_| match leads_now.load(Ordering::SeqCst) {
+        false => Answer::refused(503, "changing its leader"),
+        true => Answer::accepted(),
+    };
+    let world = world_with(options, Arc::new(friendly), Arc::new(allocator)).await;
+    assert_eq!(world.call(ACCEPT, Some(STREAM)).await.status(), 503);
+    // As long as the allocator does not answer, nothing is said of what is not known.
+    assert_eq!(world.call(&reconcile(&["t"]), Some(STREAM)).await.status(), 202);
+    assert_eq!(questions(&world.asked), [] as [Vec<String>; 0]);
+    leads.store(true, Ordering::SeqCst);
+    world.asked.allocator.lock().unwrap().clear();
+    assert_eq!(world.call(&reconcile(&["t"]), Some(STREAM)).await.status(), 202);
+    assert_eq!(world.call(&reconcile(&["t"]), Some(STREAM)).await.status(), 202);
+    assert_eq!(
+        (questions(&world.asked), declined(&world.asked)),
+        (vec![vec!["t".to_owned()]; 2], vec![vec!["o".to_owned()]])
+    );
 }
 
 #[tokio::test]

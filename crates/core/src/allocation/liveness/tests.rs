@@ -214,3 +214,29 @@ fn f62_a_new_term_is_answered_by_ten_agents_a_millisecond_at_most() {
     assert_eq!(spread_of(3), 0);
     assert_eq!(spread_of(2000), 200);
 }
+
+#[test]
+fn an_agent_whose_report_that_it_is_well_again_was_lost_is_asked_for_another() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a degraded=full
+          put agent a shook 1
+          a: welcome a
+        > beat a degraded=full
+          a: heard
+        > beat a degraded=full
+          a: heard
+        > beat a
+          a: heard
+        > beat a
+          a: handshake 1
+        > report a term=1 answers=1
+          put agent a shook 1
+          a: welcome a
+          f: offers O0=a@r[cpus:4; mem:4096]
+        ",
+    );
+}
