@@ -363,7 +363,8 @@ async fn release(more: &Value, change: impl Fn(String) -> String) -> Result<Outc
 
 #[tokio::test]
 async fn the_chart_takes_the_values_of_the_release_on_eks_and_refuses_others_by_name() -> Result<()> {
-    let rendered = release(&serde_json::json!({"values": ["registry: {replicas: 3}"]}), |text| text).await?.expect(0)?;
+    let rendered =
+        release(&serde_json::json!({"values": ["registry: {replicas: 3}"]}), |text| text).await?.expect(0)?;
     for wanted in
         ["registry.example.com/mesos:0.1.0", "tls://nats-0.mesos-prod.internal:4222", "gateway.mesos-prod.internal"]
     {

@@ -63,7 +63,10 @@ impl Applied {
         )?;
         let output = Command::new(repository().join("scripts/terraform"))
             .args(["console", &format!("-var=pki_dir={}", pki.display())])
-            .args([format!("-var=name={CLUSTER}"), "-var=kms_key_arn=arn:aws:kms:eu-central-1:123456789012:key/1".into()])
+            .args([
+                format!("-var=name={CLUSTER}"),
+                "-var=kms_key_arn=arn:aws:kms:eu-central-1:123456789012:key/1".into(),
+            ])
             .current_dir(&directory)
             .stdin(Stdio::from(fs::File::open(&question)?))
             .output()?;
@@ -153,7 +156,11 @@ impl Instance {
         })
         .await?;
         let said = self.machine.run("tail -n 20 /var/log/mesos-setup.log")?;
-        ensure!(state == "active" && said.ends_with("setup: this host is ready\n"), "{}: {state}: {said}", self.machine.name);
+        ensure!(
+            state == "active" && said.ends_with("setup: this host is ready\n"),
+            "{}: {state}: {said}",
+            self.machine.name
+        );
         Ok(())
     }
 
@@ -333,7 +340,8 @@ async fn user_data_makes_hosts_a_cluster_that_runs_tasks_and_lets_agents_come_an
     let joined = agents()?;
     let attributes = &joined[0]["attributes"];
     ensure!(attributes["instance"] == id.as_str() && attributes["rack"] == "r1", "{joined}");
-    let printed = keeper.as_operator("mesos launch --cpus 0.5 --mem 64MB --command 'echo $((6 * 7)) on $(hostname)'")?;
+    let printed =
+        keeper.as_operator("mesos launch --cpus 0.5 --mem 64MB --command 'echo $((6 * 7)) on $(hostname)'")?;
     ensure!(printed.contains("42 on agent-0"), "{printed}");
     println!("a task ran after {:?}", begun.elapsed());
 
@@ -370,7 +378,8 @@ async fn user_data_makes_hosts_a_cluster_that_runs_tasks_and_lets_agents_come_an
     // Logs are in the bucket once a host was told to stop.
     agent.machine.run("systemctl stop mesos-ship-last-logs.service")?;
     let logs = applied.word("module.logs.aws_s3_bucket.this", "bucket")?;
-    let shipped = keeper.machine.run(&format!("aws --endpoint-url {} s3 ls s3://{logs}/host/agent/{id}/", cloud.url))?;
+    let shipped =
+        keeper.machine.run(&format!("aws --endpoint-url {} s3 ls s3://{logs}/host/agent/{id}/", cloud.url))?;
     ensure!(shipped.contains("mesos"), "{shipped}");
 
     // An instance that Auto Scaling takes away: its agent drains, and then it goes.

@@ -76,7 +76,10 @@ impl Master {
             let agents = self.list("agents")?;
             let active = agents.iter().filter(|agent| agent["state"] == "active").count();
             if active != count || agents.len() != count {
-                bail!("{agents:?}; {}", self.0.run(&format!("tail -n 5 {HOME}/log {HOME}/master/pools/*/*/agent.log; true"))?);
+                bail!(
+                    "{agents:?}; {}",
+                    self.0.run(&format!("tail -n 5 {HOME}/log {HOME}/master/pools/*/*/agent.log; true"))?
+                );
             }
             Ok(Some(agents))
         })
