@@ -15,8 +15,9 @@ use anyhow::{Context, Result, bail};
 use crate::host::docker;
 use crate::wait::{eventually, eventually_some};
 
-/// The image that `scripts/setup` makes.
+/// The images that `scripts/setup` makes.
 const IMAGE: &str = "mesos-e2e/host:2";
+const AWS_IMAGE: &str = "mesos-e2e/aws-host:1";
 /// How long a host may take to boot.
 const BOOT: Duration = Duration::from_secs(60);
 /// The operator of all hosts, who may use sudo.
@@ -52,7 +53,7 @@ impl Machines {
         Ok(machines)
     }
 
-    /// A network without hosts, with addresses of `subnet` if that matters.
+    /// A network without hosts, with addresses of `subnet` if that matters. The test itself is its first address.
     pub fn network(directory: &Path, subnet: Option<&str>) -> Result<Self> {
         let network = format!("mesos-e2e-{}-{}", std::process::id(), unique(directory));
         let mut create = vec!["network", "create", "--internal"];
@@ -73,11 +74,20 @@ impl Machines {
 
     /// Boots one more host.
     pub async fn add(&mut self, name: &str) -> Result<Machine> {
-        self.add_at(name, None).await
+        self.boot_one(name, IMAGE, &[]).await
     }
 
-    /// Boots one more host, at an address of the network's subnet.
-    pub async fn add_at(&mut self, name: &str, address: Option<&str>) -> Result<Machine> {
+    /// Boots one more host, as one of AWS: with what such hosts install, at an address of the network's subnet if that
+    /// matters, and found by more names. It may attach volumes.
+    pub async fn add_instance(&mut self, name: &str, address: Option<&str>, names: &[String]) -> Result<Machine> {
+        // Volumes are loop devices.
+        let mut more = vec!["--device-cgroup-rule", "b 7:* rmw", "--device-cgroup-rule", "c 10:237 rmw"];
+        more.extend(address.iter().flat_map(|address| ["--ip", *address]));
+        more.extend(names.iter().flat_map(|name| ["--network-alias", name.as_str()]));
+        self.boot_one(name, AWS_IMAGE, &more).await
+    }
+
+    async fn boot_one(&mut self, name: &str, image: &str, more: &[&str]) -> Result<Machine> {
         let container = format!("{}-{}", self.network, self.machines.len());
         // What systemd as process 1 needs; not `--privileged`, which asks for more than some machines give.
         let mut run = vec![
@@ -108,8 +118,8 @@ impl Machines {
             "--env",
             "container=docker",
         ];
-        run.extend(address.iter().flat_map(|address| ["--ip", *address]));
-        run.push(IMAGE);
+        run.extend(more);
+        run.push(image);
         docker(&run)?;
         // It is there now, so it must be removed whatever comes next.
         self.machines.push(Machine {

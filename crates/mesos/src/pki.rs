@@ -17,7 +17,7 @@ use mesos_identity::{
     authority, files,
     pki::{self, Cluster, FILES, Files, ROTATES},
 };
-use mesos_runtime::config::options::parse_cluster;
+use mesos_runtime::config::options::{CLUSTER, parse_cluster};
 
 /// What `mesos pki` does.
 #[derive(Args, Clone, Debug)]
@@ -68,7 +68,7 @@ struct ClusterArgs {
     hosts: Vec<String>,
 
     /// Name of the cluster, as its services have it
-    #[arg(long, value_name = "NAME", default_value = "mesos", value_parser = parse_cluster)]
+    #[arg(long, value_name = "NAME", default_value = CLUSTER, value_parser = parse_cluster)]
     cluster: String,
 }
 

@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use mesos_e2e::backends::{checkov, repository, shellcheck};
+use mesos_e2e::cli::Outcome;
+use mesos_e2e::kube;
 use serde_json::Value;
 
 /// More than this AWS does not take, before base64.
@@ -73,12 +75,12 @@ fn terraform(directory: &Path, args: &[&str]) -> Result<Output> {
         .context("scripts/terraform did not start")
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).join("\n")
 }
 
 /// Runs Terraform in a folder; what it printed, or an error with that.
-fn succeeds(directory: &Path, args: &[&str]) -> Result<String> {
+pub(crate) fn succeeds(directory: &Path, args: &[&str]) -> Result<String> {
     let output = terraform(directory, args)?;
     let text = text(&output);
     ensure!(output.status.success(), "terraform {} in {}: {text}", args.join(" "), directory.display());
@@ -253,13 +255,13 @@ fn nothing_that_checkov_finds_is_left_unexplained() -> Result<()> {
 }
 
 /// The example, with files for a cluster that are told apart in whatever Terraform writes.
-struct Example {
+pub(crate) struct Example {
     tree: Tree,
     secrets: Vec<String>,
 }
 
 impl Example {
-    fn new(name: &str, more: &Value) -> Result<Self> {
+    pub(crate) fn new(name: &str, more: &Value) -> Result<Self> {
         let tree = Tree::copy()?;
         let secrets: Vec<String> = fs::read_dir(tree.path("modules/secrets/tests/pki"))?
             .map(|entry| Ok(fs::read_to_string(entry?.path())?.trim().to_owned()))
@@ -284,13 +286,13 @@ impl Example {
         Ok(Self { tree, secrets })
     }
 
-    fn directory(&self, name: &str) -> PathBuf {
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
         self.tree.path("examples").join(name)
     }
 }
 
 /// Everything in a state, modules and all.
-fn resources(module: &Value) -> Vec<Value> {
+pub(crate) fn resources(module: &Value) -> Vec<Value> {
     let mut found = module["resources"].as_array().cloned().unwrap_or_default();
     for child in module["child_modules"].as_array().into_iter().flatten() {
         found.extend(resources(child));
@@ -337,8 +339,47 @@ fn one_apply_makes_the_whole_cluster_a_second_one_changes_nothing_and_no_secret_
     Ok(())
 }
 
+/// Feeds the values of the example's Helm release to the chart, as Helm does; what it renders, or what it says.
+async fn release(more: &Value, change: impl Fn(String) -> String) -> Result<Outcome> {
+    let mut variables = serde_json::json!({"image": {"repository": "registry.example.com/mesos", "tag": "0.1.0"}});
+    for (name, value) in more.as_object().into_iter().flatten() {
+        variables[name] = value.clone();
+    }
+    let example = Example::new("aws-eks", &variables)?;
+    let directory = example.directory("aws-eks");
+    succeeds(&directory, &["apply", "-auto-approve", "-input=false", "-no-color"])?;
+    let state: Value = serde_json::from_str(&succeeds(&directory, &["show", "-json"])?)?;
+    let all = resources(&state["values"]["root_module"]);
+    let release = all.iter().find(|one| one["type"] == "helm_release").context("there is no release")?;
+    let mut words = vec!["template".to_owned(), "mesos".to_owned(), kube::chart(), "--namespace=mesos".to_owned()];
+    for (at, values) in release["values"]["values"].as_array().into_iter().flatten().enumerate() {
+        let file = directory.join(format!("values-{at}.yaml"));
+        fs::write(&file, change(values.as_str().context("values are text")?.to_owned()))?;
+        words.push(format!("--values={}", file.display()));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    kube::run(&kube::program("helm")?, &words, &[]).await
+}
+
+#[tokio::test]
+async fn the_chart_takes_the_values_of_the_release_on_eks_and_refuses_others_by_name() -> Result<()> {
+    let rendered =
+        release(&serde_json::json!({"values": ["registry: {replicas: 3}"]}), |text| text).await?.expect(0)?;
+    for wanted in
+        ["registry.example.com/mesos:0.1.0", "tls://nats-0.mesos-prod.internal:4222", "gateway.mesos-prod.internal"]
+    {
+        ensure!(rendered.stdout.contains(wanted), "the chart's objects have no {wanted}: {}", rendered.stdout);
+    }
+    // A key of the module's that the chart does not have, and one of the user's.
+    let misspelt = release(&Value::Null, |text| text.replace("\"secretPrefix\"", "\"secretPrefiks\"")).await?;
+    ensure!(misspelt.code == Some(1) && misspelt.stderr.contains("secretPrefiks"), "{}", misspelt.stderr);
+    let misspelt = release(&serde_json::json!({"values": ["registry: {replica: 3}"]}), |text| text).await?;
+    ensure!(misspelt.code == Some(1) && misspelt.stderr.contains("replica"), "{}", misspelt.stderr);
+    Ok(())
+}
+
 /// The scripts of all hosts in clear, by the address of the resource. Each is small enough for AWS.
-fn user_data(all: &[Value]) -> Result<BTreeMap<String, String>> {
+pub(crate) fn user_data(all: &[Value]) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for one in all {
         let (values, address) = (&one["values"], one["address"].as_str().context("a resource has no address")?);

@@ -11,7 +11,7 @@ use mesos_e2e::scheduler::framework_info;
 use mesos_e2e::{Cluster, Framework, Scheduler, TaskSpec, eventually, eventually_some};
 use serde_json::{Value, json};
 
-use crate::support::{IMAGE, LATER, SOON, processes, roomy_agent};
+use crate::support::{IMAGE, LATER, SOON, master_and_agent, processes, roomy_agent};
 
 /// For what has to wait until a lease runs out or a connection is given up.
 const FAILOVER: Duration = Duration::from_secs(90);
@@ -348,5 +348,35 @@ async fn two_frameworks_share_the_cluster_fairly() -> Result<()> {
     for framework in &frameworks {
         framework.wait_for_all(LATER, |_| "TASK_FINISHED").await?;
     }
+    cluster.finish()
+}
+
+#[tokio::test]
+async fn a_copy_of_the_masters_state_that_was_made_while_it_worked_brings_it_back() -> Result<()> {
+    let cluster = master_and_agent().await?;
+    let spawn = ["spawn", "--name=stays", "--cpus=0.1", "--mem=32MB", "--command=exec sleep 10000"];
+    let task = cluster.mesos(&spawn).await?.expect(0)?.stdout.trim().to_owned();
+    let runs = async || {
+        eventually(LATER, "the task runs", async || {
+            let list = cluster.mesos(&["ps"]).await?.stdout;
+            ensure!(list.lines().any(|line| line.contains(&task) && line.contains("TASK_RUNNING")), "{list}");
+            Ok(true)
+        })
+        .await
+    };
+    runs().await?;
+    cluster.mesos(&["weights", "set", "web=3"]).await?.expect(0)?;
+    // As docs/install-hosts.md has it.
+    let (store, backup) = (cluster.directory().join("master-0/master/store"), cluster.directory().join("backup"));
+    fs::copy(&store, &backup)?;
+    cluster.mesos(&["weights", "set", "web=4"]).await?.expect(0)?;
+    cluster.kill_9("master-0")?;
+    fs::copy(&backup, &store)?;
+    cluster.restart("master-0")?;
+    cluster.wait_for_agents(0, 1, LATER).await?;
+    runs().await?;
+    let roles = cluster.mesos(&["roles"]).await?.stdout;
+    let web = roles.lines().find(|line| line.starts_with("web")).with_context(|| roles.clone())?;
+    ensure!(web.split_whitespace().nth(1) == Some("3"), "{roles}");
     cluster.finish()
 }

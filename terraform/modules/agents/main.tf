@@ -3,6 +3,7 @@
 locals {
   # Names that begin with $ are known on the instance only.
   config = merge(var.options, {
+    cluster         = var.name
     master          = "https://gateway.${var.zone}:5050"
     join_token_file = "/etc/mesos/join-token"
     ca_cert         = "/etc/mesos/ca.crt"

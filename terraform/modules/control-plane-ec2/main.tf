@@ -21,6 +21,7 @@ locals {
     ca_key              = "${local.pki}/ca.key"
     token_key           = "${local.pki}/token.key"
     nats_account_seed   = "${local.pki}/nats-account.seed"
+    work_dir            = "/var/lib/mesos/master"
     log_dir             = "/var/log/mesos"
     log_format          = "json"
   }, var.otlp_endpoint == null ? {} : { otlp_endpoint = var.otlp_endpoint })

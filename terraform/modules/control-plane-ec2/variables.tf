@@ -142,7 +142,7 @@ variable "options" {
 
   validation {
     condition = length(setintersection(keys(var.options), ["cluster", "nats_url", "nats_credentials", "nats_ca", "redis_url", "redis_username",
-    "redis_password_file", "redis_ca", "ip", "port", "hostname", "tls_cert", "tls_key", "ca_cert", "ca_key", "token_key", "nats_account_seed", "insecure"])) == 0
+    "redis_password_file", "redis_ca", "ip", "port", "hostname", "tls_cert", "tls_key", "ca_cert", "ca_key", "token_key", "nats_account_seed", "work_dir", "insecure"])) == 0
     error_message = "options sets what the module sets itself (addresses, certificates, credentials); use the module's own variables."
   }
 }

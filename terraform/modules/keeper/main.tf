@@ -41,7 +41,8 @@ module "host" {
         Type=oneshot
         User=mesos
         Group=mesos
-        EnvironmentFile=/etc/mesos/keeper.env /etc/mesos/region.env
+        EnvironmentFile=/etc/mesos/keeper.env
+        EnvironmentFile=/etc/mesos/region.env
         ExecStart=/usr/local/sbin/mesos-keeper
         RuntimeDirectory=mesos-keeper
         RuntimeDirectoryPreserve=yes

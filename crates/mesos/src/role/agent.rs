@@ -27,7 +27,7 @@ use mesos_proto::dial::Address;
 use mesos_runtime::{
     config::{
         self, Role,
-        options::{CommonOptions, NatsArgs, make_work_dir},
+        options::{CLUSTER, CommonOptions, NatsArgs, make_work_dir},
         parse_duration,
     },
     instance, process,
@@ -65,7 +65,7 @@ pub(crate) struct AgentArgs {
     nats: NatsArgs,
 
     /// Name of the cluster
-    #[arg(long, value_name = "NAME", default_value = "mesos")]
+    #[arg(long, value_name = "NAME", default_value = CLUSTER)]
     cluster: String,
 
     /// Go on trying while NATS is not there yet; a master is waited for in any case

@@ -21,7 +21,7 @@ use mesos_proto::{
 use mesos_runtime::{
     config::{
         self, Role,
-        options::{ClusterOptions, CommonOptions, DoorArgs},
+        options::{CLUSTER, ClusterOptions, CommonOptions, DoorArgs},
         parse_duration,
     },
     process,
@@ -171,7 +171,7 @@ async fn run_alone(options: GatewayAlone, metrics: Metrics, cancel: Cancellation
     let advertised = advertised(&gateway);
     let mut gateway = start(gateway, ports.clone(), metrics).await?;
     println!("mesos gateway is at {}", gateway.url);
-    invite(advertised, &gateway.inside, &cancel);
+    invite(advertised, &options.cluster.cluster, &gateway.inside, &cancel);
     let stop_callers = CancellationToken::new();
     let pools =
         definitions.map(|pools| keep_pools(&gateway, pools, ports.clone(), stop_callers.clone())).transpose()?;
@@ -205,15 +205,17 @@ pub(crate) fn advertised(options: &GatewayOptions) -> Option<String> {
 }
 
 /// Prints the command with which an agent joins, with a token that is good for an hour.
-pub(crate) fn invite(advertised: Option<String>, inside: &Inside, cancel: &CancellationToken) {
+pub(crate) fn invite(advertised: Option<String>, cluster: &str, inside: &Inside, cancel: &CancellationToken) {
     let Some(master) = advertised else { return };
+    // An agent that is told no name takes this one.
+    let cluster = if cluster == CLUSTER { String::new() } else { format!(" --cluster={cluster}") };
     let access = Access { inside: Some(inside.clone()), ..Access::default() };
     let made = async move {
         loop {
             match join_token(&access, &master).await {
                 Ok(made) => {
                     println!(
-                        "an agent joins with: mesos agent --master={master} --join-token={} --ca-hash={}",
+                        "an agent joins with: mesos agent --master={master}{cluster} --join-token={} --ca-hash={}",
                         made.token, made.ca_hash
                     );
                     return;

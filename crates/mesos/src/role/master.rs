@@ -122,7 +122,7 @@ async fn run(
         ControlOptions { gateway, allocator: options.allocator, registry: options.registry, pools: Some(pools) };
     let mut control = control::start(services, ports, metrics).await?;
     println!("mesos master is at {} (state in {})", control.url, state_text(&options.cluster, &dir));
-    gateway::invite(advertised, &control.inside, &cancel);
+    gateway::invite(advertised, &options.cluster.cluster, &control.inside, &cancel);
     let failed = tokio::select! {
         () = cancel.cancelled() => None,
         why = control.failed() => Some(why),

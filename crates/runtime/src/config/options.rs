@@ -129,11 +129,14 @@ impl DoorArgs {
     }
 }
 
+/// The name of a cluster that was given none.
+pub const CLUSTER: &str = "mesos";
+
 /// Where a service's cluster is.
 #[derive(Args, Clone, Debug)]
 pub struct ClusterOptions {
     /// Name of the cluster: several may share one NATS and one Redis
-    #[arg(long, value_name = "NAME", default_value = "mesos", value_parser = parse_cluster)]
+    #[arg(long, value_name = "NAME", default_value = CLUSTER, value_parser = parse_cluster)]
     pub cluster: String,
 
     #[command(flatten)]

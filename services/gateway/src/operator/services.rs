@@ -17,7 +17,7 @@ use mesos_proto::{
     },
     validate,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -147,7 +147,9 @@ struct Place {
 }
 
 impl OperatorServices {
-    fn place(
+    /// The place of a task's files. Who names the agent has seen the task, maybe at a gateway whose copy is ahead of this
+    /// one's; so it is waited for.
+    async fn place(
         &self,
         framework: Option<v1::FrameworkId>,
         task: Option<v1::TaskId>,
@@ -159,24 +161,34 @@ impl OperatorServices {
                 .filter(|id| !id.is_empty())
                 .ok_or_else(|| Refusal::bad("Expecting 'task_id' to be present"))?,
         );
-        let found = match framework.filter(|id| !id.value.is_empty()) {
-            Some(id) => {
-                let id = FrameworkId::new(id.value);
-                self.reads.view.with(|copy| copy.task(&id, &task).map(|view| (id.clone(), view.row.agent.clone())))
-            }
-            None => self.only_one(&task)?,
-        };
+        let framework = framework.map(|id| id.value).filter(|id| !id.is_empty()).map(FrameworkId::new);
+        let agent = agent.map(|id| id.value).filter(|id| !id.is_empty()).map(AgentId::new);
+        let mut changes = self.reads.view.subscribe().2;
+        let mut found = self.find(framework.as_ref(), &task);
+        if found.is_none() && agent.is_some() {
+            let seen = async {
+                // Entries that were missed are in the copy all the same.
+                while found.is_none() && !matches!(changes.recv().await, Err(RecvError::Closed)) {
+                    found = self.find(framework.as_ref(), &task);
+                }
+            };
+            let _ = tokio::time::timeout(BEHIND_MAX, seen).await;
+        }
         let (framework, known) = found.ok_or_else(|| Refusal::not_found(format!("task {task} is not known")))?;
-        let agent = agent.map(|id| id.value).filter(|id| !id.is_empty()).map_or(known, AgentId::new);
-        Ok(Place { framework, task, agent })
+        Ok(Place { framework, task, agent: agent.unwrap_or(known) })
+    }
+
+    fn find(&self, framework: Option<&FrameworkId>, task: &TaskId) -> Option<(FrameworkId, AgentId)> {
+        let Some(framework) = framework else { return self.only_one(task) };
+        self.reads.view.with(|copy| copy.task(framework, task).map(|view| (framework.clone(), view.row.agent.clone())))
     }
 
     /// The task of this id, where no framework is named: of the newest one if several frameworks have it.
-    fn only_one(&self, task: &TaskId) -> Result<Option<(FrameworkId, AgentId)>, Refusal> {
+    fn only_one(&self, task: &TaskId) -> Option<(FrameworkId, AgentId)> {
         let (copy, _) = self.reads.view.snapshot();
         let ids = copy.frameworks.iter().chain(copy.completed_frameworks.iter()).map(|(id, _)| id);
         let found = ids.filter_map(|id| copy.task(id, task)).max_by_key(|view| view.row.created);
-        Ok(found.map(|view| (view.row.framework.clone(), view.row.agent.clone())))
+        found.map(|view| (view.row.framework.clone(), view.row.agent.clone()))
     }
 
     fn has_ended(&self, place: &Place) -> bool {
@@ -225,6 +237,8 @@ impl OperatorServices {
 
 /// One chunk of a stream.
 const CHUNK: u64 = 256 * 1024;
+/// How far this gateway's copy may be behind that of another one.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
 /// How often a file that is followed is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(300);
 
@@ -242,7 +256,7 @@ where
 impl Files for OperatorServices {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let request = request.into_inner();
-        let place = self.place(request.framework_id, request.task_id, request.agent_id)?;
+        let place = self.place(request.framework_id, request.task_id, request.agent_id).await?;
         let entries = self.reads.files.list(&place.agent, &place.framework, &place.task, &request.path).await?;
         Ok(Response::new(ListResponse { files: entries.iter().map(file_info).collect() }))
     }
@@ -251,7 +265,7 @@ impl Files for OperatorServices {
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let request = request.into_inner();
-        let place = self.place(request.framework_id.clone(), request.task_id.clone(), request.agent_id.clone())?;
+        let place = self.place(request.framework_id.clone(), request.task_id.clone(), request.agent_id.clone()).await?;
         let (sender, receiver) = mpsc::channel(4);
         tokio::spawn(self.clone().read_to(place, request, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))

@@ -257,3 +257,32 @@ async fn a_followed_file_ends_with_its_task() {
     }
     assert_eq!(rest, b"two");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_files_of_a_task_that_another_gateway_knows_already_are_waited_for() {
+    use mesos_proto::services::v1::{ReadRequest, files_server::Files};
+
+    let rig = Rig::with_one_of_each();
+    let read = |task: &str, agent: Option<&str>| {
+        let request = ReadRequest {
+            framework_id: Some(v1::FrameworkId { value: "m-0000".into() }),
+            task_id: Some(v1::TaskId { value: task.into() }),
+            agent_id: agent.map(|agent| v1::AgentId { value: agent.into() }),
+            path: "stdout".into(),
+            ..ReadRequest::default()
+        };
+        let services = services(&rig);
+        async move { services.read(tonic::Request::new(request)).await.map(drop) }
+    };
+    let begun = tokio::time::Instant::now();
+    // Nobody has seen this one, so there is nothing to wait for.
+    assert_eq!(read("later", None).await.unwrap_err().code(), tonic::Code::NotFound);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let waits = tokio::spawn(read("later", Some("m-S0")));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waits.is_finished());
+    rig.apply(vec![put(Row::Task(fixtures::task("m-0000", "later", "l2", "m-S0")))]);
+    waits.await.unwrap().unwrap();
+    // Not for ever.
+    assert_eq!(read("never", Some("m-S0")).await.unwrap_err().code(), tonic::Code::NotFound);
+}
