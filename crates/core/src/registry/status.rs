@@ -459,8 +459,8 @@ impl Registry {
         let row = &task.row;
         let removed = |state| matches!(state, FrameworkState::Removed { .. });
         let framework_removed = self.framework(&key.0).is_none_or(|row| removed(row.state));
-        let silent = self.cluster.is_gone(&row.agent)
-            || (self.cluster.is_down(&row.agent) && is_planted(Bug::DownIsForgotten));
+        let silent =
+            self.cluster.is_gone(&row.agent) || (self.cluster.is_down(&row.agent) && is_planted(Bug::DownIsForgotten));
         let forgotten = task.forgotten || framework_removed || silent;
         let launch_over = row.launch_seen && !self.cluster.is_live(&row.launch, &key.1);
         let over = forgotten && launch_over;

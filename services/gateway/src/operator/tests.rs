@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use futures::StreamExt;
 use http::Request;
