@@ -553,12 +553,16 @@ impl Seen {
     pub fn told(&mut self, id: &FrameworkId, status: &TaskStatus, temper: &Temper) {
         self.statuses += 1;
         let key = (id.clone(), status.task.clone());
+        // An end that the registry decided settles what the agent has said before; what may follow it is I7's matter.
+        let over = self.was_told_end(&key.0, &key.1);
         self.i7_one_end_and_nothing_after_it(&key, status);
         if let Some(uuid) = status.uuid {
             if is_end(status) {
                 self.end_uuids.insert(uuid, key.clone());
             }
-            self.i9_updates_come_in_order(&key, uuid, temper);
+            if !over {
+                self.i9_updates_come_in_order(&key, uuid, temper);
+            }
         }
     }
 

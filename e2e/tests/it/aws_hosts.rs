@@ -380,7 +380,7 @@ async fn user_data_makes_hosts_a_cluster_that_runs_tasks_and_lets_agents_come_an
     let logs = applied.word("module.logs.aws_s3_bucket.this", "bucket")?;
     let shipped =
         keeper.machine.run(&format!("aws --endpoint-url {} s3 ls s3://{logs}/host/agent/{id}/", cloud.url))?;
-    ensure!(shipped.contains("mesos"), "{shipped}");
+    ensure!(shipped.contains("agent.log"), "{shipped}");
 
     // An instance that Auto Scaling takes away: its agent drains, and then it goes.
     let spawned = "mesos spawn --name stays --cpus 0.1 --mem 32MB --command 'exec sleep 98765'";
