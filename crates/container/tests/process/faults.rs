@@ -164,10 +164,21 @@ async fn f46_a_stranger_with_the_number_of_a_shim_is_not_signalled() {
     adapter.wait(&id).await.expect("known");
     let dir = host.run_dir().join(&id);
     let _ = fs::remove_file(dir.join("exit.json"));
-    // What a reused number looks like: it runs, and started at another time.
-    let mut stranger = Program::new("sleep").arg("60").spawn().expect("sleep starts");
     let text = fs::read_to_string(dir.join("pid.json")).expect("written");
     let mut pids: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    // What a reused number looks like: it runs, and started at another time. The kernel counts that in hundredths of
+    // a second, of which the container may have taken less than one.
+    let mut stranger = loop {
+        let mut stranger = Program::new("sleep").arg("60").spawn().expect("sleep starts");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", stranger.id())).expect("it runs");
+        let start: u64 =
+            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).unwrap().parse().unwrap();
+        if ["shim", "init", "task"].iter().all(|whose| pids[whose]["start"] != start) {
+            break stranger;
+        }
+        stranger.kill().expect("ours");
+        stranger.wait().expect("ours");
+    };
     for whose in ["shim", "init", "task"] {
         if pids[whose].is_object() {
             pids[whose]["pid"] = stranger.id().into();
