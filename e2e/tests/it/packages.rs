@@ -30,7 +30,7 @@ async fn the_image_is_small_runs_as_nobody_and_finds_others_by_name() -> Result<
     packages::image(tag)?;
     let inspected: Value = serde_json::from_str(&docker(&["image", "inspect", tag])?)?;
     let size = inspected[0]["Size"].as_u64().context("no size")?;
-    ensure!(size < 64_000_000, "the image has {size} bytes");
+    ensure!(size < 60_000_000, "the image has {size} bytes");
     ensure!(inspected[0]["Config"]["User"] == "65532:65532", "{}", inspected[0]["Config"]);
     ensure!(
         inspected[0]["Config"]["Labels"]["org.opencontainers.image.version"] == env!("CARGO_PKG_VERSION"),
