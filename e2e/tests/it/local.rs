@@ -246,6 +246,23 @@ async fn spawned_tasks_are_listed_read_and_killed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_task_that_starts_while_it_is_listed_is_listed_once() -> Result<()> {
+    let cluster = local().await?;
+    for round in 0..5 {
+        let name = format!("r{round}");
+        let spawned = ["spawn", "--name", &name, "--instances", "3", "--cpus", "0.1", "--mem", "16MB", "sleep", "1000"];
+        cluster.mesos(&spawned).await?.expect(0)?;
+        let listed = cluster.mesos(&["ps", "-o", "quiet"]).await?.expect(0)?.stdout;
+        let mut ids: Vec<&str> = listed.lines().collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        ensure!(ids.len() == count, "{listed}");
+    }
+    cluster.finish()
+}
+
+#[tokio::test]
 async fn logs_follow_a_task_until_it_ends() -> Result<()> {
     let cluster = local().await?;
     let go = cluster.directory().join("go");

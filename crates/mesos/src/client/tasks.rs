@@ -165,12 +165,16 @@ fn task_line(task: v1::Task, hosts: &BTreeMap<String, String>, names: &BTreeMap<
 async fn waiting(master: &Master, known: &[TaskLine]) -> Vec<TaskLine> {
     let Ok(events) = master.launcher().watch(WatchRequest::default()).await else { return Vec::new() };
     let mut events = events.into_inner();
-    let mut lines = Vec::new();
-    // What is there comes at once; what comes after a pause is news.
+    let mut lines = BTreeMap::new();
+    // What is there comes at once; what comes after a pause is news. Of a task that goes on meanwhile the last counts.
     while let Ok(Ok(Some(event))) = tokio::time::timeout(SNAPSHOT_PAUSE, events.message()).await {
         let Some(status) = event.status else { continue };
         let id = status.task_id.value.clone();
-        if known.iter().any(|line| line.id == id) || TaskState::try_from(status.state).is_ok_and(is_end) {
+        if known.iter().any(|line| line.id == id) {
+            continue;
+        }
+        if TaskState::try_from(status.state).is_ok_and(is_end) {
+            lines.remove(&id);
             continue;
         }
         let task = v1::Task {
@@ -181,9 +185,10 @@ async fn waiting(master: &Master, known: &[TaskLine]) -> Vec<TaskLine> {
             statuses: vec![status],
             ..v1::Task::default()
         };
-        lines.push(TaskLine { framework: LAUNCHER.to_owned(), ..task_line(task, &BTreeMap::new(), &BTreeMap::new()) });
+        let line = task_line(task, &BTreeMap::new(), &BTreeMap::new());
+        lines.insert(id, TaskLine { framework: LAUNCHER.to_owned(), ..line });
     }
-    lines
+    lines.into_values().collect()
 }
 
 /// `mesos ps`.
