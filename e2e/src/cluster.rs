@@ -154,22 +154,13 @@ impl ClusterBuilder {
     /// all agents are registered.
     pub async fn start(self) -> Result<Cluster> {
         let mut cluster = Cluster::with_room().await?;
-        if let Some(network) = self.network.clone() {
-            let agents = self.agents.len();
-            self.start_on(&mut cluster, &network).await?;
-            cluster.wait_until_ready(agents).await?;
-            return Ok(cluster);
+        match &self.network {
+            Some(network) => cluster.start_backends_on(network).await?,
+            None => cluster.start_backends().await?,
         }
-        let (nats, redis) = (ports::free()?, ports::free()?);
-        cluster.nats_url = format!("nats://127.0.0.1:{nats}");
-        cluster.redis_url = format!("redis://127.0.0.1:{redis}");
-        cluster.add(backends::nats(&cluster.directory, nats)?)?;
-        cluster.add(backends::redis(&cluster.directory, redis)?)?;
         if self.jaeger {
             cluster.start_jaeger().await?;
         }
-        cluster.wait_for_port("nats", nats).await?;
-        cluster.wait_for_port("redis", redis).await?;
         for (service, count) in
             [("allocator", self.allocators), ("registry", self.registries), ("gateway", self.gateways)]
         {
@@ -211,7 +202,7 @@ impl ClusterBuilder {
                 cluster.bus_args()
             };
             if self.docker_links {
-                let link = Link::open(Ipv4Addr::LOCALHOST, Path::new(DOCKER)).await?;
+                let link = Link::open(cluster.own_address()?, Path::new(DOCKER)).await?;
                 args.push(format!("--docker-host=tcp://{}", link.address()));
                 cluster.docker_links.insert(format!("agent-{number}"), link);
             }
@@ -482,6 +473,16 @@ impl Cluster {
         }
         self.disks.push(dir);
         Ok(())
+    }
+
+    async fn start_backends(&mut self) -> Result<()> {
+        let (nats, redis) = (ports::free()?, ports::free()?);
+        self.nats_url = format!("nats://127.0.0.1:{nats}");
+        self.redis_url = format!("redis://127.0.0.1:{redis}");
+        self.add(backends::nats(&self.directory, nats)?)?;
+        self.add(backends::redis(&self.directory, redis)?)?;
+        self.wait_for_port("nats", nats).await?;
+        self.wait_for_port("redis", redis).await
     }
 
     async fn start_jaeger(&mut self) -> Result<()> {

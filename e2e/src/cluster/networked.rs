@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Cluster, ClusterBuilder, DOCKER, listens};
+use super::{Cluster, ClusterBuilder, listens};
 use crate::backends;
 use crate::link::Link;
 use crate::network::Network;
@@ -39,70 +38,12 @@ pub(super) struct Seat {
 }
 
 impl ClusterBuilder {
-    /// Everything on hosts of this network, which must have a host `load` for the test itself.
+    /// Everything on hosts of this network, which must have a host `load` for the test itself; with
+    /// [`docker_links`](Self::docker_links), as Docker is no host.
     pub fn network(mut self, network: Arc<Network>) -> Self {
+        self.docker_links = true;
         self.network = Some(network);
         self
-    }
-
-    pub(super) async fn start_on(self, cluster: &mut Cluster, network: &Arc<Network>) -> Result<()> {
-        cluster.network = Some(network.clone());
-        let nats = SocketAddr::from((network.add("nats")?, NATS_PORT));
-        cluster.nats_url = format!("nats://{nats}");
-        cluster.add_on("nats", backends::nats_on(&cluster.directory, nats)?)?;
-        let servers: Vec<(String, SocketAddr)> = hosts(network, "redis", REDIS_PORT)?;
-        let primary = servers[0].1;
-        for (name, address) in &servers {
-            let follows = Some(primary).filter(|primary| primary != address);
-            let mut spec = backends::redis_of_several(&cluster.directory, name, *address, follows)?;
-            let clock = backends::go_by_clock(&mut spec, &cluster.directory)?;
-            cluster.clocks.insert(name.clone(), clock);
-            cluster.add_on(name, spec)?;
-            listens(name, *address).await?;
-        }
-        eventually(REPLICATED, "both replicas follow", async || {
-            Ok(backends::command(primary, &["INFO", "replication"])?.matches("state=online").count() == REDIS - 1)
-        })
-        .await?;
-        cluster.redis = servers.into_iter().collect();
-        cluster.sentinels = hosts(network, "sentinel", SENTINEL_PORT)?;
-        for (name, address) in cluster.sentinels.clone() {
-            let spec = backends::sentinel(&cluster.directory, &name, address, PRIMARY, primary)?;
-            cluster.add_on(&name, spec)?;
-            listens(&name, address).await?;
-        }
-        let known = format!("num-other-sentinels\r\n$1\r\n{}", REDIS - 1);
-        eventually(REPLICATED, "the Sentinels know each other and the replicas", async || {
-            for (_, address) in &cluster.sentinels {
-                let answer = backends::command(*address, &["SENTINEL", "MASTER", PRIMARY])?;
-                if !answer.contains(&known) || !answer.contains(&format!("num-slaves\r\n$1\r\n{}", REDIS - 1)) {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
-        .await?;
-        let sentinels: Vec<String> = cluster.sentinels.iter().map(|(_, address)| address.to_string()).collect();
-        cluster.redis_url = format!("redis+sentinel://{}/{PRIMARY}", sentinels.join(","));
-        for (service, count) in
-            [("allocator", self.allocators), ("registry", self.registries), ("gateway", self.gateways)]
-        {
-            for number in 0..count {
-                let mut args = cluster.bus_args();
-                args.push(format!("--redis-url={}", cluster.redis_url));
-                cluster.add_service(&self, service, number, args)?;
-            }
-        }
-        for (number, agent) in self.agents.iter().enumerate() {
-            let mut args = cluster.bus_args();
-            let link = Link::open(network.address("load")?, Path::new(DOCKER)).await?;
-            args.push(format!("--docker-host=tcp://{}", link.address()));
-            cluster.docker_links.insert(format!("agent-{number}"), link);
-            args.extend(agent.args.clone());
-            cluster.make_disk(number, agent)?;
-            cluster.add_service(&self, "agent", number, args)?;
-        }
-        Ok(())
     }
 }
 
@@ -113,6 +54,54 @@ fn hosts(network: &Network, kind: &str, port: u16) -> Result<Vec<(String, Socket
 }
 
 impl Cluster {
+    /// Starts NATS, the Redis servers and their Sentinels on hosts of this network, and waits until all know each other.
+    pub(super) async fn start_backends_on(&mut self, network: &Arc<Network>) -> Result<()> {
+        self.network = Some(network.clone());
+        let nats = SocketAddr::from((network.add("nats")?, NATS_PORT));
+        self.nats_url = format!("nats://{nats}");
+        self.add_on("nats", backends::nats_on(&self.directory, nats)?)?;
+        let servers: Vec<(String, SocketAddr)> = hosts(network, "redis", REDIS_PORT)?;
+        let primary = servers[0].1;
+        for (name, address) in &servers {
+            let follows = Some(primary).filter(|primary| primary != address);
+            let mut spec = backends::redis_of_several(&self.directory, name, *address, follows)?;
+            let clock = backends::go_by_clock(&mut spec, &self.directory)?;
+            self.clocks.insert(name.clone(), clock);
+            self.add_on(name, spec)?;
+            listens(name, *address).await?;
+        }
+        eventually(REPLICATED, "both replicas follow", async || {
+            Ok(backends::command(primary, &["INFO", "replication"])?.matches("state=online").count() == REDIS - 1)
+        })
+        .await?;
+        self.redis = servers.into_iter().collect();
+        self.sentinels = hosts(network, "sentinel", SENTINEL_PORT)?;
+        for (name, address) in self.sentinels.clone() {
+            let spec = backends::sentinel(&self.directory, &name, address, PRIMARY, primary)?;
+            self.add_on(&name, spec)?;
+            listens(&name, address).await?;
+        }
+        let known = format!("num-other-sentinels\r\n$1\r\n{}", REDIS - 1);
+        eventually(REPLICATED, "the Sentinels know each other and the replicas", async || {
+            for (_, address) in &self.sentinels {
+                let answer = backends::command(*address, &["SENTINEL", "MASTER", PRIMARY])?;
+                if !answer.contains(&known) || !answer.contains(&format!("num-slaves\r\n$1\r\n{}", REDIS - 1)) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await?;
+        let sentinels: Vec<String> = self.sentinels.iter().map(|(_, address)| address.to_string()).collect();
+        self.redis_url = format!("redis+sentinel://{}/{PRIMARY}", sentinels.join(","));
+        Ok(())
+    }
+
+    /// The address at which processes reach the test itself.
+    pub(super) fn own_address(&self) -> Result<Ipv4Addr> {
+        self.network.as_ref().map_or(Ok(Ipv4Addr::LOCALHOST), |network| network.address("load"))
+    }
+
     /// A host for a service, where there is a network. What listens on loopback only is reached through its host.
     pub(super) fn seat(&self, service: &str, name: &str) -> Result<Option<Seat>> {
         let Some(network) = &self.network else { return Ok(None) };
@@ -152,7 +141,7 @@ impl Cluster {
     }
 
     /// Sets the wall clock of a Redis server so far off the machine's, also while it runs. All deadlines of a cluster
-    /// are in the time of its store; other processes use their wall clocks for nothing but what people read.
+    /// are in the time of its store. Other processes' clocks stay as they are: a static program cannot be preloaded.
     pub fn set_clock(&self, server: &str, off_millis: i64) -> Result<()> {
         let clock = self.clocks.get(server).with_context(|| format!("{server} has no clock of its own"))?;
         // The file is mapped: it must never be empty.

@@ -178,7 +178,7 @@ impl Cluster {
         }
     }
 
-    /// A live launch with this task, other than the one named.
+    /// The live launch with this task that comes first by its id, other than the one named.
     pub(super) fn other_launch_of(
         &self,
         framework: &FrameworkId,
@@ -186,7 +186,7 @@ impl Cluster {
         not: &LaunchId,
     ) -> Option<Arc<LaunchRow>> {
         let launches = self.of_task.get(&(framework.clone(), task.clone()))?;
-        let launch = launches.iter().find(|launch| *launch != not)?;
+        let launch = launches.iter().filter(|launch| *launch != not).min()?;
         self.launches.get(launch).cloned()
     }
 
