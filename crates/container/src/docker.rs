@@ -111,6 +111,36 @@ struct Container {
     /// Ends a launch that is still pulling.
     cancelled: CancellationToken,
     state: watch::Sender<State>,
+    /// The shortest grace of a stop that is under way.
+    stopping: Mutex<Option<Duration>>,
+}
+
+/// A stop of a container that is under way, until it is dropped.
+struct Stopping {
+    container: Arc<Container>,
+    grace: Duration,
+}
+
+impl Stopping {
+    /// Nothing if one that gives no more time is under way: an order to end is repeated until the task has ended, and
+    /// a daemon that is slow already would be busy with nothing but the repeats.
+    fn begin(container: &Arc<Container>, grace: Duration) -> Option<Stopping> {
+        let mut shortest = container.stopping();
+        if shortest.is_some_and(|shortest| shortest <= grace) {
+            return None;
+        }
+        *shortest = Some(grace);
+        Some(Stopping { container: container.clone(), grace })
+    }
+}
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        let mut shortest = self.container.stopping();
+        if *shortest == Some(self.grace) {
+            *shortest = None;
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -123,7 +153,12 @@ enum State {
 
 impl Container {
     fn new(id: &str, state: State) -> Arc<Container> {
-        Arc::new(Container { id: id.into(), cancelled: CancellationToken::new(), state: watch::Sender::new(state) })
+        let (cancelled, state) = (CancellationToken::new(), watch::Sender::new(state));
+        Arc::new(Container { id: id.into(), cancelled, state, stopping: Mutex::default() })
+    }
+
+    fn stopping(&self) -> MutexGuard<'_, Option<Duration>> {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn name(&self) -> String {
@@ -527,6 +562,7 @@ impl Containerizer for DockerContainerizer {
     async fn kill(&self, container_id: &str, grace: Duration) -> Result<(), ContainerError> {
         let container = self.find(container_id)?;
         container.cancelled.cancel();
+        let Some(stopping) = Stopping::begin(&container, grace) else { return Ok(()) };
         let State::Running(_) = container.reaches(|state| !matches!(state, State::Starting)).await else {
             return Ok(());
         };
@@ -543,6 +579,7 @@ impl Containerizer for DockerContainerizer {
                 }
                 _ => {}
             }
+            drop(stopping);
         });
         Ok(())
     }

@@ -248,6 +248,37 @@ async fn published_ports_volumes_and_parameters_work() {
 }
 
 /// The agent is away in the middle of the output: not a byte is missing and none is there twice.
+/// A framework that does not stop asking must not keep a busy daemon from ending anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_that_are_repeated_stop_a_container_once_and_a_shorter_grace_counts() {
+    if !ready() {
+        return;
+    }
+    let host = Daemon::new();
+    let adapter = host.adapter();
+    for (first, then, least) in [(2, 2, 2), (600, 1, 1)] {
+        let spec = host.spec("trap 'echo asked >>asked' TERM; echo >ready; while :; do sleep 0.1; done");
+        let (id, sandbox) = (spec.container_id.clone(), spec.sandbox.clone());
+        adapter.launch(spec).await.expect("starts");
+        while !sandbox.join("ready").exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let begun = Instant::now();
+        adapter.kill(&id, Duration::from_secs(first)).await.expect("asked");
+        for _ in 0..50 {
+            adapter.kill(&id, Duration::from_secs(then)).await.expect("asked");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let exit =
+            tokio::time::timeout(Duration::from_secs(60), adapter.wait(&id)).await.expect("in time").expect("known");
+        assert_eq!(exit.code, Some(137), "{exit:?}");
+        assert!(begun.elapsed() >= Duration::from_secs(least));
+        let asked = fs::read_to_string(sandbox.join("asked")).expect("written").lines().count();
+        assert!(asked <= if first == then { 1 } else { 2 }, "asked {asked} times");
+        adapter.destroy(&id).await.expect("destroyed");
+    }
+}
+
 #[tokio::test]
 async fn output_is_whole_after_a_restart() {
     if !ready() {
