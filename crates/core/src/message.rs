@@ -52,10 +52,10 @@ pub struct Call<T> {
     /// The trace it belongs to.
     #[serde(default)]
     pub trace: Option<Trace>,
-    /// Number of the last entry of the registry's change stream that the gateway knew of: an allocator that
-    /// is behind it has not heard yet of what the caller may rely on.
+    /// Number of the last entry that the gateway knew of in the change stream of the other service than the one it
+    /// asks: who is behind it has not heard yet of what the caller may rely on.
     #[serde(default)]
-    pub registry_seq: u64,
+    pub peer_seq: u64,
     /// What is asked for.
     pub what: T,
 }
@@ -409,6 +409,19 @@ pub enum RegistryCall {
     },
     /// A gateway says which streams it holds: every 2 s, and when the registry has a new term.
     Streams(Vec<(FrameworkId, u128)>),
+}
+
+impl RegistryCall {
+    /// After which entry of the allocator's stream this may be answered, if the gateway knew of `peer_seq` of them.
+    /// What an ACCEPT has launched must be known to who says that a task is unknown: above all after the allocator's
+    /// store has lost that commit, until the next leader has heard of the launch from the agent.
+    #[must_use]
+    pub fn after_launches(&self, peer_seq: u64) -> u64 {
+        match self {
+            RegistryCall::Reconcile { .. } | RegistryCall::Kill { .. } | RegistryCall::Shutdown { .. } => peer_seq,
+            _ => 0,
+        }
+    }
 }
 
 /// To the allocator's leader.

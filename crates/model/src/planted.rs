@@ -57,7 +57,7 @@ planted! {
     "history-by-epoch" HistoryByEpoch [6] "Two histories with the same epochs are taken for one.";
     "own-gap-ignored" OwnGapIgnored [19] "A standby applies an entry of its stream although one before it is missing.";
     "peer-gap-ignored" PeerGapIgnored [19] "An entry of the peer's stream is applied although one before it is missing.";
-    "answer-before-peer" AnswerBeforePeer + seeds [] "An event does not wait for the peer's rows that it may rest on.";
+    "answer-before-peer" AnswerBeforePeer + seeds [6] "An event does not wait for the peer's rows that it may rest on.";
     "peer-cursor-ignored" PeerCursorIgnored [2] "A new leader knows less of the peer than the last one did.";
     "local-clock" LocalClock [51] "Deadlines that outlive a leader are in the time of its own clock.";
     "vanished-counts-at-once" VanishedCountsAtOnce + seeds [] "Rows that a reload of the peer no longer shows count as deleted, though the peer may not know yet that they are lost.";
@@ -71,6 +71,7 @@ planted! {
     "offers-for-ever" OffersForEver [59] "Offers never run out.";
     "nothing-adopted" NothingAdopted + seeds [12] "What an agent runs and no row knows is not taken into the books.";
     "ghost-agents" GhostAgents [20] "A late copy of an agent's first report leaves a second agent behind.";
+    "gone-speaks" GoneSpeaks [35] "What an agent that is gone says of its tasks brings them back.";
     "old-reports-believed" OldReportsBelieved [3, 12] "A report is believed although it may be from an earlier term.";
     "kills-forgotten" KillsForgotten + seeds [22] "A handshake does not order the kills again that the agent may have missed.";
     "unreachable-is-free" UnreachableIsFree + seeds [34] "What runs on an unreachable agent is taken for over.";

@@ -329,7 +329,7 @@ impl<S: Service> Shell<S> {
             return self.refuse(message.reply, inbound.len());
         }
         let id = self.next;
-        let mut answers = Vec::new();
+        let (mut answers, mut held_back) = (Vec::new(), Vec::new());
         for inbound in inbound {
             self.next += 1;
             let request = RequestId(self.next);
@@ -343,7 +343,7 @@ impl<S: Service> Shell<S> {
             }
             self.metrics.events.inc();
             if arrived.after_peer > self.driver.peer_applied() {
-                self.handle(Input::AfterPeer { seq: arrived.after_peer, event: arrived.event });
+                held_back.push(Input::AfterPeer { seq: arrived.after_peer, event: arrived.event });
             } else {
                 events.push(arrived.event);
             }
@@ -352,6 +352,7 @@ impl<S: Service> Shell<S> {
             let missing = answers.len();
             self.batches.insert(id, Batch { reply, answers, missing });
         }
+        held_back.into_iter().for_each(|input| self.handle(input));
     }
 
     fn refuse(&self, reply: Option<String>, calls: usize) {

@@ -39,6 +39,8 @@ type TaskKey = (FrameworkId, TaskId);
 #[derive(Debug, Default)]
 struct Told {
     end: Option<TaskState>,
+    /// TASK_LOST because its agent went away.
+    lost: bool,
     numbers: BTreeSet<u64>,
 }
 
@@ -554,7 +556,9 @@ impl Seen {
         self.statuses += 1;
         let key = (id.clone(), status.task.clone());
         // An end that the registry decided settles what the agent has said before; what may follow it is I7's matter.
-        let over = self.was_told_end(&key.0, &key.1);
+        // So does the loss of an agent that was sent away, if the store forgets that it was.
+        let lost = self.rolled_back && self.told.get(&key).is_some_and(|told| told.lost);
+        let over = lost || self.was_told_end(&key.0, &key.1);
         self.i7_one_end_and_nothing_after_it(&key, status);
         if let Some(uuid) = status.uuid {
             if is_end(status) {
@@ -582,6 +586,7 @@ impl Seen {
             return;
         }
         let told = self.told.entry(key.clone()).or_default();
+        told.lost |= status.state == TaskState::Lost && status.reason == Some(Reason::AGENT_REMOVED);
         match told.end {
             Some(end) if end != status.state => {
                 let unknown = matches!(
@@ -597,8 +602,10 @@ impl Seen {
                 // knows it any more.
                 let harmless = (unknown && status.uuid.is_none()) || self.rolled_back;
                 // One whose allocator's store brought a launch back that was over takes its task for new, until the
-                // agent has said what it knows.
-                let resurrected = self.rolled_back && status.reason == Some(Reason::AGENT_REMOVED);
+                // agent has said what it knows. One whose own store lost an end knows the task as it ran on an agent that
+                // is gone by now.
+                let away = [Some(Reason::AGENT_REMOVED), Some(Reason::AGENT_REMOVED_BY_OPERATOR)];
+                let resurrected = self.rolled_back && away.contains(&status.reason);
                 // One that lost that an agent was sent away lost what it had told of the agent's tasks, too. Nobody else
                 // knows of that: what their agent says of them is news again.
                 let sent_away = status.agent.as_ref().is_some_and(|agent| self.was_sent_away(agent));

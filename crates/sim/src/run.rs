@@ -1,10 +1,11 @@
 //! One seed from its draw to its verdict: faults, then healing, then what must have come.
 
 use mesos_core::{
+    allocation,
     message::Amounts,
     row::{AgentState, FrameworkRow, FrameworkState, Row, RowKey, service},
 };
-use mesos_model::{FrameworkId, Role, TaskState, Time};
+use mesos_model::{FrameworkId, Resources, Role, TaskState, Time};
 
 use crate::{
     host::Phase,
@@ -399,8 +400,11 @@ fn l4_everything_free_is_offered(world: &mut World) {
         })
         .collect();
     let after = world.allocator().map(|machine| machine.metrics().offers_made);
-    // Who sits on its offers holds all there is, and nothing is left to be offered anew.
-    let all_out = world.allocator().is_some_and(|machine| machine.agents().all(|row| machine.free(&row.id).is_empty()));
+    // Who sits on its offers holds all there is, and nothing is left that is worth an offer.
+    let least = allocation::Options::default().min_allocatable;
+    let offerable = |free: &Resources| least.iter().any(|least| free.contains(least));
+    let all_out =
+        world.allocator().is_some_and(|machine| machine.agents().all(|row| !offerable(&machine.free(&row.id))));
     if connected && ((before >= after && !all_out) || !free.is_empty()) {
         world.net.seen.late("L4", format!("offers went from {before:?} to {after:?}; {free:?}"));
     }

@@ -32,7 +32,7 @@ impl Service for AllocatorService {
         match inbound {
             ToAllocator::Call(mut call) => {
                 // The shell holds the call back until then, so that the machine need not.
-                let after_peer = std::mem::take(&mut call.registry_seq);
+                let after_peer = std::mem::take(&mut call.peer_seq);
                 Arrived { event: Event::Call { request, call }, answered: true, after_peer }
             }
             ToAllocator::Agent(message) => Arrived { event: Event::Agent(message), answered: false, after_peer: 0 },

@@ -67,11 +67,14 @@ pub fn call_id(given: Option<&str>) -> Result<Option<CallId>, String> {
     }
 }
 
+/// How far the change stream of a service is known.
+pub type Followed = Arc<dyn Fn(&'static str) -> u64 + Send + Sync>;
+
 /// The doors to both services. Cheap to clone.
 #[derive(Clone)]
 pub struct Calls {
     gateway: GatewayId,
-    registry_seq: Arc<dyn Fn() -> u64 + Send + Sync>,
+    followed: Followed,
     allocator: Door<AllocatorCall>,
     registry: Door<RegistryCall>,
     launcher: Door<LauncherCall>,
@@ -79,19 +82,19 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Opens the doors. `registry_seq` gives the number of the last entry of the registry's stream that is
-    /// known here. Answers that cannot be read are counted in `quarantine`.
+    /// Opens the doors. `followed` gives the number of the last entry of a service's change stream that is known
+    /// here. Answers that cannot be read are counted in `quarantine`.
     #[must_use]
     pub fn new(
         ports: &Ports,
         gateway: GatewayId,
         hold: Duration,
-        registry_seq: Arc<dyn Fn() -> u64 + Send + Sync>,
+        followed: Followed,
         quarantine: &Quarantine,
     ) -> Calls {
         Calls {
             gateway,
-            registry_seq,
+            followed,
             allocator: Door::open(ports.clone(), hold, quarantine),
             registry: Door::open(ports.clone(), hold, quarantine),
             launcher: Door::open(ports.clone(), hold, quarantine),
@@ -131,13 +134,13 @@ impl Calls {
         self.allocator.repeats.load(Ordering::Relaxed) + self.registry.repeats.load(Ordering::Relaxed)
     }
 
-    fn call<T>(&self, what: T, context: Context) -> Call<T> {
+    fn call<T: Asked>(&self, what: T, context: Context) -> Call<T> {
         Call {
             call: context.call.unwrap_or_else(|| CallId::new(Uuid::new_v4().to_string())),
             gateway: self.gateway.clone(),
             principal: context.principal,
             trace: context.trace,
-            registry_seq: (self.registry_seq)(),
+            peer_seq: T::PEER.map_or(0, |peer| (self.followed)(peer)),
             what,
         }
     }
@@ -146,6 +149,8 @@ impl Calls {
 /// What a service is asked with.
 trait Asked: Clone + Send + Sync + 'static {
     const SERVICE: &'static str;
+    /// The service whose rows an answer may rest on as well.
+    const PEER: Option<&'static str> = None;
     const KIND: &'static str;
     type Message: Serialize + Send + Sync;
     fn message(call: Call<Self>) -> Self::Message;
@@ -153,6 +158,7 @@ trait Asked: Clone + Send + Sync + 'static {
 
 impl Asked for AllocatorCall {
     const SERVICE: &'static str = service::ALLOCATOR;
+    const PEER: Option<&'static str> = Some(service::REGISTRY);
     const KIND: &'static str = kind::ALLOCATOR;
     type Message = ToAllocator;
     fn message(call: Call<Self>) -> ToAllocator {
@@ -162,6 +168,7 @@ impl Asked for AllocatorCall {
 
 impl Asked for RegistryCall {
     const SERVICE: &'static str = service::REGISTRY;
+    const PEER: Option<&'static str> = Some(service::ALLOCATOR);
     const KIND: &'static str = kind::REGISTRY;
     type Message = ToRegistry;
     fn message(call: Call<Self>) -> ToRegistry {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use mesos_core::row::service;
 use mesos_model::TaskState;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -84,7 +85,7 @@ impl Gauges {
         }
         self.offers.set(number(offered.count));
         self.version.set(number(reads.view.version()));
-        self.registry_seq.set(number(reads.view.registry_seq()));
+        self.registry_seq.set(number(reads.view.seq(service::REGISTRY)));
         for (state, count) in [("events", reads.events.followers()), ("operator", reads.subscribers.count())] {
             self.followers.get_or_create(&State { state }).set(number(count as u64));
         }

@@ -284,8 +284,8 @@ impl Bound {
         let id = GatewayId::new(Uuid::new_v4().to_string());
         let view = Arc::new(View::new(&self.metrics));
         let known = view.clone();
-        let (hold, seq) = (self.options.hold, Arc::new(move || known.registry_seq()));
-        let calls = Calls::new(&self.ports, id.clone(), hold, seq, &view.quarantine);
+        let (hold, followed) = (self.options.hold, Arc::new(move |owner| known.seq(owner)));
+        let calls = Calls::new(&self.ports, id.clone(), hold, followed, &view.quarantine);
         let limits = Limits {
             streams: self.options.streams_max,
             events: self.options.queue_max,

@@ -85,7 +85,8 @@ pub struct View {
     // A std mutex: nothing is awaited while it is held, and what is done under it is short.
     copy: Mutex<Writer>,
     version: AtomicU64,
-    registry_seq: AtomicU64,
+    /// How far the streams of the allocator and the registry are applied.
+    seqs: [AtomicU64; 2],
     loaded: watch::Sender<[bool; 2]>,
     terms: watch::Sender<Terms>,
     /// Leaders that others have followed, the latest last.
@@ -103,7 +104,7 @@ impl Default for View {
         View {
             copy: Mutex::default(),
             version: AtomicU64::new(0),
-            registry_seq: AtomicU64::new(0),
+            seqs: Default::default(),
             loaded: watch::Sender::new([false; 2]),
             terms: watch::Sender::default(),
             deposed: Mutex::default(),
@@ -148,10 +149,10 @@ impl View {
         let _ = self.loaded.subscribe().wait_for(|loaded| *loaded == [true, true]).await;
     }
 
-    /// Number of the last entry of the registry's change stream that was applied; calls carry it.
+    /// Number of the last entry of a service's change stream that was applied; calls to the other service carry it.
     #[must_use]
-    pub fn registry_seq(&self) -> u64 {
-        self.registry_seq.load(Ordering::Acquire)
+    pub fn seq(&self, owner: &'static str) -> u64 {
+        self.seqs[place(owner)].load(Ordering::Acquire)
     }
 
     /// Both terms; the receiver wakes when one changes. The first change, from 0, is the load.
@@ -228,7 +229,7 @@ impl View {
                     if loaded.term != Term::default() {
                         self.begin_term(ports, owner, loaded.term).await;
                     }
-                    self.loaded.send_modify(|loaded| loaded[usize::from(owner == service::REGISTRY)] = true);
+                    self.loaded.send_modify(|loaded| loaded[place(owner)] = true);
                     return (loaded.seq, loaded.term);
                 }
                 Err(error) => log_load(owner, &error),
@@ -286,9 +287,7 @@ impl View {
         let mut deltas = Vec::new();
         let mut copy = self.lock();
         change(&mut copy, &mut deltas);
-        if owner == service::REGISTRY {
-            self.registry_seq.store(seq, Ordering::Release);
-        }
+        self.seqs[place(owner)].store(seq, Ordering::Release);
         if deltas.is_empty() {
             return;
         }
@@ -302,4 +301,9 @@ impl View {
 
 fn log_load(owner: &str, error: &StoreError) {
     tracing::warn!(service = owner, %error, "cannot load rows; trying again");
+}
+
+/// Where a service has its place among the two.
+fn place(owner: &'static str) -> usize {
+    usize::from(owner == service::REGISTRY)
 }

@@ -26,8 +26,10 @@ impl Service for RegistryService {
 
     fn event(inbound: ToRegistry, request: RequestId) -> Arrived<Self> {
         match inbound {
-            // What a gateway knows of the registry's own stream the registry knows too.
-            ToRegistry::Call(call) => Arrived { event: Event::Call { request, call }, answered: true, after_peer: 0 },
+            ToRegistry::Call(mut call) => {
+                let after_peer = call.what.after_launches(std::mem::take(&mut call.peer_seq));
+                Arrived { event: Event::Call { request, call }, answered: true, after_peer }
+            }
             ToRegistry::Agent(message) => Arrived { event: Event::Agent(message), answered: false, after_peer: 0 },
         }
     }

@@ -182,7 +182,7 @@ impl Cluster {
             gateway: "gateway".into(),
             principal: None,
             trace: None,
-            registry_seq: 0,
+            peer_seq: 0,
             what,
         };
         Event::Call { request: RequestId(self.calls), call }

@@ -1,7 +1,7 @@
 //! Who may call, and calls that were answered before.
 //!
 //! Whoever drives the machine gives a call to it only after the registry's rows that the call may rely on
-//! (`Call::registry_seq`), so a framework that has just subscribed is known here.
+//! (`Call::peer_seq`), so a framework that has just subscribed is known here.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

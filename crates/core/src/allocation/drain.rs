@@ -160,19 +160,27 @@ impl Allocator {
     /// that the registry knows why its tasks have ended.
     pub(super) fn part_with(&mut self, row: AgentRow, fx: &mut Effects<Output>) {
         let id = row.id.clone();
-        let Some(slot) = self.agents.get(&id).map(|state| state.slot) else { return };
-        let hostname = row.hostname.clone();
+        if !self.agents.contains_key(&id) {
+            return;
+        }
         self.rescind_all_of(&id, fx);
         self.write_agent(row, fx);
-        self.engine.drop_filters_on(slot);
-        self.retries.clear(&id);
-        self.lingering.clear(&id);
-        let Some(state) = self.agents.get_mut(&id) else { return };
+        self.end_all_on(&id, fx);
+    }
+
+    /// The launches and operations of an agent are no more, and it is told nothing of them.
+    pub(super) fn end_all_on(&mut self, id: &AgentId, fx: &mut Effects<Output>) {
+        let Some(state) = self.agents.get_mut(id) else { return };
+        let (slot, launches) = (state.slot, state.launches.clone());
+        let hostname = state.row.as_ref().map(|row| row.hostname.clone()).unwrap_or_default();
         state.part();
-        for launch in state.launches.clone() {
+        self.engine.drop_filters_on(slot);
+        self.retries.clear(id);
+        self.lingering.clear(id);
+        for launch in launches {
             self.delete_launch(&launch, fx);
         }
-        for row in self.operations.remove(&id).into_iter().flat_map(std::collections::BTreeMap::into_values) {
+        for row in self.operations.remove(id).into_iter().flat_map(std::collections::BTreeMap::into_values) {
             fx.delete(RowKey::Operation(row.operation));
             if let Some((framework, operation)) = row.feedback {
                 let message = format!("agent {id} ({hostname}) went before it could do it");

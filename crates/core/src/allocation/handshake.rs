@@ -100,9 +100,7 @@ impl Allocator {
             return;
         }
         self.rescind_all_of(ghost, fx);
-        for launch in self.agents.get(ghost).map(|state| state.launches.clone()).unwrap_or_default() {
-            self.delete_launch(&launch, fx);
-        }
+        self.end_all_on(ghost, fx);
         fx.delete(RowKey::Agent(ghost.clone()));
         self.remove_agent(ghost);
     }

@@ -322,7 +322,7 @@ impl Life {
             gateway: "g".into(),
             principal: None,
             trace: None,
-            registry_seq: 0,
+            peer_seq: 0,
             what: what(caller),
         };
         self.event(Event::Call { request: RequestId(id), call });

@@ -222,7 +222,7 @@ impl World {
             gateway: "g".into(),
             principal: None,
             trace: None,
-            registry_seq: 0,
+            peer_seq: 0,
             what,
         };
         self.step(Event::Call { request: RequestId(self.calls), call })
@@ -253,7 +253,7 @@ impl World {
                 gateway: "g".into(),
                 principal: named.get("principal").map(|text| (*text).to_owned()),
                 trace: None,
-                registry_seq: 0,
+                peer_seq: 0,
                 what,
             },
         }
@@ -533,7 +533,7 @@ fn operator_call(plain: &[&str], named: &BTreeMap<&str, &str>) -> OperatorCall {
         "schedule" => OperatorCall::SetSchedule(list(plain.get(1).copied()).map(window).collect()),
         "down" => OperatorCall::StartMaintenance(list(plain.get(1).copied()).map(machine).collect()),
         "up" => OperatorCall::StopMaintenance(list(plain.get(1).copied()).map(machine).collect()),
-        name => OperatorCall::Convert { agent: plain[1].into(), conversion: conversion(name, plain[2]) },
+        name => OperatorCall::Convert { agent: full_id(plain[1]).into(), conversion: conversion(name, plain[2]) },
     }
 }
 

@@ -399,6 +399,8 @@ impl Registry {
 
     fn agent_gone(&mut self, now: Time, id: &AgentId, out: &mut Out) {
         for key in self.keys_on(id) {
+            // A launch that is not known by now never will be.
+            self.launch_counts_as_seen(&key, out);
             let reason = Reason::AGENT_REMOVED_BY_OPERATOR;
             self.end_task(now, &key, TaskState::GoneByOperator, reason, "Agent has been marked gone", out);
             self.delete_if_over(now, &key, out);

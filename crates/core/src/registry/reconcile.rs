@@ -209,7 +209,7 @@ impl Registry {
         }
     }
 
-    fn launch_counts_as_seen(&mut self, key: &TaskKey, out: &mut Out) {
+    pub(super) fn launch_counts_as_seen(&mut self, key: &TaskKey, out: &mut Out) {
         let row = self.get_task(key).map(|task| &task.row).filter(|row| !row.launch_seen);
         if let Some(mut row) = row.cloned() {
             row.launch_seen = true;

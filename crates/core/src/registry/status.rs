@@ -67,6 +67,8 @@ impl Registry {
         }
         match self.get_task(&key).map(|task| &task.row) {
             None if self.cluster.is_buried(&update.launch, &key.1) => self.dismiss(agent, &update, out),
+            // Its tasks were told to be gone, and it has not heard yet that it is.
+            None if self.cluster.is_gone(agent) && !is_planted(Bug::GoneSpeaks) => self.dismiss(agent, &update, out),
             // Nobody else knows the task. Was the update on its way since before its end, or is it news?
             None if !self.cluster.is_live(&update.launch, &key.1) && Some(update.asked) != self.term() => {
                 self.counters.updates_questioned += 1;

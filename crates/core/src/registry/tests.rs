@@ -100,7 +100,7 @@ impl Desk {
             gateway: gateway.into(),
             principal: who.map(str::to_owned),
             trace: None,
-            registry_seq: 0,
+            peer_seq: 0,
             what,
         };
         self.step(Event::Call { request: RequestId(self.calls), call })

@@ -80,7 +80,7 @@ impl Seen {
 
     /// Whether somebody asked that the tasks of this node end.
     pub(super) fn is_leaving(&self, node: Node) -> bool {
-        self.ids.get(&node).is_some_and(|id| self.leaving.contains(id) || self.downed.contains(id))
+        self.ids.get(&node).is_some_and(|id| self.leaving.contains(id) || self.was_sent_away(id))
     }
 
     /// Whether somebody asked that this agent be gone, or its machine down.

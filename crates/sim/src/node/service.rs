@@ -120,7 +120,7 @@ impl Kind for Allocating {
         let arrived = messages.iter().map(|message| match message.clone() {
             ToAllocator::Call(mut call) => {
                 *request += 1;
-                let after_peer = std::mem::take(&mut call.registry_seq);
+                let after_peer = std::mem::take(&mut call.peer_seq);
                 let event = allocation::Event::Call { request: RequestId(*request), call };
                 Arrived { event, answered: true, after_peer }
             }
@@ -166,10 +166,11 @@ impl Kind for Registering {
     fn events(payload: &Payload, request: &mut u64) -> Vec<Arrived<Registry>> {
         let Payload::Registry(messages) = payload else { return Vec::new() };
         let arrived = messages.iter().map(|message| match message.clone() {
-            ToRegistry::Call(call) => {
+            ToRegistry::Call(mut call) => {
                 *request += 1;
+                let after_peer = call.what.after_launches(std::mem::take(&mut call.peer_seq));
                 let event = registry::Event::Call { request: RequestId(*request), call };
-                Arrived { event, answered: true, after_peer: 0 }
+                Arrived { event, answered: true, after_peer }
             }
             ToRegistry::Agent(message) => plain(registry::Event::Agent(message)),
         });

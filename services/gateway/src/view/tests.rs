@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mesos_core::row::{AgentState, FrameworkState, Row, RowKey};
+use mesos_core::row::{AgentState, FrameworkState, Row, RowKey, service};
 use mesos_model::{TaskState, Time};
 use mesos_ports::store::{Commit, Store};
 use mesos_runtime::codec;
@@ -315,7 +315,7 @@ async fn the_view_loads_the_rows_follows_the_stream_and_hears_of_a_new_term() {
 
     commit(&rig, &mut fence, vec![put(Row::Task(fixtures::task("f", "t", "l", "a")))]).await;
     until(&view, |cluster| cluster.task(&"f".into(), &"t".into()).is_some()).await;
-    assert_eq!(view.registry_seq(), fence.seq);
+    assert_eq!(view.seq(service::REGISTRY), fence.seq);
 
     let mut terms = view.terms();
     terms.borrow_and_update();

@@ -13,7 +13,7 @@ use mesos_core::{
     row::{FrameworkInfo, FrameworkRow, FrameworkState, Row, RowChange, Subscription},
 };
 use mesos_model::Time;
-use mesos_ports::store::Commit;
+use mesos_ports::store::{Change, Commit};
 use mesos_runtime::codec;
 use uuid::Uuid;
 
@@ -216,12 +216,26 @@ async fn a_call_to_the_allocator_waits_until_its_number_covers_the_subscription(
     assert_eq!(reply.status(), 202);
     let asked = world.asked.allocator.lock().unwrap();
     assert!(matches!(asked[0].what, AllocatorCall::Decline { .. }));
-    assert_eq!(asked[0].registry_seq, seq);
+    assert_eq!(asked[0].peer_seq, seq);
+}
+
+#[tokio::test]
+async fn f6_a_question_to_the_registry_says_how_far_the_gateway_knows_the_allocators_launches() {
+    let world = world_with(options(), Arc::new(friendly), Arc::new(|_| Answer::accepted())).await;
+    commit_framework(&world.ports, 0x4000_8000_0000_0000_0007).await;
+    let seq = commit(&world.ports, "allocator", vec![]).await;
+    let reconcile = r#"{"type":"RECONCILE","framework_id":{"value":"f"},"reconcile":{"tasks":[]}}"#;
+    world
+        .until(|| async {
+            world.call(reconcile, Some("00000000-0000-4000-8000-000000000007")).await;
+            let asked = world.asked.registry.lock().unwrap();
+            let of = |call: &&Call<RegistryCall>| matches!(call.what, RegistryCall::Reconcile { .. });
+            asked.iter().rfind(of).is_some_and(|call| call.peer_seq == seq)
+        })
+        .await;
 }
 
 async fn commit_framework(ports: &mesos_runtime::shell::Ports, stream: u128) -> u64 {
-    let lease = Duration::from_secs(3);
-    let acquired = ports.store.acquire("registry", Uuid::new_v4(), None, 0, lease).await.unwrap();
     let row = FrameworkRow {
         id: "f".into(),
         info: FrameworkInfo { roles: vec!["*".into()], ..FrameworkInfo::default() },
@@ -235,9 +249,14 @@ async fn commit_framework(ports: &mesos_runtime::shell::Ports, stream: u128) -> 
         registered: Time(1),
         reregistered: Time(1),
     };
-    let changes = vec![codec::encode_row(&RowChange::Put(Row::Framework(row))).unwrap()];
+    commit(ports, "registry", vec![codec::encode_row(&RowChange::Put(Row::Framework(row))).unwrap()]).await
+}
+
+async fn commit(ports: &mesos_runtime::shell::Ports, service: &'static str, changes: Vec<Change>) -> u64 {
+    let lease = Duration::from_secs(3);
+    let acquired = ports.store.acquire(service, Uuid::new_v4(), None, 0, lease).await.unwrap();
     let commit = Commit {
-        service: "registry",
+        service,
         fence: acquired.fence,
         batch: Uuid::new_v4(),
         changes: changes.clone(),
@@ -246,6 +265,6 @@ async fn commit_framework(ports: &mesos_runtime::shell::Ports, stream: u128) -> 
     };
     let done = ports.store.commit(commit).await.unwrap();
     let entry = codec::encode_entry(done.seq, acquired.fence.term(), &changes).unwrap();
-    ports.bus.publish(&ports.subjects.changes("registry"), Vec::new(), entry).await.unwrap();
+    ports.bus.publish(&ports.subjects.changes(service), Vec::new(), entry).await.unwrap();
     done.seq
 }

@@ -131,7 +131,7 @@ async fn bare() -> Bare {
 
 async fn bare_on(ports: mesos_runtime::shell::Ports) -> Bare {
     run_registry(&ports, Arc::new(friendly), Arc::default()).await;
-    let calls = Calls::new(&ports, "g".into(), Duration::from_secs(5), Arc::new(|| 0), &Default::default());
+    let calls = Calls::new(&ports, "g".into(), Duration::from_secs(5), Arc::new(|_| 0), &Default::default());
     let limits = Limits { streams: 10, events: 100, bytes: 1 << 20 };
     let stop = CancellationToken::new();
     let streams = Streams::start(&ports, "g", limits, calls, Arc::new(View::default()), stop.clone());

@@ -283,7 +283,7 @@ impl Stage {
 
     fn ask_as(&mut self, call: &str, what: PoolsCall) -> Answer {
         let call =
-            Call { call: CallId::new(call), gateway: "g".into(), principal: None, trace: None, registry_seq: 0, what };
+            Call { call: CallId::new(call), gateway: "g".into(), principal: None, trace: None, peer_seq: 0, what };
         self.step(|pools, now, out| pools.step(now, Event::Call(call, RequestId(1)), out));
         self.answers.pop().unwrap()
     }

@@ -82,6 +82,25 @@ async fn f16_a_leader_starts_on_rows_that_it_cannot_read_and_leaves_them_alone()
     }
 }
 
+#[tokio::test]
+async fn f6_who_asks_about_tasks_waits_for_the_launches_that_its_gateway_knows() {
+    let world = World::start(ports());
+    let framework = world.subscribe(7).await;
+    let ask = |tasks| {
+        let caller = Caller::framework(framework.clone(), Some(7));
+        world.ask_after(1, Uuid::new_v4().to_string().as_str().into(), RegistryCall::Reconcile { caller, tasks })
+    };
+    assert_eq!(ask(Vec::new()).await, None, "the allocator's first entry is not there");
+    let lease = Duration::from_secs(3);
+    let fence = world.ports.store.acquire("allocator", Uuid::new_v4(), None, 0, lease).await.unwrap().fence;
+    let commit = Commit { service: "allocator", fence, batch: Uuid::new_v4(), changes: vec![], peer_cursor: 0, lease };
+    world.ports.store.commit(commit).await.unwrap();
+    let entry = codec::encode_entry(1, fence.term(), &[]).unwrap();
+    world.ports.bus.publish(&world.ports.subjects.changes("allocator"), vec![], entry).await.unwrap();
+    let answered = async { while ask(Vec::new()).await.map(|answer| answer.status) != Some(202) {} };
+    assert!(tokio::time::timeout(Duration::from_secs(20), answered).await.is_ok(), "it is not answered");
+}
+
 /// Taking so many rows in takes longer than the peer's next commit.
 const MANY: usize = 20_000;
 
@@ -175,7 +194,7 @@ async fn f79_what_an_agent_says_in_the_name_of_another_or_as_a_gateway_is_droppe
         gateway: "g".into(),
         principal: None,
         trace: None,
-        registry_seq: 0,
+        peer_seq: 0,
         what: teardown.clone(),
     };
     let dropped = || world.metric("mesos_registry_messages_undecodable_total");

@@ -67,6 +67,29 @@ fn f20_a_late_copy_of_a_first_report_leaves_no_ghost_of_the_agent() {
 }
 
 #[test]
+fn f20_what_operators_ordered_of_a_ghost_goes_with_it() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > report ? instance=7
+          put agent S0 shook 1
+          instance 7: welcome S0
+        > operator reserve S0 cpus(web):1
+          put agent S0 shook 1
+          put operation P0 on 00000000-0000-0000-0000-000000000001-S0 sent 1.1
+          reply 200
+          S0: orders from 1: reserve cpus:1 to cpus(web):1
+        > report a instance=7
+          delete operation P0
+          delete agent S0
+          put agent a shook 1
+          a: welcome a
+        ",
+    );
+}
+
+#[test]
 fn f42_an_agent_that_can_start_nothing_is_offered_to_nobody_until_it_can() {
     plays(
         "

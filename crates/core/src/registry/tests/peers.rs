@@ -111,6 +111,32 @@ fn an_agent_marked_gone_ends_its_tasks() {
 }
 
 #[test]
+fn f35_what_an_agent_says_that_is_gone_brings_no_task_back() {
+    let mut desk = Desk::with_task();
+    desk.peer(agent("S1", AgentState::Gone, 1));
+    let end = desk.task_row("t").pending[0].status.uuid.unwrap();
+    desk.call(acknowledge("t", "S1", end, 7));
+    desk.peer(launch_deleted("L1"));
+    desk.restart();
+    let mut late = update_of("L1", "S1", "t", 1, TaskState::Running);
+    late.asked.epoch = 2;
+    late.asked.leader += 1;
+    assert_eq!(desk.step(said("S1", late)), ["S1: acknowledged t:1"]);
+    assert_eq!(desk.registry.tasks().count(), 0);
+}
+
+#[test]
+fn f35_a_task_whose_launch_was_never_seen_does_not_outlive_its_agent() {
+    let mut desk = Desk::with_framework();
+    desk.peer(agent("S1", AgentState::Active, 1));
+    desk.step(said("S1", update_of("L1", "S1", "t", 1, TaskState::Finished)));
+    desk.call(acknowledge("t", "S1", uuid(1), 7));
+    assert_eq!(desk.registry.tasks().count(), 1);
+    desk.peer(agent("S1", AgentState::Gone, 1));
+    assert_eq!(desk.registry.tasks().count(), 0);
+}
+
+#[test]
 fn an_adopted_launch_of_an_unknown_framework_recovers_it() {
     let mut desk = Desk::new();
     let mut adopted = launch("L1", "F", "S1", &["t"], 1);
