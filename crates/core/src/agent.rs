@@ -395,6 +395,8 @@ pub struct Agent {
     left: bool,
     /// When its turn comes to tell the registry of everything again.
     tell_everything_at: Option<Time>,
+    /// The number of the last report.
+    said: (u64, u64),
     /// When the next beat, or report, is due.
     beat_at: Time,
     report_wait_ms: u64,
@@ -487,6 +489,7 @@ impl Agent {
             leaving: None,
             left: false,
             tell_everything_at: None,
+            said: (0, 0),
             beat_at: Time(0),
             report_wait_ms: REPORT_WAIT_MS,
             beat_now: false,
@@ -665,7 +668,8 @@ impl Machine for Agent {
 
     fn peer(&mut self, _: Time, _: RowChange, _: &mut Out) {}
 
-    fn lead(&mut self, now: Time, _: Term, _: &mut Out) {
+    fn lead(&mut self, now: Time, term: Term, _: &mut Out) {
+        self.said = (term.epoch, 0);
         self.leading = true;
         self.beat_at = now;
     }

@@ -388,6 +388,35 @@ impl Allocator {
     pub fn allocated(&self, agent: &AgentId) -> Resources {
         self.agents.get(agent).map(|agent| self.engine.allocated(agent.slot)).unwrap_or_default()
     }
+
+    /// What belongs to a term ends with it: offers, timers, numbers.
+    fn forget_term(&mut self) {
+        self.term = None;
+        self.leader_text.clear();
+        self.engine.forget_term();
+        self.on_their_way.clear();
+        self.engine.number_offers_from(0);
+        self.preemptions.forget();
+        self.maintenance.forget_term();
+        self.drains.clear();
+        self.speaking.clear();
+        self.retries = Timers::default();
+        self.lingering = Timers::default();
+        self.silence = Silence::default();
+        self.agents_named = 0;
+        self.launches_named = 0;
+        self.operations_named = 0;
+        for framework in self.frameworks.values_mut() {
+            framework.forget_term();
+        }
+        let agents: Vec<AgentId> = self.agents.keys().cloned().collect();
+        for agent in agents {
+            if let Some(state) = self.agents.get_mut(&agent) {
+                state.forget_term();
+            }
+            self.tell_engine(&agent);
+        }
+    }
 }
 
 impl Machine for Allocator {
@@ -424,7 +453,9 @@ impl Machine for Allocator {
             }
             RowChange::Delete(RowKey::Agent(id)) => self.remove_agent(&id),
             RowChange::Delete(RowKey::Launch(id)) => {
-                self.unindex_launch(&id);
+                if let Some(row) = self.unindex_launch(&id) {
+                    self.calls.launch_deleted(&row);
+                }
             }
             RowChange::Delete(RowKey::Body(id)) => {
                 self.bodies.remove(&id);
@@ -455,7 +486,7 @@ impl Machine for Allocator {
     }
 
     fn lead(&mut self, now: Time, term: Term, fx: &mut Effects<Output>) {
-        self.follow();
+        self.forget_term();
         self.term = Some(term);
         self.leader_text = term.leader_text();
         self.apply_policy(fx);
@@ -466,32 +497,8 @@ impl Machine for Allocator {
     }
 
     fn follow(&mut self) {
-        self.term = None;
-        self.leader_text.clear();
-        self.engine.forget_term();
-        self.on_their_way.clear();
-        self.engine.number_offers_from(0);
-        self.preemptions.forget();
-        self.maintenance.forget_term();
-        self.drains.clear();
-        self.speaking.clear();
-        self.retries = Timers::default();
-        self.lingering = Timers::default();
-        self.silence = Silence::default();
         self.calls.forget();
-        self.agents_named = 0;
-        self.launches_named = 0;
-        self.operations_named = 0;
-        for framework in self.frameworks.values_mut() {
-            framework.forget_term();
-        }
-        let agents: Vec<AgentId> = self.agents.keys().cloned().collect();
-        for agent in agents {
-            if let Some(state) = self.agents.get_mut(&agent) {
-                state.forget_term();
-            }
-            self.tell_engine(&agent);
-        }
+        self.forget_term();
     }
 
     fn step(&mut self, now: Time, event: Event, fx: &mut Effects<Output>) {

@@ -187,6 +187,10 @@ pub struct Registry {
     to_ask: BTreeSet<AgentId>,
     /// Agents that have said in this term which tasks they know.
     told: BTreeSet<AgentId>,
+    /// Agents with tasks that no launch stands for, until they have said which they know.
+    doubted: BTreeSet<AgentId>,
+    /// When they are asked again.
+    doubted_at: Option<Time>,
     /// Tasks that agents said they know and that had no row here then.
     missing: BTreeMap<TaskKey, AgentId>,
     /// Updates of this batch that are to be confirmed to their agents.
@@ -216,6 +220,8 @@ impl Registry {
             questions: BTreeMap::new(),
             to_ask: BTreeSet::new(),
             told: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            doubted_at: None,
             missing: BTreeMap::new(),
             received: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -393,6 +399,8 @@ impl Registry {
         self.questions.clear();
         self.to_ask.clear();
         self.told.clear();
+        self.doubted.clear();
+        self.doubted_at = None;
         self.missing.clear();
         self.received.clear();
         self.answers.clear();
@@ -471,7 +479,7 @@ impl Machine for Registry {
 
     fn peer_lost(&mut self, now: Time, key: RowKey, effects: &mut Out) {
         match key {
-            RowKey::Launch(launch) => self.launch_lost(&launch),
+            RowKey::Launch(launch) => self.launch_lost(now, &launch, effects),
             key => self.apply_peer(now, RowChange::Delete(key), effects),
         }
     }
@@ -531,6 +539,7 @@ impl Machine for Registry {
             }
             self.framework_timer(now, &id, effects);
         }
+        self.doubt_again(now);
         self.flush(effects);
     }
 
@@ -541,7 +550,7 @@ impl Machine for Registry {
         }
         let due = self.due.first().map(|(time, _)| *time);
         let timer = self.timers.first().map(|(time, _)| *time);
-        due.into_iter().chain(timer).min()
+        due.into_iter().chain(timer).chain(self.doubted_at).min()
     }
 
     fn trace(event: &Event) -> Option<(Trace, &'static str)> {

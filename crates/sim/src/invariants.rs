@@ -101,8 +101,8 @@ pub struct Seen {
     ids: BTreeMap<Node, AgentId>,
     /// Agents that were asked to be gone.
     gone: BTreeSet<AgentId>,
-    /// Agents that are drained or gone: their tasks may be ended.
-    leaving: BTreeSet<AgentId>,
+    /// Agents that were drained or are gone: their tasks may be ended. True if one was reactivated since.
+    leaving: BTreeMap<AgentId, bool>,
     /// Agents whose machines went down for maintenance: the same.
     downed: BTreeSet<AgentId>,
     /// Agents that may not be offered, by the leader that said so.

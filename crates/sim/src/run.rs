@@ -308,6 +308,8 @@ fn l5_guarantees_are_met(world: &mut World) {
     for framework in world.frameworks.values_mut() {
         framework.idle = true;
         framework.ending = true;
+        // A framework may reserve what it is guaranteed and never use it.
+        framework.temper.convert = 0;
     }
     world.operator.guarantee = Some((role.clone(), GUARANTEED));
     let settled = |world: &World| {

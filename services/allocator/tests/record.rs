@@ -94,6 +94,7 @@ impl Stage {
             term: Term::default(),
             number: 0,
             answers: None,
+            said: (0, 0),
             launches: vec![],
         })))
     }

@@ -207,6 +207,7 @@ fn report(id: &AgentId, total: &Resources, term: Term) -> AgentReport {
         term,
         number: 0,
         answers: Some(term),
+        said: (0, 0),
         launches: Vec::new(),
     }
 }

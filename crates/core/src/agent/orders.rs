@@ -267,6 +267,7 @@ impl Agent {
     pub(super) fn report(&mut self, now: Time, answers: Option<Term>, out: &mut Out) {
         self.beat_at = now.after(std::time::Duration::from_millis(self.report_wait_ms));
         self.report_wait_ms = (self.report_wait_ms * 2).min(REPORT_WAIT_MS_MAX);
+        self.said.1 += 1;
         let answers = answers.or_else(|| (self.own.promised != Term::default()).then_some(self.own.promised));
         let report = AgentReport {
             agent: self.own.id.clone(),
@@ -285,6 +286,7 @@ impl Agent {
             term: self.own.term,
             number: self.own.number,
             answers,
+            said: self.said,
             launches: self.executors().map(reported).collect(),
         };
         out.emit(Output::Allocator(AgentToAllocator::Report(Box::new(report))));

@@ -35,7 +35,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// The term is over: callers ask again.
+    /// The term is over: what was answered in it may not have been written.
     pub(super) fn forget(&mut self) {
         self.recent.clear();
         self.recent_order.clear();
@@ -56,6 +56,13 @@ impl Calls {
             if *count == 0 {
                 self.by_launch.remove(&key);
             }
+        }
+    }
+
+    /// A launch is over, and a repeat of the call that made it may still be on its way, to this leader or the next.
+    pub(super) fn launch_deleted(&mut self, row: &LaunchRow) {
+        if row.adopted.is_none() && !is_planted(Bug::RepeatAfterTheEnd) {
+            self.remember(&row.framework, &row.call);
         }
     }
 

@@ -75,6 +75,9 @@ impl Allocator {
         }
         self.metrics.handshakes += 1;
         self.admit(now, term, &id, &report, fx);
+        if let Some(state) = self.agents.get_mut(&id) {
+            state.said = report.said;
+        }
         self.hear(now, &id);
         let welcome = ToAgent::Welcome { instance: report.instance, agent: id.clone(), term };
         self.answer_report(&report, Some(&id), welcome, fx);
@@ -133,6 +136,10 @@ impl Allocator {
         if let Some(state) = state {
             let taken_up = state.lane.acknowledged();
             if taken_up > 0 && (report.term != term || report.number < taken_up) {
+                return Freshness::Old;
+            }
+            // What an earlier one lists may have ended since without an order.
+            if report.said != (0, 0) && report.said <= state.said && !is_planted(Bug::EarlierReportsBelieved) {
                 return Freshness::Old;
             }
         }

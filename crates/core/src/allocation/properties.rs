@@ -288,6 +288,7 @@ impl Life {
             term: host.term,
             number: host.number,
             answers,
+            said: (0, 0),
             launches: host.holds.values().cloned().collect(),
         }
     }

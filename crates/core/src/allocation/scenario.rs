@@ -392,6 +392,7 @@ fn report(agent: &str, named: &BTreeMap<&str, &str>) -> AgentReport {
         term: term(number("term", 0)),
         number: number("number", 0),
         answers: named.get("answers").map(|text| term(text.parse().unwrap())),
+        said: (number("start", 0), number("said", 0)),
         launches,
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Agent {
     pub(super) heard: Time,
     /// Beats in a row whose digest was wrong.
     pub(super) mismatches: u32,
+    /// The number of the last report of this term that was believed.
+    pub(super) said: (u64, u64),
 }
 
 /// What the registry knows of a task.
@@ -63,6 +65,7 @@ impl Agent {
     pub(super) fn forget_term(&mut self) {
         self.lane = Lane::default();
         self.mismatches = 0;
+        self.said = (0, 0);
     }
 
     /// It goes, and may come back in the same term: numbers of its orders only rise.
@@ -176,6 +179,7 @@ impl Allocator {
             lane: Lane::default(),
             heard: Time(0),
             mismatches: 0,
+            said: (0, 0),
         })
     }
 
@@ -296,6 +300,7 @@ impl Allocator {
     /// A launch is over: its row and its body go, and what it held is free.
     pub(super) fn delete_launch(&mut self, launch: &LaunchId, fx: &mut Effects<Output>) {
         let Some(row) = self.unindex_launch(launch) else { return };
+        self.calls.launch_deleted(&row);
         self.bodies.remove(launch);
         fx.delete(RowKey::Launch(launch.clone()));
         if row.adopted.is_none() {

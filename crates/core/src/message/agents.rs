@@ -235,6 +235,9 @@ pub struct AgentReport {
     pub number: u64,
     /// The term whose handshake this answers; `None` if it comes by itself.
     pub answers: Option<Term>,
+    /// Rises with every report of an agent: how often its process was started, and how many reports it has made since.
+    #[serde(default)]
+    pub said: (u64, u64),
     /// Every launch that it has not forgotten.
     pub launches: Vec<ReportedLaunch>,
 }

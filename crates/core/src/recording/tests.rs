@@ -162,6 +162,7 @@ impl Cluster {
             term,
             number: 0,
             answers: Some(term),
+            said: (0, 0),
             launches: vec![],
         };
         let event = Event::Agent(AgentToAllocator::Report(Box::new(report)));

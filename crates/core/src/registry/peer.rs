@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use mesos_engine::bundle::FixedState;
@@ -22,6 +23,9 @@ use crate::{
 
 /// How many deleted launches are remembered, so that a late row or status does not bring one back.
 const BURIED_MAX: usize = 65_536;
+
+/// How long an agent has to say what it knows before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is kept of an agent's row.
 #[derive(Clone, Debug)]
@@ -306,12 +310,17 @@ impl Registry {
     /// A launch is no longer among the allocator's rows, which proves nothing: its store may have lost it while
     /// the tasks run on. They are over if their agent has shaken hands and does not name them either; a launch
     /// that it does name comes back as adopted.
-    pub(super) fn launch_lost(&mut self, launch: &LaunchId) {
+    pub(super) fn launch_lost(&mut self, now: Time, launch: &LaunchId, out: &mut Out) {
         let Some(row) = self.cluster.unlist(launch) else { return };
         self.cluster.dropped.remove(launch);
         if self.lead.is_some() {
             self.sweep = true;
-            self.ask_absent(&row.agent);
+            self.to_ask.insert(row.agent.clone());
+            self.doubt(now, &row.agent);
+            // Those that had ended waited for nothing else.
+            for task in &row.tasks {
+                self.delete_if_over(now, &(row.framework.clone(), task.task.clone()), out);
+            }
         }
     }
 
@@ -337,7 +346,7 @@ impl Registry {
                 }
                 Some(AgentState::Unreachable { since }) => self.agent_unreachable(now, &id, since, out),
                 Some(AgentState::Gone) => self.agent_gone(now, &id, out),
-                Some(AgentState::Active) => self.ask_absent(&id),
+                Some(AgentState::Active) => self.doubt(now, &id),
                 None => {}
             }
         }
@@ -375,7 +384,7 @@ impl Registry {
                 let same = old.is_some_and(|old| old.age() == new.age());
                 if !same {
                     self.to_ask.insert(id.clone());
-                    self.ask_absent(id);
+                    self.doubt(now, id);
                 }
             }
         }
@@ -416,17 +425,47 @@ impl Registry {
         }
     }
 
-    /// Tasks of an agent that no launch stands for any more are over, once nothing is in between.
-    fn ask_absent(&mut self, id: &AgentId) {
-        let absent = |key: TaskKey| {
-            let row = self.get_task(&key).map(|task| &task.row)?;
-            let absent = !is_end(row.state) && !self.cluster.is_live(&row.launch, &key.1);
-            absent.then(|| (key, row.launch.clone()))
-        };
-        let keys: Vec<(TaskKey, LaunchId)> = self.keys_on(id).into_iter().filter_map(absent).collect();
+    /// Tasks of an agent that no launch stands for any more are over, unless it says that it knows them: the registry
+    /// may have lost what the agent told of their end, for which the allocator let the launch go.
+    fn doubt(&mut self, now: Time, id: &AgentId) {
+        if self.without_launch(id).next().is_none() {
+            return;
+        }
+        if is_planted(Bug::AbsentTooEarly) {
+            return self.ask_absent(id, &BTreeSet::new());
+        }
+        self.doubted.insert(id.clone());
+        self.doubted_at.get_or_insert(now.after(ASK_AGAIN));
+    }
+
+    /// Asks those again that have not said yet what they know. Of one that is away its row says so when it is back.
+    pub(super) fn doubt_again(&mut self, now: Time) {
+        if self.doubted_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let cluster = &self.cluster;
+        self.doubted.retain(|agent| cluster.is_active(agent));
+        self.to_ask.extend(self.doubted.iter().cloned());
+        self.doubted_at = (!self.doubted.is_empty()).then(|| now.after(ASK_AGAIN));
+    }
+
+    /// The agent knows only these tasks: the others are over, once nothing is in between.
+    pub(super) fn ask_absent(&mut self, id: &AgentId, known: &BTreeSet<TaskKey>) {
+        let absent = self.without_launch(id).filter(|(key, _)| !known.contains(*key));
+        let keys: Vec<(TaskKey, LaunchId)> = absent.map(|(key, launch)| (key.clone(), launch.clone())).collect();
         if !keys.is_empty() {
             self.asking.push(Question::Absent { agent: id.clone(), keys });
         }
+    }
+
+    /// The tasks on an agent that have not ended and that no launch stands for, with the launches that they had.
+    fn without_launch(&self, id: &AgentId) -> impl Iterator<Item = (&TaskKey, &LaunchId)> {
+        let tasks = self.on_agent.get(id).into_iter().flatten();
+        tasks.filter_map(|key| {
+            let row = self.get_task(key).map(|task| &task.row)?;
+            let absent = !is_end(row.state) && !self.cluster.is_live(&row.launch, &key.1);
+            absent.then_some((key, &row.launch))
+        })
     }
 
     /// Whether [`launch_seen`](Self::launch_seen) would change nothing. Of a million launches nearly all are.

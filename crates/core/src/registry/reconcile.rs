@@ -27,7 +27,7 @@ pub(super) enum Question {
         /// Where it thinks it is.
         agent: Option<AgentId>,
     },
-    /// An agent has shaken hands, and no launch stands for these tasks of it.
+    /// No launch stands for these tasks of an agent, and it does not know them.
     Absent {
         /// The agent.
         agent: AgentId,
@@ -171,6 +171,9 @@ impl Registry {
         }
         if !self.missing.is_empty() {
             self.missing.retain(|_, other| *other != agent);
+        }
+        if self.doubted.remove(&agent) {
+            self.ask_absent(&agent, &tasks.iter().cloned().collect());
         }
         let missing: Vec<TaskKey> = tasks.into_iter().filter(|key| self.get_task(key).is_none()).collect();
         self.missing.extend(missing.into_iter().map(|key| (key, agent.clone())));

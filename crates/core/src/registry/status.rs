@@ -455,7 +455,7 @@ impl Registry {
     }
 
     /// Deletes the row of a task that nobody can bring back: its end is acknowledged, its agent has
-    /// forgotten it (or will never tell), and the allocator's launch came and went.
+    /// forgotten it (or never knew it, or will never tell), and the allocator's launch came and went.
     pub(super) fn delete_if_over(&mut self, now: Time, key: &TaskKey, out: &mut Out) {
         let Some(task) = self.get_task(key) else { return };
         let row = &task.row;
@@ -463,7 +463,8 @@ impl Registry {
         let framework_removed = self.framework(&key.0).is_none_or(|row| removed(row.state));
         let silent =
             self.cluster.is_gone(&row.agent) || (self.cluster.is_down(&row.agent) && is_planted(Bug::DownIsForgotten));
-        let forgotten = task.forgotten || framework_removed || silent;
+        // One that has told nothing never had it, or it was another agent's ghost.
+        let forgotten = task.forgotten || framework_removed || silent || row.number == 0;
         let launch_over = row.launch_seen && !self.cluster.is_live(&row.launch, &key.1);
         let over = forgotten && launch_over;
         if !row.end_acknowledged || !(over || is_planted(Bug::RowGoesEarly)) {

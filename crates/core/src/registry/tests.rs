@@ -235,8 +235,14 @@ pub(super) fn subscribe(framework: Option<&str>, stream: u128) -> RegistryCall {
 
 /// An agent says in the desk's term which tasks of F it knows.
 pub(super) fn knows(agent: &str, tasks: &[&str]) -> Event {
+    knows_in(1, agent, tasks)
+}
+
+/// The same in the desk's term with this number.
+pub(super) fn knows_in(epoch: u64, agent: &str, tasks: &[&str]) -> Event {
     let tasks = tasks.iter().map(|task| ("F".into(), (*task).into())).collect();
-    Event::Agent(AgentToRegistry::Knows { agent: agent.into(), asked: Term { epoch: 1, leader: LEADER }, tasks })
+    let asked = Term { epoch, leader: LEADER + u128::from(epoch) - 1 };
+    Event::Agent(AgentToRegistry::Knows { agent: agent.into(), asked, tasks })
 }
 
 /// The same SUBSCRIBE, knowing of the subscription with this number.

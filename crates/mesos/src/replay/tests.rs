@@ -87,6 +87,7 @@ fn report() -> Event {
         term: TERM,
         number: 0,
         answers: Some(TERM),
+        said: (0, 0),
         launches: vec![],
     })))
 }

@@ -47,13 +47,13 @@ impl Seen {
             OperatorCall::Convert { conversion, .. } => self.made.asked(conversion),
             OperatorCall::UpdateQuota { .. } => self.made.limits = true,
             OperatorCall::Drain { agent, mark_gone, .. } => {
-                self.leaving.insert(agent.clone());
+                self.leaving.insert(agent.clone(), false);
                 if *mark_gone {
                     self.gone.insert(agent.clone());
                 }
             }
             OperatorCall::MarkGone(agent) => {
-                self.leaving.insert(agent.clone());
+                self.leaving.insert(agent.clone(), false);
                 self.gone.insert(agent.clone());
             }
             OperatorCall::StartMaintenance(machines) => {
@@ -67,9 +67,8 @@ impl Seen {
 
     /// An operator was told that an agent is active again, and has no drain of it on its way.
     pub fn reactivated(&mut self, agent: &AgentId) {
-        // A store that lost the commit still has the agent drained.
-        if !self.rolled_back && !self.duplicates {
-            self.leaving.remove(agent);
+        if let Some(reactivated) = self.leaving.get_mut(agent) {
+            *reactivated = true;
         }
     }
 
@@ -80,7 +79,10 @@ impl Seen {
 
     /// Whether somebody asked that the tasks of this node end.
     pub(super) fn is_leaving(&self, node: Node) -> bool {
-        self.ids.get(&node).is_some_and(|id| self.leaving.contains(id) || self.was_sent_away(id))
+        // A store that lost the commit of a reactivation has the agent drained again, as has a late repeat of the drain.
+        let again = self.rolled_back || self.duplicates;
+        let leaves = |id| self.leaving.get(id).is_some_and(|reactivated| again || !reactivated);
+        self.ids.get(&node).is_some_and(|id| leaves(id) || self.was_sent_away(id))
     }
 
     /// Whether somebody asked that this agent be gone, or its machine down.

@@ -121,6 +121,11 @@ fn f28_a_repeated_call_is_answered_as_the_first_was() {
           all agents: handshake 2
         > accept f O0 run=t:cpus:1 call=c
           reply 202
+        # and goes on knowing it when the task has ended
+        > task f t FINISHED
+          delete launch L0
+        > accept f O0 run=t:cpus:1 call=c
+          reply 202
         ",
     );
 }

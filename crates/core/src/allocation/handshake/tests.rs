@@ -90,6 +90,27 @@ fn f20_what_operators_ordered_of_a_ghost_goes_with_it() {
 }
 
 #[test]
+fn f20_a_copy_of_a_report_that_comes_after_a_later_one_brings_no_launch_back() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > framework f
+        > report a answers=1 start=1 said=1 holds=9:L4/f/t:cpus:1
+          put agent a shook 1
+          put launch 00000000-0000-0000-0000-000000000009-L4 f@r on a e t[cpus:1] sent 0.0 adopted
+          a: welcome a
+          f: offers O0=a@r[cpus:3; mem:4096]
+        > report a answers=1 start=1 said=2
+          delete launch 00000000-0000-0000-0000-000000000009-L4
+          a: welcome a
+          f: offers O1=a@r[cpus:1]
+        > report a answers=1 start=1 said=1 holds=9:L4/f/t:cpus:1
+        ",
+    );
+}
+
+#[test]
 fn f42_an_agent_that_can_start_nothing_is_offered_to_nobody_until_it_can() {
     plays(
         "

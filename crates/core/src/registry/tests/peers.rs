@@ -161,9 +161,61 @@ fn f6_a_launch_missing_at_the_start_of_a_term_counts_only_after_the_agents_hands
     desk.step(Event::CaughtUp { token: 1 });
     assert_eq!(desk.task_row("t").state, TaskState::Running);
     // The agent shakes hands and does not have it: now it is known to be over.
-    assert_eq!(desk.peer(agent("S1", AgentState::Active, 2)), ["S1: tell term 2 again", "catch up 2"]);
-    let lines = desk.step(Event::CaughtUp { token: 2 });
+    assert_eq!(desk.peer(agent("S1", AgentState::Active, 2)), ["S1: tell term 2 again"]);
+    assert_eq!(desk.step(knows_in(2, "S1", &[])), ["catch up 1"]);
+    let lines = desk.step(Event::CaughtUp { token: 1 });
     assert_eq!(lines, ["stream 7: t TASK_GONE REASON_RECONCILIATION (to be acknowledged)"]);
+}
+
+#[test]
+fn f6_a_task_whose_end_the_registry_lost_is_not_gone_while_its_agent_knows_the_end() {
+    let mut desk = Desk::with_task();
+    desk.step(update(1, TaskState::Running));
+    desk.call(acknowledge("t", "S1", uuid(1), 7));
+    // The end was committed, the allocator let the launch go for it, and the registry's store lost the commit.
+    desk.peers.remove("launch/L1");
+    desk.restart();
+    assert_eq!(desk.step(knows_in(2, "S1", &["t"])), [""; 0]);
+    desk.step(Event::CaughtUp { token: 1 });
+    assert_eq!(desk.task_row("t").state, TaskState::Running);
+    let mut end = update_of("L1", "S1", "t", 2, TaskState::Finished);
+    end.asked = Term { epoch: 2, leader: LEADER + 1 };
+    desk.step(said("S1", end));
+    assert_eq!(desk.task_row("t").state, TaskState::Finished);
+}
+
+#[test]
+fn an_agent_that_does_not_say_what_it_knows_is_asked_again() {
+    let mut desk = Desk::with_task();
+    desk.peers.remove("launch/L1");
+    desk.restart();
+    assert_eq!(desk.wait(4_999), [""; 0]);
+    assert_eq!(desk.wait(1), ["S1: tell term 2 again"]);
+    desk.step(knows_in(2, "S1", &[]));
+    let asked = |lines: Vec<String>| lines.iter().any(|line| line.contains("again"));
+    assert!(!asked(desk.wait(20_000)));
+}
+
+#[test]
+fn a_row_that_waits_for_a_launch_that_is_lost_goes_with_it() {
+    let mut desk = Desk::with_task();
+    desk.peer(agent("S1", AgentState::Gone, 1));
+    let end = desk.task_row("t").pending[0].status.uuid.unwrap();
+    desk.call(acknowledge("t", "S1", end, 7));
+    assert_eq!(desk.registry.tasks().count(), 1, "its launch may still be in the rows");
+    let mut effects = Effects::default();
+    desk.registry.peer_lost(desk.now, RowKey::Launch("L1".into()), &mut effects);
+    desk.commit(effects);
+    assert_eq!(desk.registry.tasks().count(), 0);
+}
+
+#[test]
+fn a_task_that_its_agent_never_told_of_is_not_kept_for_it_to_forget() {
+    let mut desk = Desk::with_task();
+    desk.peer(launch_deleted("L1"));
+    let end = desk.task_row("t").pending[0].status.uuid.unwrap();
+    desk.call(acknowledge("t", "S1", end, 7));
+    assert_eq!(desk.registry.tasks().count(), 0);
 }
 
 #[test]
