@@ -602,10 +602,12 @@ impl Seen {
                 // knows it any more.
                 let harmless = (unknown && status.uuid.is_none()) || self.rolled_back;
                 // One whose allocator's store brought a launch back that was over takes its task for new, until the
-                // agent has said what it knows. One whose own store lost an end knows the task as it ran on an agent that
-                // is gone by now.
-                let away = [Some(Reason::AGENT_REMOVED), Some(Reason::AGENT_REMOVED_BY_OPERATOR)];
-                let resurrected = self.rolled_back && away.contains(&status.reason);
+                // agent has said what it knows. One whose own store lost an end knows the task as it was: on an agent that is
+                // gone by now, or about to be killed before it is launched.
+                let guessed =
+                    [Reason::AGENT_REMOVED, Reason::AGENT_REMOVED_BY_OPERATOR, Reason::TASK_KILLED_DURING_LAUNCH];
+                let guessed = status.reason.is_some_and(|reason| guessed.contains(&reason));
+                let resurrected = self.rolled_back && guessed;
                 // One that lost that an agent was sent away lost what it had told of the agent's tasks, too. Nobody else
                 // knows of that: what their agent says of them is news again.
                 let sent_away = status.agent.as_ref().is_some_and(|agent| self.was_sent_away(agent));

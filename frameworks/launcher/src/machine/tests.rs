@@ -86,14 +86,8 @@ impl Stage {
 
     fn call(&mut self, call: &str, what: LauncherCall) -> (Answer, Vec<Output>) {
         self.requests += 1;
-        let call = Call {
-            call: call.into(),
-            gateway: GatewayId::new("g"),
-            principal: None,
-            trace: None,
-            registry_seq: 0,
-            what,
-        };
+        let call =
+            Call { call: call.into(), gateway: GatewayId::new("g"), principal: None, trace: None, peer_seq: 0, what };
         let mut outputs = self.event(Event::Call(call, RequestId(self.requests)));
         let at = outputs.iter().position(|output| matches!(output, Output::Reply(..))).expect("an answer");
         let Output::Reply(_, answer) = outputs.remove(at) else { unreachable!() };
@@ -446,7 +440,7 @@ fn before_its_first_subscription_it_has_no_id_to_answer_with() {
         gateway: "g".into(),
         principal: None,
         trace: None,
-        registry_seq: 0,
+        peer_seq: 0,
         what: submission("a", 1, "cpus:1"),
     };
     launcher.step(Time(1), Event::Call(call, RequestId(1)), &mut out);
@@ -500,7 +494,7 @@ fn tasks_of_two_traces_do_not_share_an_accept() {
             gateway: "g".into(),
             principal: None,
             trace,
-            registry_seq: 0,
+            peer_seq: 0,
             what: submission("a", 1, "cpus:1"),
         };
         stage.event(Event::Call(call, RequestId(0)));
