@@ -16,8 +16,9 @@ pub use mesos_engine::{
     needs::NeedView,
 };
 use mesos_model::{
-    AgentId, CallId, ExecutorId, FrameworkId, GatewayId, OfferId, Resources, Role, TaskId, TaskStatus, Trace,
+    AgentId, CallId, ExecutorId, FrameworkId, GatewayId, OfferId, Resources, Role, TaskId, TaskStatus, Term, Trace,
     attribute::Attribute,
+    planted::{Bug, is_planted},
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,9 @@ pub struct Call<T> {
     /// asks: who is behind it has not heard yet of what the caller may rely on.
     #[serde(default)]
     pub peer_seq: u64,
+    /// The term of the service it asks, as far as the gateway knew; the default if it says nothing of it.
+    #[serde(default)]
+    pub term: Term,
     /// What is asked for.
     pub what: T,
 }
@@ -177,6 +181,12 @@ impl Answer {
     #[must_use]
     pub fn accepted() -> Answer {
         Answer { status: 202, text: String::new(), body: AnswerBody::None }
+    }
+
+    /// The call was made for another leader.
+    #[must_use]
+    pub fn other_leader() -> Answer {
+        Answer::refused(503, "changing its leader; try again")
     }
 
     /// Any other status with its text.
@@ -409,6 +419,16 @@ pub enum RegistryCall {
     },
     /// A gateway says which streams it holds: every 2 s, and when the registry has a new term.
     Streams(Vec<(FrameworkId, u128)>),
+}
+
+impl<T> Call<T> {
+    /// Whether it was made while another leader had its term, as far as the gateway knew. What changes things for good is
+    /// not done then: it may be a copy that comes late and would undo what was said since, and this leader does not know
+    /// what the last one answered. The gateway makes it again.
+    #[must_use]
+    pub fn is_of_another_term(&self, term: Option<Term>) -> bool {
+        self.term != Term::default() && Some(self.term) != term && !is_planted(Bug::LateCalls)
+    }
 }
 
 impl RegistryCall {

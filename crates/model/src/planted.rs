@@ -64,6 +64,7 @@ planted! {
     "offer-without-handshake" OfferWithoutHandshake + seeds [33] "Agents are offered before they have shaken hands in the term.";
     "repeat-is-new" RepeatIsNew + seeds [28] "A repeat of a call is carried out again.";
     "repeat-after-the-end" RepeatAfterTheEnd [20, 28] "A repeat of an ACCEPT whose tasks have ended is carried out again.";
+    "late-calls" LateCalls [20] "What an earlier leader was asked for is done by this one as well.";
     "launch-again" LaunchAgain + seeds [] "A launch that its agent has taken up and does not know any more is ordered again.";
     "launch-forgotten" LaunchForgotten [3] "A launch that its agent has not seen is not ordered again.";
     "offer-stays-open" OfferStaysOpen + seeds [55] "An offer that was accepted can be accepted again.";

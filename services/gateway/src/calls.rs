@@ -17,7 +17,7 @@ use mesos_core::{
     row::service,
 };
 use mesos_model::{
-    CallId, GatewayId, Trace, envelope,
+    CallId, GatewayId, Term, Trace, envelope,
     planted::{Bug, is_planted},
 };
 use mesos_ports::bus::BusError;
@@ -67,8 +67,17 @@ pub fn call_id(given: Option<&str>) -> Result<Option<CallId>, String> {
     }
 }
 
-/// How far the change stream of a service is known.
-pub type Followed = Arc<dyn Fn(&'static str) -> u64 + Send + Sync>;
+/// What is known of a service by its change stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Number of the last entry.
+    pub seq: u64,
+    /// The leader's term.
+    pub term: Term,
+}
+
+/// Gives what is known of a service.
+pub type Followed = Arc<dyn Fn(&'static str) -> Known + Send + Sync>;
 
 /// The doors to both services. Cheap to clone.
 #[derive(Clone)]
@@ -82,8 +91,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Opens the doors. `followed` gives the number of the last entry of a service's change stream that is known
-    /// here. Answers that cannot be read are counted in `quarantine`.
+    /// Opens the doors. `followed` gives what is known here of a service. Answers that cannot be read are counted in `quarantine`.
     #[must_use]
     pub fn new(
         ports: &Ports,
@@ -94,11 +102,11 @@ impl Calls {
     ) -> Calls {
         Calls {
             gateway,
+            allocator: Door::open(ports.clone(), hold, &followed, quarantine),
+            registry: Door::open(ports.clone(), hold, &followed, quarantine),
+            launcher: Door::open(ports.clone(), hold, &followed, quarantine),
+            pools: Door::open(ports.clone(), hold, &followed, quarantine),
             followed,
-            allocator: Door::open(ports.clone(), hold, quarantine),
-            registry: Door::open(ports.clone(), hold, quarantine),
-            launcher: Door::open(ports.clone(), hold, quarantine),
-            pools: Door::open(ports.clone(), hold, quarantine),
         }
     }
 
@@ -140,7 +148,8 @@ impl Calls {
             gateway: self.gateway.clone(),
             principal: context.principal,
             trace: context.trace,
-            peer_seq: T::PEER.map_or(0, |peer| (self.followed)(peer)),
+            peer_seq: T::PEER.map_or(0, |peer| (self.followed)(peer).seq),
+            term: Term::default(),
             what,
         }
     }
@@ -209,7 +218,7 @@ struct Door<T> {
 }
 
 impl<T: Asked> Door<T> {
-    fn open(ports: Ports, hold: Duration, quarantine: &Quarantine) -> Door<T> {
+    fn open(ports: Ports, hold: Duration, followed: &Followed, quarantine: &Quarantine) -> Door<T> {
         let (waiting, queue) = mpsc::channel(WAITING_MAX);
         let door = Door { waiting, hold, answered: Arc::default(), repeats: Arc::default() };
         let flight = Flight {
@@ -218,6 +227,7 @@ impl<T: Asked> Door<T> {
             slots: Arc::new(Semaphore::new(FLIGHTS)),
             answered: door.answered.clone(),
             repeats: door.repeats.clone(),
+            followed: followed.clone(),
             quarantine: quarantine.clone(),
         };
         tokio::spawn(depart(queue, flight));
@@ -268,6 +278,7 @@ struct Flight {
     slots: Arc<Semaphore>,
     answered: Arc<Mutex<Option<Instant>>>,
     repeats: Arc<AtomicU64>,
+    followed: Followed,
     quarantine: Quarantine,
 }
 
@@ -299,7 +310,9 @@ impl Flight {
 
     /// One request; gives back the calls that have to be repeated.
     async fn attempt<T: Asked>(&self, batch: Vec<Waiting<T>>, timeout: Duration) -> Vec<Waiting<T>> {
-        let messages: Vec<T::Message> = batch.iter().map(|waiting| T::message(waiting.call.clone())).collect();
+        let term = T::PEER.map_or_else(Term::default, |_| (self.followed)(T::SERVICE).term);
+        let message = |waiting: &Waiting<T>| T::message(Call { term, ..waiting.call.clone() });
+        let messages: Vec<T::Message> = batch.iter().map(message).collect();
         let payload = match envelope::seal(T::KIND, &messages) {
             Ok(payload) => payload,
             Err(error) => {

@@ -284,7 +284,7 @@ impl Bound {
         let id = GatewayId::new(Uuid::new_v4().to_string());
         let view = Arc::new(View::new(&self.metrics));
         let known = view.clone();
-        let (hold, followed) = (self.options.hold, Arc::new(move |owner| known.seq(owner)));
+        let (hold, followed) = (self.options.hold, Arc::new(move |owner| known.known(owner)));
         let calls = Calls::new(&self.ports, id.clone(), hold, followed, &view.quarantine);
         let limits = Limits {
             streams: self.options.streams_max,

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use cluster::{Cluster, Delta, TaskKey, TaskView};
 
-use crate::reads::offers::Offers;
+use crate::{calls::Known, reads::offers::Offers};
 use cluster::Writer;
 
 /// Entries that a follower of the view may be behind; one that is further behind is told so, see
@@ -149,7 +149,15 @@ impl View {
         let _ = self.loaded.subscribe().wait_for(|loaded| *loaded == [true, true]).await;
     }
 
-    /// Number of the last entry of a service's change stream that was applied; calls to the other service carry it.
+    /// What calls carry of the services.
+    #[must_use]
+    pub fn known(&self, owner: &'static str) -> Known {
+        let terms = self.terms.borrow();
+        let term = if owner == service::REGISTRY { terms.registry } else { terms.allocator };
+        Known { seq: self.seq(owner), term }
+    }
+
+    /// Number of the last entry of a service's change stream that was applied.
     #[must_use]
     pub fn seq(&self, owner: &'static str) -> u64 {
         self.seqs[place(owner)].load(Ordering::Acquire)

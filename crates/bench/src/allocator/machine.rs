@@ -183,6 +183,7 @@ impl Cluster {
             principal: None,
             trace: None,
             peer_seq: 0,
+            term: Default::default(),
             what,
         };
         Event::Call { request: RequestId(self.calls), call }

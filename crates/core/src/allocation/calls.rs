@@ -32,6 +32,9 @@ pub(super) struct Calls {
     by_launch: HashMap<(FrameworkId, CallId), usize, FixedState>,
     recent: HashSet<(FrameworkId, CallId), FixedState>,
     recent_order: VecDeque<(FrameworkId, CallId)>,
+    /// What operators were answered.
+    answers: HashMap<CallId, Answer, FixedState>,
+    answers_order: VecDeque<CallId>,
 }
 
 impl Calls {
@@ -39,6 +42,8 @@ impl Calls {
     pub(super) fn forget(&mut self) {
         self.recent.clear();
         self.recent_order.clear();
+        self.answers.clear();
+        self.answers_order.clear();
     }
 
     pub(super) fn remember_launch(&mut self, row: &LaunchRow) {
@@ -82,6 +87,21 @@ impl Calls {
             self.recent.remove(&oldest);
         }
     }
+
+    fn answered(&self, call: &CallId) -> Option<Answer> {
+        self.answers.get(call).filter(|_| !is_planted(Bug::RepeatIsNew)).cloned()
+    }
+
+    fn remember_answer(&mut self, call: CallId, answer: &Answer) {
+        if self.answers.insert(call.clone(), answer.clone()).is_none() {
+            self.answers_order.push_back(call);
+        }
+        if self.answers_order.len() > RECENT_MAX
+            && let Some(oldest) = self.answers_order.pop_front()
+        {
+            self.answers.remove(&oldest);
+        }
+    }
 }
 
 impl Allocator {
@@ -92,6 +112,9 @@ impl Allocator {
             | AllocatorCall::Decline { ref caller, .. }
             | AllocatorCall::AnswerInverse { ref caller, .. }
             | AllocatorCall::Request { ref caller, .. } => caller.clone(),
+            AllocatorCall::Operator(_) if call.is_of_another_term(self.term) => {
+                return self.reply(request, Answer::other_leader(), fx);
+            }
             AllocatorCall::Operator(what) => return self.operator_call(now, request, call.call, what, fx),
         };
         // Before anything else: the offers of a repeat are gone, and its subscription may be.
@@ -126,7 +149,7 @@ impl Allocator {
         }
     }
 
-    /// A repeat of an operator's change is answered as the first was, if that was done.
+    /// A repeat of an operator's change is answered as the first was, whether that was done or refused.
     fn operator_call(
         &mut self,
         now: Time,
@@ -135,14 +158,16 @@ impl Allocator {
         what: OperatorCall,
         fx: &mut Effects<Output>,
     ) {
-        let nobody = FrameworkId::default();
-        let operated = matches!(&what, OperatorCall::Convert { agent, .. } if self.was_operated(agent, &call));
-        if self.calls.is_repeat(&nobody, &call) || operated {
+        if let Some(answer) = self.calls.answered(&call) {
+            return self.reply(request, answer, fx);
+        }
+        if matches!(&what, OperatorCall::Convert { agent, .. } if self.was_operated(agent, &call)) {
             return self.reply(request, Answer::ok(AnswerBody::None), fx);
         }
         let answer = self.operate_call(now, &call, what, fx);
-        if answer.status == 200 && answer.body == AnswerBody::None {
-            self.calls.remember(&nobody, &call);
+        // What is to be tried again is, and what was only asked can be asked again.
+        if answer.status != 503 && answer.body == AnswerBody::None {
+            self.calls.remember_answer(call, &answer);
         }
         self.reply(request, answer, fx);
     }

@@ -324,6 +324,7 @@ impl Life {
             principal: None,
             trace: None,
             peer_seq: 0,
+            term: Default::default(),
             what: what(caller),
         };
         self.event(Event::Call { request: RequestId(id), call });

@@ -141,8 +141,10 @@ impl World {
                 self.ask(AllocatorCall::Request { caller, requests })
             }
             "operator" => {
-                let call = named.get("call").copied();
-                self.ask_as(call, AllocatorCall::Operator(operator_call(&plain, &named)))
+                let (call, known) = (named.get("call").copied(), named.get("term").map(|text| text.parse().unwrap()));
+                let call = self.call_as(call, AllocatorCall::Operator(operator_call(&plain, &named)));
+                let call = Call { term: known.map(term).unwrap_or_default(), ..call };
+                self.step(Event::Call { request: RequestId(self.calls), call })
             }
             "needs" => {
                 let view = |need: crate::message::NeedView| {
@@ -216,16 +218,21 @@ impl World {
 
     /// Under an id of the scenario's own, so that it can be a repeat.
     fn ask_as(&mut self, id: Option<&str>, what: AllocatorCall) -> Vec<String> {
+        let call = self.call_as(id, what);
+        self.step(Event::Call { request: RequestId(self.calls), call })
+    }
+
+    fn call_as(&mut self, id: Option<&str>, what: AllocatorCall) -> Call<AllocatorCall> {
         self.calls += 1;
-        let call = Call {
+        Call {
             call: id.map_or_else(|| format!("call{}", self.calls), str::to_owned).into(),
             gateway: "g".into(),
             principal: None,
             trace: None,
             peer_seq: 0,
+            term: Default::default(),
             what,
-        };
-        self.step(Event::Call { request: RequestId(self.calls), call })
+        }
     }
 
     fn offer_call(&mut self, what: &str, plain: &[&str], named: &BTreeMap<&str, &str>) -> Event {
@@ -254,6 +261,7 @@ impl World {
                 principal: named.get("principal").map(|text| (*text).to_owned()),
                 trace: None,
                 peer_seq: 0,
+                term: Default::default(),
                 what,
             },
         }

@@ -194,7 +194,15 @@ impl Cluster {
             }
         };
         let (request, call) = (RequestId(self.calls), format!("c{}", self.calls).into());
-        let call = Call { call, gateway: "g".into(), principal: None, trace: None, peer_seq: 0, what };
+        let call = Call {
+            call,
+            gateway: "g".into(),
+            principal: None,
+            trace: None,
+            peer_seq: 0,
+            term: Default::default(),
+            what,
+        };
         self.batch(|machine, now, fx| machine.step(now, Event::Call { request, call }, fx));
     }
 

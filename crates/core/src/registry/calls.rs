@@ -72,6 +72,7 @@ fn changes(call: &RegistryCall) -> bool {
 impl Registry {
     pub(super) fn answer(&mut self, now: Time, request: RequestId, call: Call<RegistryCall>, out: &mut Out) {
         self.counters.calls += 1;
+        let late = call.is_of_another_term(self.term());
         let Call { call: id, gateway, principal, what, .. } = call;
         if let RegistryCall::Subscribe { framework, info, invalid, body, suppressed, stream, over } = what {
             let ask =
@@ -85,6 +86,10 @@ impl Registry {
         }
         if let Some(answer) = self.answers.get(&id) {
             out.emit(Output::Reply { request, answer: answer.clone() });
+            return;
+        }
+        if late && changes(&what) {
+            out.emit(Output::Reply { request, answer: Answer::other_leader() });
             return;
         }
         if let Some(refused) = caller(&what).and_then(|caller| self.refusal(&what, caller, principal.as_deref())) {

@@ -135,6 +135,11 @@ impl Cluster {
         self.agents.get(agent).is_some_and(|agent| agent.state == AgentState::Gone)
     }
 
+    /// Whether the allocator has no row of the agent.
+    pub(super) fn is_unheard(&self, agent: &AgentId) -> bool {
+        !self.agents.contains_key(agent)
+    }
+
     /// Whether the agent's machine is down for maintenance. What it ran is over, and it says how once it is heard.
     pub(super) fn is_down(&self, agent: &AgentId) -> bool {
         self.agents.get(agent).is_some_and(|agent| agent.down)
@@ -172,10 +177,10 @@ impl Cluster {
     pub(super) fn whereabouts(&self, agent: &AgentId) -> Whereabouts {
         match self.agents.get(agent) {
             None => Whereabouts::Unheard,
+            Some(Agent { state: AgentState::Gone, .. }) => Whereabouts::Gone,
             // It is not admitted before it has ended its tasks.
             Some(Agent { down: true, .. }) => Whereabouts::Known,
             Some(Agent { state: AgentState::Unreachable { since }, .. }) => Whereabouts::Unreachable(*since),
-            Some(Agent { state: AgentState::Gone, .. }) => Whereabouts::Gone,
             // Terms that a store has lost are not heard of again, so the rows' own term counts where it is known.
             Some(agent) if agent.handshake == self.written_in.unwrap_or(self.term) => Whereabouts::Known,
             Some(_) => Whereabouts::Silent,
@@ -425,10 +430,11 @@ impl Registry {
         }
     }
 
-    /// Tasks of an agent that no launch stands for any more are over, unless it says that it knows them: the registry
-    /// may have lost what the agent told of their end, for which the allocator let the launch go.
+    /// An agent is there of whose tasks some are in doubt. Those that were unreachable it has to tell again. Those that
+    /// no launch stands for any more are over, unless it says that it knows them: the registry may have lost what the
+    /// agent told of their end, for which the allocator let the launch go.
     fn doubt(&mut self, now: Time, id: &AgentId) {
-        if self.without_launch(id).next().is_none() {
+        if !self.has_unreachable(id) && self.without_launch(id).next().is_none() {
             return;
         }
         if is_planted(Bug::AbsentTooEarly) {
@@ -436,6 +442,23 @@ impl Registry {
         }
         self.doubted.insert(id.clone());
         self.doubted_at.get_or_insert(now.after(ASK_AGAIN));
+    }
+
+    fn has_unreachable(&self, id: &AgentId) -> bool {
+        let unreachable = |key| self.get_task(key).is_some_and(|task| task.row.state == TaskState::Unreachable);
+        self.on_agent.get(id).is_some_and(|keys| keys.iter().any(unreachable))
+    }
+
+    /// An agent in doubt has said which tasks it knows, after it has told of each.
+    pub(super) fn settle_doubt(&mut self, id: &AgentId, known: &[TaskKey]) {
+        if !self.doubted.contains(id) {
+            return;
+        }
+        self.ask_absent(id, &known.iter().cloned().collect());
+        // What it told may have been lost on its way; then it is asked again.
+        if !self.has_unreachable(id) {
+            self.doubted.remove(id);
+        }
     }
 
     /// Asks those again that have not said yet what they know. Of one that is away its row says so when it is back.
@@ -450,7 +473,7 @@ impl Registry {
     }
 
     /// The agent knows only these tasks: the others are over, once nothing is in between.
-    pub(super) fn ask_absent(&mut self, id: &AgentId, known: &BTreeSet<TaskKey>) {
+    fn ask_absent(&mut self, id: &AgentId, known: &BTreeSet<TaskKey>) {
         let absent = self.without_launch(id).filter(|(key, _)| !known.contains(*key));
         let keys: Vec<(TaskKey, LaunchId)> = absent.map(|(key, launch)| (key.clone(), launch.clone())).collect();
         if !keys.is_empty() {

@@ -172,9 +172,7 @@ impl Registry {
         if !self.missing.is_empty() {
             self.missing.retain(|_, other| *other != agent);
         }
-        if self.doubted.remove(&agent) {
-            self.ask_absent(&agent, &tasks.iter().cloned().collect());
-        }
+        self.settle_doubt(&agent, &tasks);
         let missing: Vec<TaskKey> = tasks.into_iter().filter(|key| self.get_task(key).is_none()).collect();
         self.missing.extend(missing.into_iter().map(|key| (key, agent.clone())));
         self.told.insert(agent);

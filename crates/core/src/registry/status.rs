@@ -21,6 +21,10 @@ use crate::{
 /// Over how long a crowd of updates is spread when everything is sent again.
 const SPREAD_MS: u64 = 5000;
 
+/// An agent that the allocator does not know is not told any more that its task's end is acknowledged when so long would
+/// pass until the next attempt.
+const UNHEARD: Duration = Duration::from_secs(80);
+
 /// Something that is sent again until it is answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
@@ -360,6 +364,10 @@ impl Registry {
         if !row.pending.is_empty() {
             self.counters.updates_sent_again += 1;
             self.pump(now, key, out);
+        } else if row.end_acknowledged && wait >= UNHEARD && self.cluster.is_unheard(&row.agent) {
+            // Its agent was a ghost, or came back as another one after the allocator's store had lost it.
+            self.launch_counts_as_seen(key, out);
+            self.forgotten(now, key, out);
         } else if row.end_acknowledged {
             self.acknowledge_to_agent(row, row.number, out);
             self.arm_task(key, now, wait);
@@ -442,20 +450,26 @@ impl Registry {
     }
 
     fn agent_forgot(&mut self, now: Time, agent: &AgentId, key: &TaskKey, launch: &LaunchId, out: &mut Out) {
-        let Some(task) = self.get_task_mut(key) else { return };
-        let row = &task.row;
+        let Some(row) = self.get_task(key).map(|task| &task.row) else { return };
         if row.agent != *agent || row.launch != *launch || !row.end_acknowledged {
             return;
         }
-        task.forgotten = true;
-        if !task.row.launch_seen {
+        if !row.launch_seen {
             self.asking.push(Question::Forgotten { key: key.clone(), launch: launch.clone() });
+        }
+        self.forgotten(now, key, out);
+    }
+
+    /// The task's agent will not speak of it any more.
+    fn forgotten(&mut self, now: Time, key: &TaskKey, out: &mut Out) {
+        if let Some(task) = self.get_task_mut(key) {
+            task.forgotten = true;
         }
         self.delete_if_over(now, key, out);
     }
 
     /// Deletes the row of a task that nobody can bring back: its end is acknowledged, its agent has
-    /// forgotten it (or never knew it, or will never tell), and the allocator's launch came and went.
+    /// forgotten it (or will never tell), and the allocator's launch came and went.
     pub(super) fn delete_if_over(&mut self, now: Time, key: &TaskKey, out: &mut Out) {
         let Some(task) = self.get_task(key) else { return };
         let row = &task.row;
@@ -463,8 +477,7 @@ impl Registry {
         let framework_removed = self.framework(&key.0).is_none_or(|row| removed(row.state));
         let silent =
             self.cluster.is_gone(&row.agent) || (self.cluster.is_down(&row.agent) && is_planted(Bug::DownIsForgotten));
-        // One that has told nothing never had it, or it was another agent's ghost.
-        let forgotten = task.forgotten || framework_removed || silent || row.number == 0;
+        let forgotten = task.forgotten || framework_removed || silent;
         let launch_over = row.launch_seen && !self.cluster.is_live(&row.launch, &key.1);
         let over = forgotten && launch_over;
         if !row.end_acknowledged || !(over || is_planted(Bug::RowGoesEarly)) {

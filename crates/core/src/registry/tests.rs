@@ -101,6 +101,7 @@ impl Desk {
             principal: who.map(str::to_owned),
             trace: None,
             peer_seq: 0,
+            term: Default::default(),
             what,
         };
         self.step(Event::Call { request: RequestId(self.calls), call })

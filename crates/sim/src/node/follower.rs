@@ -52,6 +52,12 @@ impl Follower {
         wants
     }
 
+    /// The term of the last entry; the default if it is not known yet.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term.unwrap_or_default()
+    }
+
     /// Whether it follows at all.
     #[must_use]
     pub fn is_active(&self) -> bool {

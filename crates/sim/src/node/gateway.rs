@@ -157,17 +157,20 @@ impl Gateway {
     }
 
     fn send(&mut self, net: &mut Net, id: &CallId) {
-        let (allocator_seq, registry_seq) = (self.allocator.last, self.registry.last);
+        let (allocator, registry) =
+            ((self.allocator.last, self.allocator.term()), (self.registry.last, self.registry.term()));
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.again_at = net.now + 1000;
         let (call, gateway) = (id.clone(), self.id.clone());
         let payload = match pending.payload.clone() {
             Passed::Allocator(what) => {
-                let call = Call { call, gateway, principal: None, trace: None, peer_seq: registry_seq, what };
+                let call =
+                    Call { call, gateway, principal: None, trace: None, peer_seq: registry.0, term: allocator.1, what };
                 Payload::Allocator(vec![ToAllocator::Call(call)])
             }
             Passed::Registry(what) => {
-                let call = Call { call, gateway, principal: None, trace: None, peer_seq: allocator_seq, what };
+                let call =
+                    Call { call, gateway, principal: None, trace: None, peer_seq: allocator.0, term: registry.1, what };
                 Payload::Registry(vec![ToRegistry::Call(call)])
             }
         };

@@ -416,7 +416,7 @@ impl<K: Kind> Service<K> {
         net.trace(5, || format!("{} no longer leads: {why}", self.node));
         net.leading.remove(&self.node);
         for (_, (node, call)) in std::mem::take(&mut self.requests) {
-            let answer = Answer::refused(503, "changing its leader; try again");
+            let answer = Answer::other_leader();
             net.publish(self.node, Subject::Inbox(node), Payload::Answer(call, answer), None);
         }
     }
@@ -465,7 +465,7 @@ impl<K: Kind> Service<K> {
     fn arrived(&mut self, net: &mut Net, payload: &Payload, reply: &Option<(Node, CallId)>) {
         if self.driver.leading().is_none() {
             if let Some((node, call)) = reply {
-                let answer = Answer::refused(503, "changing its leader; try again");
+                let answer = Answer::other_leader();
                 net.publish(self.node, Subject::Inbox(*node), Payload::Answer(call.clone(), answer), None);
             }
             return;

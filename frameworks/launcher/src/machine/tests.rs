@@ -86,8 +86,15 @@ impl Stage {
 
     fn call(&mut self, call: &str, what: LauncherCall) -> (Answer, Vec<Output>) {
         self.requests += 1;
-        let call =
-            Call { call: call.into(), gateway: GatewayId::new("g"), principal: None, trace: None, peer_seq: 0, what };
+        let call = Call {
+            call: call.into(),
+            gateway: GatewayId::new("g"),
+            principal: None,
+            trace: None,
+            peer_seq: 0,
+            term: Default::default(),
+            what,
+        };
         let mut outputs = self.event(Event::Call(call, RequestId(self.requests)));
         let at = outputs.iter().position(|output| matches!(output, Output::Reply(..))).expect("an answer");
         let Output::Reply(_, answer) = outputs.remove(at) else { unreachable!() };
@@ -441,6 +448,7 @@ fn before_its_first_subscription_it_has_no_id_to_answer_with() {
         principal: None,
         trace: None,
         peer_seq: 0,
+        term: Default::default(),
         what: submission("a", 1, "cpus:1"),
     };
     launcher.step(Time(1), Event::Call(call, RequestId(1)), &mut out);
@@ -495,6 +503,7 @@ fn tasks_of_two_traces_do_not_share_an_accept() {
             principal: None,
             trace,
             peer_seq: 0,
+            term: Default::default(),
             what: submission("a", 1, "cpus:1"),
         };
         stage.event(Event::Call(call, RequestId(0)));

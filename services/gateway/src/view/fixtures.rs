@@ -227,7 +227,7 @@ impl Rig {
         let view = Arc::new(View::default());
         let known = view.clone();
         let hold = std::time::Duration::from_secs(5);
-        let calls = Calls::new(&ports, "gw".into(), hold, Arc::new(move |owner| known.seq(owner)), &view.quarantine);
+        let calls = Calls::new(&ports, "gw".into(), hold, Arc::new(move |owner| known.known(owner)), &view.quarantine);
         let mut facts = Facts::of(&GatewayOptions::default(), "gw".into(), ([10, 0, 0, 1], 5050).into());
         facts.started = Time(1_000);
         let reads = Reads::new(view, facts, &ports, Metrics::default(), calls, CancellationToken::new());

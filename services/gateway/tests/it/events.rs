@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mesos_core::message::{Answer, InverseOffer, Offer, RegistryCall, StreamEvent, Unavailability};
 use mesos_gateway::{
-    calls::Calls,
+    calls::{Calls, Known},
     streams::{Limits, Streams},
     view::View,
 };
@@ -131,7 +131,8 @@ async fn bare() -> Bare {
 
 async fn bare_on(ports: mesos_runtime::shell::Ports) -> Bare {
     run_registry(&ports, Arc::new(friendly), Arc::default()).await;
-    let calls = Calls::new(&ports, "g".into(), Duration::from_secs(5), Arc::new(|_| 0), &Default::default());
+    let calls =
+        Calls::new(&ports, "g".into(), Duration::from_secs(5), Arc::new(|_| Known::default()), &Default::default());
     let limits = Limits { streams: 10, events: 100, bytes: 1 << 20 };
     let stop = CancellationToken::new();
     let streams = Streams::start(&ports, "g", limits, calls, Arc::new(View::default()), stop.clone());

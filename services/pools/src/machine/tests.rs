@@ -282,8 +282,15 @@ impl Stage {
     }
 
     fn ask_as(&mut self, call: &str, what: PoolsCall) -> Answer {
-        let call =
-            Call { call: CallId::new(call), gateway: "g".into(), principal: None, trace: None, peer_seq: 0, what };
+        let call = Call {
+            call: CallId::new(call),
+            gateway: "g".into(),
+            principal: None,
+            trace: None,
+            peer_seq: 0,
+            term: Default::default(),
+            what,
+        };
         self.step(|pools, now, out| pools.step(now, Event::Call(call, RequestId(1)), out));
         self.answers.pop().unwrap()
     }

@@ -195,6 +195,7 @@ async fn f79_what_an_agent_says_in_the_name_of_another_or_as_a_gateway_is_droppe
         principal: None,
         trace: None,
         peer_seq: 0,
+        term: Default::default(),
         what: teardown.clone(),
     };
     let dropped = || world.metric("mesos_registry_messages_undecodable_total");

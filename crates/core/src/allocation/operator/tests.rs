@@ -41,6 +41,35 @@ fn a_limit_cuts_offers_and_room_under_it_is_offered_at_once() {
 }
 
 #[test]
+fn f20_what_an_operator_asked_an_earlier_leader_for_is_not_done_by_the_next_one() {
+    plays(
+        "
+        > lead 1
+          all agents: handshake 1
+        > operator quota r limit=cpus:3 call=early term=1
+          put role r
+          reply 200
+        > operator quota r limit=cpus:5 call=later term=1
+          put role r
+          reply 200
+        > standby
+        > lead 2
+          all agents: handshake 2
+        > operator quota r limit=cpus:3 call=early term=1
+          reply 503 changing its leader; try again
+        > operator quota r limit=cpus:3 call=early term=2
+          put role r
+          reply 200
+        # one that was refused stays refused
+        > operator quota r limit=cpus:9 guarantee=cpus:9 call=refused
+          reply 409 All guarantees together are cpus:9, but the cluster has 0; use force to set it anyway
+        > operator quota r limit=cpus:9 guarantee=cpus:9 force=1 call=refused
+          reply 409 All guarantees together are cpus:9, but the cluster has 0; use force to set it anyway
+        ",
+    );
+}
+
+#[test]
 fn a_guarantee_is_kept_free_for_a_role_that_is_not_there_yet() {
     plays(
         "

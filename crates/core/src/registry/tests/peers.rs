@@ -210,12 +210,34 @@ fn a_row_that_waits_for_a_launch_that_is_lost_goes_with_it() {
 }
 
 #[test]
-fn a_task_that_its_agent_never_told_of_is_not_kept_for_it_to_forget() {
-    let mut desk = Desk::with_task();
-    desk.peer(launch_deleted("L1"));
-    let end = desk.task_row("t").pending[0].status.uuid.unwrap();
-    desk.call(acknowledge("t", "S1", end, 7));
+fn a_task_that_has_ended_on_an_agent_that_nobody_knows_goes_after_a_while() {
+    let mut desk = Desk::with_framework();
+    desk.step(update(1, TaskState::Finished));
+    desk.call(acknowledge("t", "S1", uuid(1), 7));
+    desk.wait(60_000);
+    assert_eq!(desk.registry.tasks().count(), 1);
+    desk.wait(30_000);
     assert_eq!(desk.registry.tasks().count(), 0);
+}
+
+#[test]
+fn f34_an_agent_that_is_back_is_asked_until_it_has_told_of_each_task() {
+    let mut desk = Desk::with_task();
+    desk.step(update(1, TaskState::Running));
+    desk.call(acknowledge("t", "S1", uuid(1), 7));
+    desk.peer(agent("S1", AgentState::Unreachable { since: Time(77) }, 1));
+    let mut back = agent("S1", AgentState::Active, 1);
+    if let RowChange::Put(Row::Agent(row)) = &mut back {
+        row.reregistered = Time(99);
+    }
+    assert_eq!(desk.peer(back), ["S1: tell term 1 again"]);
+    // What it told of the task is lost; that it has told is not.
+    desk.step(knows("S1", &["t"]));
+    assert!(desk.wait(5_000).contains(&"S1: tell term 1 again".to_owned()));
+    desk.step(said("S1", update_of("L1", "S1", "t", 1, TaskState::Running)));
+    desk.step(knows("S1", &["t"]));
+    assert_eq!(desk.task_row("t").state, TaskState::Running);
+    assert!(!desk.wait(30_000).iter().any(|line| line.contains("again")));
 }
 
 #[test]
