@@ -72,9 +72,9 @@ impl Seen {
         }
     }
 
-    /// Whether somebody asked that the agent of this node be gone.
+    /// Whether somebody asked that the agent of this node be gone. One that never heard its id may be any of those.
     pub fn is_gone(&self, node: Node) -> bool {
-        self.ids.get(&node).is_some_and(|id| self.gone.contains(id))
+        self.ids.get(&node).map_or(!self.gone.is_empty(), |id| self.gone.contains(id))
     }
 
     /// Whether somebody asked that the tasks of this node end.
@@ -105,8 +105,7 @@ impl Seen {
         }
         if new.total.is_empty() {
             let had = old.is_some_and(|old| !old.is_empty());
-            // One that never heard which id it was given may have been sent away by that id.
-            if had && self.ids.contains_key(&node) && !self.is_gone(node) {
+            if had && !self.is_gone(node) {
                 self.fail("I14", || format!("{node} has lost all that it had"));
             }
             return;
