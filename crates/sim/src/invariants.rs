@@ -578,8 +578,10 @@ impl Seen {
             return;
         }
         let invalid_offers = status.reason == Some(Reason::INVALID_OFFERS);
-        if invalid_offers && (self.duplicates || self.rolled_back) {
-            // A late repeat of an ACCEPT whose launch the store no longer knows is told that it came too late.
+        let later_term = self.fences.get(service::ALLOCATOR).is_some_and(|(term, _)| term.epoch > 1);
+        if invalid_offers && (self.duplicates || self.rolled_back || later_term) {
+            // A repeat of an ACCEPT whose launch the store no longer knows, because it was lost or has ended before this
+            // leader began, is told that it came too late.
             return;
         }
         if status.uuid.is_none() && status.reason == Some(Reason::RECONCILIATION) && self.unsure.contains(key) {
