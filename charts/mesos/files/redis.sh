@@ -18,6 +18,9 @@ set -eu
     if [ "$SERVERS" -gt 1 ]; then
         echo "replica-announce-ip $me"
         echo "replica-announce-port 6379"
+        # A primary that most others have left takes nothing more, which would be lost. Replicas are heard each second.
+        echo "min-replicas-to-write $((SERVERS / 2))"
+        echo "min-replicas-max-lag $((DOWN_AFTER + 1))"
         primary="$(primary)"
         [ "$primary" = "$me" ] || echo "replicaof $primary 6379"
     fi
