@@ -35,6 +35,9 @@ pub struct GatewayOptions {
     pub hold: Duration,
     /// How long a call waits until this gateway's copy knows of the subscription that the call shows.
     pub cover: Duration,
+    /// How long nobody may know a task that is watched before it counts as lost. A store that came back without its last
+    /// commits knows again within seconds what agents hold; what had not left for an agent is gone for good.
+    pub lost_after: Duration,
     /// How long a stopping gateway waits for calls that are under way.
     pub grace: Duration,
     /// How long a client may take to send its headers, or to go on with its body.
@@ -60,6 +63,7 @@ impl Default for GatewayOptions {
             connections_max: 20_000,
             hold: Duration::from_secs(5),
             cover: Duration::from_secs(1),
+            lost_after: Duration::from_secs(10),
             grace: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
             security: Security::default(),

@@ -107,6 +107,7 @@ pub(crate) fn is_end(state: TaskState) -> bool {
             | S::TaskDropped
             | S::TaskGone
             | S::TaskGoneByOperator
+            | S::TaskUnknown
     )
 }
 

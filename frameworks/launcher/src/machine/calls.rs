@@ -60,6 +60,10 @@ impl Launcher {
             LauncherCall::Kill { task, grace_ms } => self.kill(now, &task, grace_ms, out),
             LauncherCall::SetPriority { task, priority } => self.set_priority(&task, priority, out),
             LauncherCall::Query { tasks } => {
+                // That a task is not known must not come from one whom another has followed.
+                if tasks.iter().any(|task| !self.jobs.contains_key(task)) {
+                    out.claim();
+                }
                 let jobs = if tasks.is_empty() {
                     self.jobs.values().map(|job| self.view(now, job)).collect()
                 } else {
@@ -106,9 +110,7 @@ impl Launcher {
     }
 
     fn kill(&mut self, now: Time, task: &TaskId, grace_ms: Option<u64>, out: &mut Out) -> Answer {
-        let Some(job) = self.jobs.get(task) else {
-            return Answer::refused(404, format!("the launcher has no task '{task}'"));
-        };
+        let Some(job) = self.jobs.get(task) else { return unknown(task, out) };
         if job.row.ended.is_some() {
             return Answer::accepted();
         }
@@ -129,9 +131,7 @@ impl Launcher {
     /// One that waits takes its new place; one that runs keeps the priority it was launched with, and has the
     /// new one if it has to be placed again.
     fn set_priority(&mut self, task: &TaskId, priority: i64, out: &mut Out) -> Answer {
-        let Some(job) = self.jobs.get(task) else {
-            return Answer::refused(404, format!("the launcher has no task '{task}'"));
-        };
+        let Some(job) = self.jobs.get(task) else { return unknown(task, out) };
         if job.row.ended.is_some() {
             return Answer::refused(409, format!("task '{task}' has ended ({})", job.row.state.name()));
         }
@@ -173,6 +173,11 @@ impl Launcher {
         let attributes = if row.attributes.is_empty() { "" } else { " on an agent with the attributes asked for" };
         format!("waiting for {}{attributes} ({why})", row.resources)
     }
+}
+
+fn unknown(task: &TaskId, out: &mut Out) -> Answer {
+    out.claim();
+    Answer::refused(404, format!("the launcher has no task '{task}'"))
 }
 
 fn submitted(framework: mesos_model::FrameworkId, tasks: Vec<TaskId>) -> Answer {

@@ -456,6 +456,22 @@ fn before_its_first_subscription_it_has_no_id_to_answer_with() {
 }
 
 #[test]
+fn f4_that_a_task_is_not_known_is_said_by_who_leads_alone() {
+    let mut stage = Stage::new();
+    let (known, _) = stage.submit("c1", "a", 1, "cpus:1");
+    let mut claims = |what: LauncherCall| {
+        let mut out = Out::default();
+        let call = Call { call: "c2".into(), gateway: "g".into(), principal: None, trace: None, registry_seq: 0, what };
+        stage.launcher.step(stage.now, Event::Call(call, RequestId(9)), &mut out);
+        out.claims
+    };
+    assert!(!claims(LauncherCall::Query { tasks: known.clone() }));
+    assert!(claims(LauncherCall::Query { tasks: vec![known[0].clone(), "nobody".into()] }));
+    assert!(claims(LauncherCall::Kill { task: "nobody".into(), grace_ms: None }));
+    assert!(claims(LauncherCall::SetPriority { task: "nobody".into(), priority: 1 }));
+}
+
+#[test]
 fn a_removed_framework_ends_its_tasks_and_subscribes_as_a_new_one() {
     let mut stage = Stage::new();
     let (running, _) = stage.submit("c1", "a", 1, "cpus:1");

@@ -11,7 +11,7 @@ use mesos_model::{FrameworkId, TaskId, TaskState, TaskStatus};
 use mesos_proto::{services::v1::TaskEvent, v1};
 use tokio::{
     sync::{broadcast, broadcast::error::RecvError, mpsc},
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 use tonic::Status;
 
@@ -23,6 +23,8 @@ use crate::{
 
 /// How often the launcher is asked about tasks that have not ended.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// What is said of a task that nobody knows any more.
+const LOST: &str = "nobody knows this task any more: the store came back without its last commits";
 
 /// Whoever watches has gone, or there is nothing left to see.
 struct Done;
@@ -43,6 +45,8 @@ pub(super) struct Watcher {
     said: BTreeMap<TaskId, String>,
     /// Tasks that the launcher calls ended and the copy does not.
     ended_there: BTreeSet<TaskId>,
+    /// Named tasks that neither knows, and since when.
+    unknown: BTreeMap<TaskId, Instant>,
     first: Cluster,
     jobs: Vec<JobView>,
 }
@@ -90,6 +94,7 @@ impl Watcher {
             seen: BTreeSet::new(),
             said: BTreeMap::new(),
             ended_there: BTreeSet::new(),
+            unknown: BTreeMap::new(),
             first,
             jobs: if own { jobs } else { Vec::new() },
         })
@@ -107,7 +112,7 @@ impl Watcher {
         for job in std::mem::take(&mut self.jobs) {
             self.tell_job(&job, true).await?;
         }
-        let mut ask = tokio::time::interval_at(tokio::time::Instant::now() + ASK_EVERY, ASK_EVERY);
+        let mut ask = tokio::time::interval_at(Instant::now() + ASK_EVERY, ASK_EVERY);
         ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.is_all_told()?;
@@ -120,7 +125,7 @@ impl Watcher {
                     }
                     Err(RecvError::Closed) => return Err(Done),
                 },
-                _ = ask.tick(), if self.own => self.ask_launcher().await?,
+                _ = ask.tick() => self.look().await?,
                 () = self.events.closed() => return Err(Done),
                 () = self.app.stopping.cancelled() => {
                     let _ = self.events.send(Err(Status::unavailable("the gateway is stopping"))).await;
@@ -211,14 +216,46 @@ impl Watcher {
         }
     }
 
-    async fn ask_launcher(&mut self) -> Result<(), Done> {
-        let tasks: Vec<TaskId> = self.open.iter().flatten().cloned().collect();
-        // A launcher that changes its leader is asked again soon.
-        let Ok((_, jobs)) = super::jobs(&self.app, &tasks).await else { return Ok(()) };
-        for job in jobs {
+    /// Looks for what no change of the copy tells.
+    async fn look(&mut self) -> Result<(), Done> {
+        let mut jobs = Vec::new();
+        if self.own {
+            let tasks: Vec<TaskId> = self.open.iter().flatten().cloned().collect();
+            // A launcher that changes its leader is asked again soon.
+            let Ok((_, known)) = super::jobs(&self.app, &tasks).await else { return Ok(()) };
+            jobs = known;
+        }
+        for job in &jobs {
             if self.open.is_some() || job.ended.is_none() {
-                self.tell_job(&job, false).await?;
+                self.tell_job(job, false).await?;
             }
+        }
+        self.give_up(&jobs).await
+    }
+
+    /// Ends what nobody has known for long: there is nothing to wait for any more.
+    async fn give_up(&mut self, jobs: &[JobView]) -> Result<(), Done> {
+        let is_known = |task: &TaskId| {
+            jobs.iter().any(|job| job.task == *task)
+                || self.app.view.with(|cluster| cluster.task(&self.framework, task).is_some())
+        };
+        let lost: Vec<TaskId> = self.open.iter().flatten().filter(|task| !is_known(task)).cloned().collect();
+        self.unknown.retain(|task, _| lost.contains(task));
+        for task in lost {
+            let since = *self.unknown.entry(task.clone()).or_insert_with(Instant::now);
+            if since.elapsed() < self.app.options.lost_after {
+                continue;
+            }
+            let status = v1::TaskStatus {
+                task_id: translate::task_id(&task),
+                state: v1::TaskState::TaskUnknown.into(),
+                source: Some(v1::task_status::Source::Master.into()),
+                message: Some(LOST.to_owned()),
+                ..v1::TaskStatus::default()
+            };
+            let framework_id = Some(translate::framework_id(&self.framework));
+            self.send(TaskEvent { framework_id, status: Some(status), ..TaskEvent::default() }).await?;
+            self.over(&task, TaskState::Lost);
         }
         Ok(())
     }

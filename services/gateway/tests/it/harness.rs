@@ -60,7 +60,13 @@ pub(crate) fn ports() -> Ports {
 }
 
 pub(crate) fn options() -> GatewayOptions {
-    GatewayOptions { port: 0, cover: Duration::ZERO, grace: Duration::from_millis(300), ..GatewayOptions::default() }
+    GatewayOptions {
+        port: 0,
+        cover: Duration::ZERO,
+        lost_after: Duration::from_millis(100),
+        grace: Duration::from_millis(300),
+        ..GatewayOptions::default()
+    }
 }
 
 pub(crate) async fn bind(options: GatewayOptions, ports: &Ports) -> Bound {

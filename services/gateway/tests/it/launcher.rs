@@ -213,6 +213,33 @@ async fn a_watcher_follows_a_task_that_runs_to_its_exit_code() {
 }
 
 #[tokio::test]
+async fn f6_who_follows_a_task_that_the_store_has_lost_is_told_that_nobody_knows_it() {
+    let (world, mut client, script) = stage().await;
+    script.lock().unwrap().jobs.push(job("n.1", TaskState::Staging, ""));
+    script.lock().unwrap().jobs.push(job("n.2", TaskState::Staging, ""));
+    let both =
+        WatchRequest { task_ids: ["n.1", "n.2"].map(|id| v1::TaskId { value: id.into() }).into(), framework_id: None };
+    let mut events = soon(client.watch(both)).await.unwrap().into_inner();
+    for _ in 0..2 {
+        assert_eq!(soon(events.message()).await.unwrap().unwrap().status.unwrap().state(), v1::TaskState::TaskStaging);
+    }
+    // The launcher's leader starts again from what is left in the store. An agent holds the second task.
+    script.lock().unwrap().jobs.clear();
+    commit(&world.ports, vec![row("n.2", TaskState::Running)]).await;
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let status = soon(events.message()).await.unwrap().unwrap().status.unwrap();
+        told.push((status.task_id.value.clone(), status.state()));
+    }
+    told.sort();
+    assert_eq!(told, [("n.1".into(), v1::TaskState::TaskUnknown), ("n.2".into(), v1::TaskState::TaskRunning)]);
+    commit(&world.ports, vec![row("n.2", TaskState::Failed)]).await;
+    let last = soon(events.message()).await.unwrap().unwrap().status.unwrap();
+    assert_eq!((last.state(), last.exit_code), (v1::TaskState::TaskFailed, Some(3)));
+    assert!(soon(events.message()).await.unwrap().is_none(), "all that was named has ended");
+}
+
+#[tokio::test]
 async fn tasks_that_nobody_knows_are_not_found() {
     let (_world, mut client, _script) = stage().await;
     assert_eq!(client.watch(watch("nobody")).await.err().unwrap().code(), Code::NotFound);
