@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::Spec;
 
+/// Where nats-servers that are several hear each other.
+const ROUTE_PORT: u16 = 6222;
 /// How long a Redis may take for a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -103,7 +105,7 @@ pub fn nats(directory: &Path, port: u16) -> Result<Spec> {
 }
 
 /// The same on any address.
-pub fn nats_on(directory: &Path, address: SocketAddr) -> Result<Spec> {
+fn nats_on(directory: &Path, address: SocketAddr) -> Result<Spec> {
     let (ip, port) = (address.ip().to_string(), address.port().to_string());
     Ok(Spec {
         name: "nats".to_owned(),
@@ -112,6 +114,21 @@ pub fn nats_on(directory: &Path, address: SocketAddr) -> Result<Spec> {
         env: BTreeMap::new(),
         log: directory.join("nats.log"),
     })
+}
+
+/// One of several nats-servers that pass on to each other what their clients say. As in the chart, clients know all of
+/// them and are told of none.
+pub fn nats_of_several(directory: &Path, name: &str, address: SocketAddr, routes: &[SocketAddr]) -> Result<Spec> {
+    let route = |address: &SocketAddr| format!("nats://{}:{ROUTE_PORT}", address.ip());
+    let routes: Vec<String> = routes.iter().map(route).collect();
+    let mut spec = nats_on(directory, address)?;
+    let words =
+        ["--cluster_name", "e2e", "--cluster", &route(&address), "--routes", &routes.join(","), "--no_advertise"];
+    spec.args.extend(words.map(str::to_owned));
+    spec.args.extend(["--server_name", name].map(str::to_owned));
+    spec.log = directory.join(format!("{name}.log"));
+    spec.name = name.to_owned();
+    Ok(spec)
 }
 
 /// redis-server on a loopback port, as production runs it: append-only file, synced every second, and

@@ -239,6 +239,7 @@ pub struct Cluster {
     nats_url: String,
     redis_url: String,
     /// Those on a network, by name.
+    nats: BTreeMap<String, SocketAddr>,
     redis: BTreeMap<String, SocketAddr>,
     sentinels: Vec<(String, SocketAddr)>,
     /// How far off the clocks of Redis servers are, by name.
@@ -270,6 +271,7 @@ impl Cluster {
             agents: Vec::new(),
             nats_url: String::new(),
             redis_url: String::new(),
+            nats: BTreeMap::new(),
             redis: BTreeMap::new(),
             sentinels: Vec::new(),
             clocks: BTreeMap::new(),

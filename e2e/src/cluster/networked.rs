@@ -1,4 +1,5 @@
-//! A cluster on a network of its own: each process on a host, and Redis as three servers that Sentinels watch.
+//! A cluster on a network of its own: each process on a host, NATS as three servers with routes between them, and Redis
+//! as three servers that Sentinels watch.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -15,8 +16,8 @@ use crate::link::Link;
 use crate::network::Network;
 use crate::wait::eventually;
 
-/// Redis servers, and as many Sentinels.
-const REDIS: usize = 3;
+/// NATS servers, Redis servers, and Sentinels.
+const SERVERS: usize = 3;
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 const NATS_PORT: u16 = 4222;
@@ -47,9 +48,9 @@ impl ClusterBuilder {
     }
 }
 
-/// As many hosts as there are Redis servers.
+/// As many hosts as there are servers of a kind.
 fn hosts(network: &Network, kind: &str, port: u16) -> Result<Vec<(String, SocketAddr)>> {
-    let names = (0..REDIS).map(|number| format!("{kind}-{number}"));
+    let names = (0..SERVERS).map(|number| format!("{kind}-{number}"));
     names.map(|name| network.add(&name).map(|address| (name, SocketAddr::from((address, port))))).collect()
 }
 
@@ -57,9 +58,14 @@ impl Cluster {
     /// Starts NATS, the Redis servers and their Sentinels on hosts of this network, and waits until all know each other.
     pub(super) async fn start_backends_on(&mut self, network: &Arc<Network>) -> Result<()> {
         self.network = Some(network.clone());
-        let nats = SocketAddr::from((network.add("nats")?, NATS_PORT));
-        self.nats_url = format!("nats://{nats}");
-        self.add_on("nats", backends::nats_on(&self.directory, nats)?)?;
+        let nats = hosts(network, "nats", NATS_PORT)?;
+        let addresses: Vec<SocketAddr> = nats.iter().map(|(_, address)| *address).collect();
+        self.nats_url = addresses.iter().map(|address| format!("nats://{address}")).collect::<Vec<_>>().join(",");
+        for (name, address) in &nats {
+            self.add_on(name, backends::nats_of_several(&self.directory, name, *address, &addresses)?)?;
+            listens(name, *address).await?;
+        }
+        self.nats = nats.into_iter().collect();
         let servers: Vec<(String, SocketAddr)> = hosts(network, "redis", REDIS_PORT)?;
         let primary = servers[0].1;
         for (name, address) in &servers {
@@ -71,7 +77,7 @@ impl Cluster {
             listens(name, *address).await?;
         }
         eventually(REPLICATED, "both replicas follow", async || {
-            Ok(backends::command(primary, &["INFO", "replication"])?.matches("state=online").count() == REDIS - 1)
+            Ok(backends::command(primary, &["INFO", "replication"])?.matches("state=online").count() == SERVERS - 1)
         })
         .await?;
         self.redis = servers.into_iter().collect();
@@ -81,11 +87,11 @@ impl Cluster {
             self.add_on(&name, spec)?;
             listens(&name, address).await?;
         }
-        let known = format!("num-other-sentinels\r\n$1\r\n{}", REDIS - 1);
+        let known = format!("num-other-sentinels\r\n$1\r\n{}", SERVERS - 1);
         eventually(REPLICATED, "the Sentinels know each other and the replicas", async || {
             for (_, address) in &self.sentinels {
                 let answer = backends::command(*address, &["SENTINEL", "MASTER", PRIMARY])?;
-                if !answer.contains(&known) || !answer.contains(&format!("num-slaves\r\n$1\r\n{}", REDIS - 1)) {
+                if !answer.contains(&known) || !answer.contains(&format!("num-slaves\r\n$1\r\n{}", SERVERS - 1)) {
                     return Ok(false);
                 }
             }
@@ -132,6 +138,80 @@ impl Cluster {
         let is_named = |ip: Ipv4Addr| said.first().is_some_and(|answer| answer.contains(&format!("\r\n{ip}\r\n")));
         let named = self.redis.iter().find(|(_, address)| matches!(address, SocketAddr::V4(v4) if is_named(*v4.ip())));
         named.map(|(name, _)| name.clone()).context("no Sentinel names a primary")
+    }
+
+    /// Has another Redis server take over from this one with all that this one has, if it is the primary; as
+    /// `redis-leave.sh` of the chart does it.
+    pub async fn hand_over(&self, server: &str) -> Result<()> {
+        let address = self.server(server)?;
+        let replication = || backends::command(address, &["INFO", "replication"]);
+        if !replication()?.contains("role:master") {
+            return Ok(());
+        }
+        backends::command(address, &["CONFIG", "SET", "min-replicas-to-write", "100"])?;
+        let number = |line: &str, name: &str| line.split_once(name)?.1.split([',', '\r']).next()?.parse::<u64>().ok();
+        let said = replication()?;
+        let all = said.lines().find_map(|line| number(line, "master_repl_offset:")).context("no offset")?;
+        eventually(REPLICATED, &format!("the replicas have all of {server}"), async || {
+            let said = replication()?;
+            let offsets = said.lines().filter(|line| line.contains("state=online"));
+            Ok(offsets.filter_map(|line| number(line, "offset=")).filter(|has| *has >= all).count() == SERVERS - 1)
+        })
+        .await?;
+        let mut asked = false;
+        eventually(REPLICATED, &format!("the Sentinels follow another than {server}"), async || {
+            let followed = format!("\r\n{}\r\n", address.ip());
+            let ask = ["SENTINEL", "get-master-addr-by-name", PRIMARY];
+            let said: Vec<String> =
+                self.sentinels.iter().filter_map(|(_, sentinel)| backends::command(*sentinel, &ask).ok()).collect();
+            if !said.is_empty() && said.iter().all(|answer| !answer.contains(&followed)) {
+                return Ok(true);
+            }
+            // Once: a second failover takes what is written in between from the first server that was chosen.
+            asked = asked || self.fail_over();
+            Ok(false)
+        })
+        .await
+    }
+
+    /// Waits until a server of NATS takes connections.
+    pub async fn answers(&self, server: &str) -> Result<()> {
+        listens(server, self.server(server)?).await
+    }
+
+    /// Waits until all Sentinels answer, and name the same primary.
+    pub async fn sentinels_agree(&self) -> Result<()> {
+        eventually(REPLICATED, "the Sentinels agree", async || {
+            let ask = |(_, sentinel): &(String, SocketAddr)| {
+                backends::command(*sentinel, &["SENTINEL", "get-master-addr-by-name", PRIMARY])
+            };
+            let said: Vec<String> = self.sentinels.iter().map(ask).collect::<Result<_>>()?;
+            Ok(said.iter().all(|answer| *answer == said[0]))
+        })
+        .await
+    }
+
+    /// Has a Redis server that was started again follow the primary, and waits until it has all that this one has.
+    pub async fn catch_up(&self, server: &str) -> Result<()> {
+        eventually(REPLICATED, &format!("{server} has all that the primary has"), async || {
+            let (address, primary) = (self.server(server)?, self.server(&self.redis_primary()?)?);
+            if address == primary {
+                return Ok(true);
+            }
+            let (ip, port) = (primary.ip().to_string(), primary.port().to_string());
+            let info = backends::command(address, &["INFO", "replication"])?;
+            if !info.contains(&format!("master_host:{ip}\r\n")) {
+                backends::command(address, &["REPLICAOF", &ip, &port])?;
+            }
+            Ok(info.contains("master_link_status:up"))
+        })
+        .await
+    }
+
+    fn server(&self, name: &str) -> Result<SocketAddr> {
+        let sentinel = || Some(self.sentinels.iter().find(|(sentinel, _)| sentinel == name)?.1);
+        let found = self.nats.get(name).or_else(|| self.redis.get(name)).copied().or_else(sentinel);
+        found.with_context(|| format!("there is no server {name}"))
     }
 
     /// Has the Sentinels choose another primary now. False if they do not want to.

@@ -27,6 +27,7 @@ mod packages;
 mod pools;
 mod reads;
 mod refusals;
+mod rolling;
 mod secured;
 mod support;
 mod tracing;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::load::under_load;
 use crate::release::{Release, VERSIONS};
@@ -11,6 +11,12 @@ use crate::release::{Release, VERSIONS};
 const FIRST_TASK: Duration = Duration::from_secs(60);
 /// Until everything runs again after a pod was killed.
 const HEALED: Duration = Duration::from_secs(120);
+
+/// How often NATS and Redis are restarted server by server: more with `MESOS_ROLLINGS`.
+fn rollings() -> Result<usize> {
+    let text = std::env::var("MESOS_ROLLINGS").unwrap_or_else(|_| "1".to_owned());
+    text.parse().with_context(|| format!("MESOS_ROLLINGS is no number: {text}"))
+}
 
 fn version(number: usize) -> String {
     format!("image.tag={}", VERSIONS[number])
@@ -85,7 +91,9 @@ async fn a_release_for_high_availability_goes_on_without_any_one_of_its_servers(
     // All of it on the one node that there is.
     let spread = ["allocator", "registry", "nats", "redis"].map(|component| format!("{component}.spread=soft"));
     let tag = version(0);
-    for set in spread.iter().chain([&tag]) {
+    // Longer than this Kubernetes' DNS remembers a name (5 s).
+    let restarts = "nats.minReadySeconds=6,redis.minReadySeconds=6".to_owned();
+    for set in spread.iter().chain([&tag, &restarts]) {
         args.extend(["--set", set]);
     }
     release.helm(&["install"], &args).await?.expect(0)?;
@@ -93,6 +101,17 @@ async fn a_release_for_high_availability_goes_on_without_any_one_of_its_servers(
     release.join().await?;
     release.launch().await?;
     let witness = release.spawn_witness().await?;
+    for rolling in 0..rollings()? {
+        for servers in ["statefulset/mesos-nats", "statefulset/mesos-redis"] {
+            let begun = Instant::now();
+            under_load(&release, &format!("a restart of {servers}"), release.roll(servers, HEALED)).await?;
+            witness.still_runs(servers)?;
+            println!("{servers} restarted in {:.1?} ({rolling})", begun.elapsed());
+        }
+    }
+    let rolled_back =
+        release.logged("app.kubernetes.io/component in (allocator,registry,gateway)", "rolled back").await?;
+    ensure!(rolled_back.is_empty(), "commits were lost: {rolled_back:?}");
     // Each server once, the primary of Redis among them.
     for server in ["mesos-nats-0", "mesos-nats-1", "mesos-nats-2", "mesos-redis-0", "mesos-redis-1", "mesos-redis-2"] {
         let begun = Instant::now();

@@ -140,6 +140,22 @@ impl Release {
         .await
     }
 
+    /// Restarts the servers of a kind one after the other, as an operator does.
+    pub(crate) async fn roll(&self, servers: &str, limit: Duration) -> Result<()> {
+        self.kube.kubectl(&["-n", self.namespace, "rollout", "restart", servers]).await?;
+        let limit = format!("--timeout={}s", limit.as_secs());
+        self.kube.kubectl(&["-n", self.namespace, "rollout", "status", servers, &limit]).await.map(drop)
+    }
+
+    /// The lines with these words in the logs of the pods with these labels.
+    pub(crate) async fn logged(&self, labels: &str, words: &str) -> Result<Vec<String>> {
+        let all = self
+            .kube
+            .kubectl(&["-n", self.namespace, "logs", "-l", labels, "--tail=-1", "--prefix", "--max-log-requests=20"])
+            .await?;
+        Ok(all.lines().filter(|line| line.contains(words)).map(str::to_owned).collect())
+    }
+
     /// Starts an agent on this host that joins by the node's port, and waits until it is offered.
     pub(crate) async fn join(&mut self) -> Result<()> {
         let number = self.agents.len();
