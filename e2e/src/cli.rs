@@ -1,5 +1,7 @@
 //! The commands of `mesos` that end by themselves, run as a user does.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -92,15 +94,27 @@ pub async fn shell(directory: &std::path::Path, env: &[(&str, &str)], script: &s
 }
 
 async fn outcome(mut command: tokio::process::Command, env: &[(&str, &str)], text: &str) -> Result<Outcome> {
-    let output = command.envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(TIMEOUT, output)
-        .await
-        .with_context(|| format!("`{text}` did not end within {TIMEOUT:?}"))?
+    // Files, so that what a command has written is there if it does not end.
+    let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let mut child = command
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
         .with_context(|| format!("`{text}` did not start"))?;
-    Ok(Outcome {
-        command: text.to_owned(),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    let ended = tokio::time::timeout(TIMEOUT, child.wait()).await;
+    let (stdout, stderr) = (written(stdout)?, written(stderr)?);
+    let Ok(status) = ended else {
+        bail!("`{text}` did not end within {TIMEOUT:?}\nstdout: {stdout}\nstderr: {stderr}")
+    };
+    Ok(Outcome { command: text.to_owned(), code: status?.code(), stdout, stderr })
+}
+
+/// All that is in a file which another process wrote to.
+fn written(mut file: File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -21,6 +21,9 @@ set -eu
         # A primary that most others have left takes nothing more, which would be lost. Replicas are heard each second.
         echo "min-replicas-to-write $((SERVERS / 2))"
         echo "min-replicas-max-lag $((DOWN_AFTER + 1))"
+        # So one that waits for an answer of a primary that is gone soon asks again.
+        echo "repl-ping-replica-period 3"
+        echo "repl-timeout 10"
         primary="$(primary)"
         [ "$primary" = "$me" ] || echo "replicaof $primary 6379"
     fi

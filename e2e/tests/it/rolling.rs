@@ -3,12 +3,14 @@
 //!
 //! `MESOS_ROLLINGS` makes it longer.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mesos_e2e::scheduler::framework_info;
+use futures::future::try_join_all;
 use mesos_e2e::{Cluster, Framework, Network, TaskSpec, cli, eventually};
 use nix::sys::signal::Signal;
 
@@ -18,6 +20,8 @@ use crate::support::{LATER, SOON};
 const LAUNCH: Duration = Duration::from_secs(30);
 /// Commands that are under way at the same time.
 const LAUNCHERS: usize = 4;
+/// Servers of NATS, and of Redis.
+const SERVERS: usize = 3;
 /// Between two tasks of the framework.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -34,74 +38,81 @@ fn a_rolling_restart_of_nats_and_redis_costs_no_launch_and_no_task() -> Result<(
 }
 
 async fn run(network: Arc<Network>) -> Result<()> {
-    let cluster = Arc::new(Cluster::builder().services(2, 2, 2).network(network).agents(2).start().await?);
-    let framework = Framework::start_launching_once(framework_info("rolling", 3600.0), &cluster.gateway_urls()).await?;
+    let cluster = Cluster::builder().services(2, 2, 2).network(network).agents(2).start().await?;
+    let starts = cluster.directory().join("starts");
+    fs::create_dir_all(&starts)?;
+    let framework = Framework::start("rolling", 3600.0, &cluster.gateway_urls()).await?;
     framework.launch([TaskSpec::shell("stays", "exec sleep 10000")]);
     framework.wait_for("stays", "TASK_RUNNING", SOON).await?;
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let launchers: Vec<_> = (0..LAUNCHERS)
-        .map(|number| {
-            let (gateway, stop) = (cluster.gateway_address(number % 2), stop.clone());
-            tokio::spawn(async move { launch(&gateway, number, &stop).await })
-        })
-        .collect();
+    let over = AtomicBool::new(false);
     let rolled = async {
-        for rolling in 0..rollings()? {
-            for number in (0..3).rev() {
-                restart_nats(&cluster, number).await.context("NATS")?;
-            }
-            for number in (0..3).rev() {
-                restart_redis(&cluster, number).await.context("Redis")?;
-            }
-            println!("rolling {rolling} is done");
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-        }
-        anyhow::Ok(())
+        let rolled = roll(&cluster, &over).await;
+        over.store(true, Ordering::Relaxed);
+        rolled
     };
-    let tasks = async {
-        let mut number = 0;
-        loop {
-            framework.launch([TaskSpec::shell(&format!("ends-{number}"), "exit 0")]);
-            number += 1;
-            tokio::time::sleep(PAUSE).await;
-        }
-    };
-    tokio::select! {
-        rolled = rolled => rolled?,
-        () = tasks => {}
-    }
-    stop.store(true, Ordering::Relaxed);
-    for launcher in launchers {
-        launcher.await??;
-    }
+    let launched = try_join_all((0..LAUNCHERS).map(|number| launch(&cluster, number, &over)));
+    let (rolled, launched, tasks) = tokio::join!(rolled, launched, go_on(&framework, &starts, &over));
+    rolled?;
+    launched?;
     framework.wait_for_all(LATER, |id| if id == "stays" { "TASK_RUNNING" } else { "TASK_FINISHED" }).await?;
-    println!("{} tasks of the framework", framework.tasks().len());
+    for number in 0..tasks {
+        let started = fs::read_to_string(starts.join(number.to_string()))?;
+        ensure!(started == "started\n", "task {number} has {started:?}");
+    }
+    println!("{tasks} tasks of a framework, each ran once");
     nothing_was_rolled_back(&cluster)?;
-    Arc::into_inner(cluster).context("somebody still uses the cluster")?.finish()
+    drop(framework);
+    cluster.finish()
+}
+
+async fn roll(cluster: &Cluster, over: &AtomicBool) -> Result<()> {
+    for rolling in 0..rollings()? {
+        for number in (0..SERVERS).rev() {
+            restart_nats(cluster, number).await?;
+        }
+        for number in (0..SERVERS).rev() {
+            restart_redis(cluster, number).await?;
+        }
+        println!("rolling {rolling} is done");
+        // A launch has failed.
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Launches one task after the other, as a user does.
-async fn launch(gateway: &str, launcher: usize, stop: &AtomicBool) -> Result<()> {
+async fn launch(cluster: &Cluster, launcher: usize, over: &AtomicBool) -> Result<()> {
     let (mut launches, mut longest) = (0, Duration::ZERO);
-    while !stop.load(Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let command = format!("--command=echo {launcher}-{launches}; exit 7");
-        let launched = cli::mesos(gateway, &["launch", "--name=short", &command]).await.and_then(|done| done.expect(7));
+        let args = ["launch", "--name=short", &command];
+        let ended =
+            cli::mesos(&cluster.gateway_address(launcher % 2), &args).await.and_then(|outcome| outcome.expect(7));
+        let outcome = ended.inspect_err(|_| over.store(true, Ordering::Relaxed))?;
         let took = begun.elapsed();
-        let written = launched.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
-        if took > Duration::from_secs(5) {
-            println!("launch {launcher}-{launches} took {took:.1?}: {}", written.stderr);
-        }
-        ensure!(took < LAUNCH, "launch {launcher}-{launches} took {took:.1?}: {}", written.stderr);
-        ensure!(written.stdout == format!("{launcher}-{launches}\n"), "it wrote {written:?}");
+        ensure!(took < LAUNCH, "launch {launcher}-{launches} took {took:.1?}: {}", outcome.stderr);
+        ensure!(outcome.stdout == format!("{launcher}-{launches}\n"), "it wrote {:?}", outcome.stdout);
         longest = longest.max(took);
         launches += 1;
     }
     println!("launcher {launcher}: {launches} launches, the longest took {longest:.1?}");
     Ok(())
+}
+
+/// Has a framework launch tasks that say once that they started; how many they are.
+async fn go_on(framework: &Framework, starts: &Path, over: &AtomicBool) -> usize {
+    let mut tasks = 0;
+    while !over.load(Ordering::Relaxed) {
+        let command = format!("echo started >> {}/{tasks}", starts.display());
+        framework.launch([TaskSpec::shell(&format!("ends-{tasks}"), &command)]);
+        tasks += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+    tasks
 }
 
 /// Ends a server and starts it again, when the one before is ready.

@@ -73,7 +73,13 @@ repl-diskless-sync yes
 repl-diskless-sync-delay 0
 END
         # A primary that most others have left takes nothing more, which would be lost. Replicas are heard each second.
-        [ "${#all[@]}" -eq 1 ] || printf '%s\n' "min-replicas-to-write $((${#all[@]} / 2))" 'min-replicas-max-lag 6'
+        # One that waits for an answer of a primary that is gone soon asks again.
+        [ "${#all[@]}" -eq 1 ] || cat <<END
+min-replicas-to-write $((${#all[@]} / 2))
+min-replicas-max-lag 6
+repl-ping-replica-period 3
+repl-timeout 10
+END
         primary="$(primary)"
         [ "$primary" = "$ME" ] || echo "replicaof $primary 6379"
     } >"$DATA/redis.conf"
