@@ -37,6 +37,8 @@ pub(super) struct Watcher {
     framework: FrameworkId,
     /// The framework is the launcher.
     own: bool,
+    /// The launcher has said whether it is.
+    heard: bool,
     /// Named tasks that have not ended; `None` follows all without an end.
     open: Option<BTreeSet<TaskId>>,
     /// Tasks that the copy has shown.
@@ -66,10 +68,10 @@ impl Watcher {
             return Err(Status::unavailable("this gateway has not loaded its copy of the cluster yet; try again"));
         }
         let (first, _, changes) = app.view.subscribe();
-        let (launcher, jobs) = match (&framework, super::jobs(&app, &tasks).await) {
-            (_, Ok(known)) => known,
+        let (launcher, jobs, unheard) = match (&framework, super::jobs(&app, &tasks).await) {
+            (_, Ok((launcher, jobs))) => (launcher, jobs, None),
             // Without its launcher a cluster has other frameworks all the same.
-            (Some(_), Err(_)) => (None, Vec::new()),
+            (Some(_), Err(status)) => (None, Vec::new(), Some(status)),
             (None, Err(status)) => return Err(status),
         };
         let framework = match framework.or_else(|| launcher.clone()) {
@@ -80,7 +82,9 @@ impl Watcher {
         for task in &tasks {
             let known = first.task(&framework, task).is_some() || (own && jobs.iter().any(|job| job.task == *task));
             if !known {
-                return Err(Status::not_found(format!("framework '{framework}' has no task '{task}'")));
+                // It may be one that only the launcher knows.
+                let absent = || Status::not_found(format!("framework '{framework}' has no task '{task}'"));
+                return Err(unheard.unwrap_or_else(absent));
             }
         }
         let open = (!tasks.is_empty()).then(|| tasks.into_iter().collect());
@@ -90,6 +94,7 @@ impl Watcher {
             changes,
             framework,
             own,
+            heard: unheard.is_none(),
             open,
             seen: BTreeSet::new(),
             said: BTreeMap::new(),
@@ -230,7 +235,7 @@ impl Watcher {
                 self.tell_job(job, false).await?;
             }
         }
-        self.give_up(&jobs).await
+        if self.heard { self.give_up(&jobs).await } else { Ok(()) }
     }
 
     /// Ends what nobody has known for long: there is nothing to wait for any more.

@@ -10,6 +10,7 @@ use mesos_core::{
     message::{Answer, AnswerBody, Call, JobView, LauncherCall, RegistryCall},
     row::{Row, RowChange, TaskRow},
 };
+use mesos_gateway::GatewayOptions;
 use mesos_model::{FrameworkId, Resources, Source, TaskId, TaskState, TaskStatus, Time, envelope};
 use mesos_ports::store::Commit;
 use mesos_proto::{
@@ -26,7 +27,7 @@ use tonic::{
 };
 use uuid::Uuid;
 
-use crate::harness::{World, world};
+use crate::harness::{World, friendly, options, world, world_with};
 
 /// What the launcher knows and was asked.
 #[derive(Default)]
@@ -237,6 +238,33 @@ async fn f6_who_follows_a_task_that_the_store_has_lost_is_told_that_nobody_knows
     let last = soon(events.message()).await.unwrap().unwrap().status.unwrap();
     assert_eq!((last.state(), last.exit_code), (v1::TaskState::TaskFailed, Some(3)));
     assert!(soon(events.message()).await.unwrap().is_none(), "all that was named has ended");
+}
+
+#[tokio::test]
+async fn while_the_launcher_is_not_heard_nobody_says_that_a_task_is_not_there() {
+    let world = world_with(
+        GatewayOptions { hold: Duration::from_millis(100), ..options() },
+        Arc::new(friendly),
+        Arc::new(|_| Answer::accepted()),
+    )
+    .await;
+    let mut client = client(&world).await;
+    let own = WatchRequest { framework_id: Some(v1::FrameworkId { value: "own".into() }), ..watch("n.1") };
+    let refused = soon(client.watch(own.clone())).await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    // What the copy shows is followed all the same.
+    commit(&world.ports, vec![row("n.1", TaskState::Running)]).await;
+    let mut events = soon(async {
+        loop {
+            match client.watch(own.clone()).await {
+                Ok(events) => break events.into_inner(),
+                // Until the gateway's copy has the task.
+                Err(status) => assert_eq!(status.code(), Code::Unavailable),
+            }
+        }
+    })
+    .await;
+    assert_eq!(soon(events.message()).await.unwrap().unwrap().status.unwrap().state(), v1::TaskState::TaskRunning);
 }
 
 #[tokio::test]
