@@ -461,7 +461,15 @@ fn f4_that_a_task_is_not_known_is_said_by_who_leads_alone() {
     let (known, _) = stage.submit("c1", "a", 1, "cpus:1");
     let mut claims = |what: LauncherCall| {
         let mut out = Out::default();
-        let call = Call { call: "c2".into(), gateway: "g".into(), principal: None, trace: None, peer_seq: 0, what };
+        let call = Call {
+            call: "c2".into(),
+            gateway: "g".into(),
+            principal: None,
+            trace: None,
+            peer_seq: 0,
+            term: Default::default(),
+            what,
+        };
         stage.launcher.step(stage.now, Event::Call(call, RequestId(9)), &mut out);
         out.claims
     };
