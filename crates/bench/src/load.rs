@@ -1,6 +1,9 @@
-//! An allocator and a registry start on a store that is full of running tasks.
+//! An allocator and a registry, or one of them, start on a store that is full of running tasks.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
@@ -19,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     framework::command,
-    options::{Common, Load},
+    options::{Common, Load, Loading},
     report::Line,
     setup::Setup,
     usage::{Meter, round, rss_mib},
@@ -55,16 +58,22 @@ pub(crate) async fn run(common: &Common, options: &Load) -> Result<()> {
         eprintln!("   {} rows are written after {:.1} s", rows + more, filled.as_secs_f64());
     }
     let start = Instant::now();
-    setup.service(common, "allocator", "allocator")?;
-    setup.service(common, "registry", "registry")?;
+    let services = match options.only {
+        None => vec!["allocator", "registry"],
+        Some(Loading::Allocator) => vec!["allocator"],
+        Some(Loading::Registry) => vec!["registry"],
+    };
+    for service in &services {
+        setup.service(common, service, service)?;
+    }
     let meter = Meter::start(setup.processes());
-    let mut led = [None::<Duration>; 2];
+    let mut led = vec![None::<Duration>; services.len()];
     while led.iter().any(Option::is_none) {
         setup.must_run()?;
         if start.elapsed() > PATIENCE {
             bail!("not everybody leads within {PATIENCE:?}: {led:?}");
         }
-        for (at, name) in ["allocator", "registry"].iter().enumerate() {
+        for (at, name) in services.iter().enumerate() {
             if led[at].is_none() && !setup.said_leading(name).is_empty() {
                 led[at] = Some(start.elapsed());
             }
@@ -74,24 +83,22 @@ pub(crate) async fn run(common: &Common, options: &Load) -> Result<()> {
     let rss = |name: &str| {
         setup.processes().into_iter().find(|(known, _)| known == name).map_or(0.0, |(_, pid)| round(rss_mib(pid)))
     };
-    let [allocator, registry] = led.map(|time| round(time.unwrap_or_default().as_secs_f64() * 1000.0));
     let mut line = Line::new(
         "load",
-        json!({"tasks": tasks, "agents": agents, "tasks_per_agent": options.tasks_per_agent, "rows": rows + more}),
+        json!({
+            "tasks": tasks, "agents": agents, "tasks_per_agent": options.tasks_per_agent, "rows": rows + more,
+            "only": options.only,
+        }),
     );
-    line.set("filled_ms", round(filled.as_secs_f64() * 1000.0))
-        .set("allocator_leads_ms", allocator)
-        .set("registry_leads_ms", registry)
-        .set("rss_mib", json!({"allocator": rss("allocator"), "registry": rss("registry"), "redis": rss("redis")}))
-        .say(format!("allocator leads after {allocator:.0} ms, registry after {registry:.0} ms"))
-        .say(format!(
-            "RSS MiB: allocator {:.0}, registry {:.0}, redis {:.0}",
-            rss("allocator"),
-            rss("registry"),
-            rss("redis")
-        ))
-        .used(&meter, tasks as u64)
-        .print(common);
+    line.set("filled_ms", round(filled.as_secs_f64() * 1000.0));
+    for (service, led) in services.iter().zip(led) {
+        let ms = round(led.unwrap_or_default().as_secs_f64() * 1000.0);
+        line.set(&format!("{service}_leads_ms"), ms).say(format!("{service} leads after {ms:.0} ms"));
+    }
+    let held: BTreeMap<&str, f64> = services.iter().chain(&["redis"]).map(|name| (*name, rss(name))).collect();
+    let text: Vec<String> = held.iter().map(|(name, mib)| format!("{name} {mib:.0}")).collect();
+    line.set("rss_mib", json!(held)).say(format!("RSS MiB: {}", text.join(", ")));
+    line.used(&meter, tasks as u64).print(common);
     setup.finish()
 }
 

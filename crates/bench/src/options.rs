@@ -256,6 +256,19 @@ pub(crate) struct Load {
     /// Tasks of each agent
     #[arg(long, default_value_t = 100)]
     pub(crate) tasks_per_agent: usize,
+    /// Start this service alone, as after a failover of it
+    #[arg(long)]
+    pub(crate) only: Option<Loading>,
+}
+
+/// A service whose start is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Loading {
+    /// The allocator.
+    Allocator,
+    /// The registry.
+    Registry,
 }
 
 /// Options of `outage`.

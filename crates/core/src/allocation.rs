@@ -76,6 +76,7 @@ use self::{
 use crate::{
     machine::{Effects, Machine},
     message::{AgentToAllocator, AllocatorCall, Answer, Call, Placement, PolicyName, RequestId, ToAgent, ToStream},
+    ordered::Ordered,
     row::{AgentRow, BodyRow, LaunchRow, MaintenanceRow, ModuleRow, OperationRow, PolicyRow, Row, RowChange, RowKey},
 };
 
@@ -263,9 +264,9 @@ pub struct Allocator {
     /// Its leader's UUID as text: ids that are made in it begin with that.
     leader_text: String,
     engine: Engine,
-    agents: BTreeMap<AgentId, Agent>,
+    agents: Ordered<AgentId, Agent>,
     instances: BTreeMap<u128, AgentId>,
-    launches: HashMap<LaunchId, LaunchRow, FixedState>,
+    launches: HashMap<LaunchId, Box<LaunchRow>, FixedState>,
     bodies: HashMap<LaunchId, BodyRow, FixedState>,
     frameworks: BTreeMap<FrameworkId, Framework>,
     operations: BTreeMap<AgentId, BTreeMap<String, OperationRow>>,
@@ -318,7 +319,7 @@ impl Allocator {
             options,
             term: None,
             leader_text: String::new(),
-            agents: BTreeMap::new(),
+            agents: Ordered::default(),
             instances: BTreeMap::new(),
             launches: HashMap::default(),
             bodies: HashMap::default(),
@@ -362,7 +363,11 @@ impl Allocator {
 
     /// The launches, in order of their agents' ids and their own.
     pub fn launches(&self) -> impl Iterator<Item = &LaunchRow> {
-        self.agents.values().flat_map(|agent| &agent.launches).filter_map(|launch| self.launches.get(launch))
+        self.agents.values().flat_map(|agent| agent.launches.get()).filter_map(|launch| self.launch_row(launch))
+    }
+
+    pub(crate) fn launch_row(&self, launch: &LaunchId) -> Option<&LaunchRow> {
+        self.launches.get(launch).map(Box::as_ref)
     }
 
     /// How many launches there are.
@@ -465,6 +470,12 @@ impl Machine for Allocator {
         }
     }
 
+    fn cold_wanted(&self) -> Vec<RowKey> {
+        let mut wanted: Vec<RowKey> = self.unproven_launches().map(|launch| RowKey::Body(launch.clone())).collect();
+        wanted.sort_unstable();
+        wanted
+    }
+
     fn rows(&self) -> Option<Vec<Row>> {
         let agents = self.agents().cloned().map(Row::Agent);
         let launches = self.launches().cloned().map(Row::Launch);
@@ -483,6 +494,16 @@ impl Machine for Allocator {
             RowChange::Delete(RowKey::Task(framework, task)) => self.delete_task(&framework, &task),
             RowChange::Put(_) | RowChange::Delete(_) => {}
         }
+    }
+
+    fn peer_keys(&self) -> Vec<RowKey> {
+        let framework = |(id, state): (&FrameworkId, &Framework)| {
+            let row = state.row.is_some().then(|| RowKey::Framework(id.clone()));
+            row.into_iter()
+                .chain(state.known_tasks().map(|task| RowKey::Task(id.clone(), task.clone())))
+                .collect::<Vec<_>>()
+        };
+        self.frameworks.iter().flat_map(framework).collect()
     }
 
     fn lead(&mut self, now: Time, term: Term, fx: &mut Effects<Output>) {

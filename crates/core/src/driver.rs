@@ -58,7 +58,7 @@ pub struct Changes {
     pub changes: Arc<Vec<RowChange>>,
 }
 
-/// All rows of a service.
+/// All rows of a service, or the last of them if others were given before.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The rows.
@@ -113,10 +113,16 @@ pub enum Input<E> {
         /// The event.
         event: E,
     },
-    /// The answer to [`Output::Load`].
+    /// Some of the rows that [`Output::Load`] asks for, so that nobody has to hold all of them.
+    Rows(Vec<RowChange>),
+    /// The answer to [`Output::Load`], with the rest of the rows.
     Loaded(Result<Snapshot, Failure>),
-    /// The answer to [`Output::LoadPeer`].
+    /// Some of the rows that [`Output::LoadPeer`] asks for.
+    PeerRows(Vec<RowChange>),
+    /// The answer to [`Output::LoadPeer`], with the rest of the rows.
     PeerLoaded(Result<Snapshot, Failure>),
+    /// The answer to [`Output::LoadCold`].
+    ColdLoaded(Result<Vec<RowChange>, Failure>),
     /// From the own change stream, in order; the answer to [`Output::Follow`].
     Entry(Changes),
     /// From the peer's change stream, in order; the answer to [`Output::FollowPeer`].
@@ -170,11 +176,13 @@ pub struct Done {
 /// What a driver wants done.
 #[derive(Debug)]
 pub enum Output<O> {
-    /// Load all own rows. Until `Follow` nothing of the own stream is given: what comes meanwhile is not kept, and
+    /// Load all own rows but the cold ones. Until `Follow` nothing of the own stream is given: what comes meanwhile is not kept, and
     /// what comes after it would have a gap.
     Load,
-    /// Load all rows of the peer. Until `FollowPeer` nothing of its stream is given.
+    /// Load all rows of the peer but the cold ones. Until `FollowPeer` nothing of its stream is given.
     LoadPeer,
+    /// Load these own rows, which are cold.
+    LoadCold(Vec<RowKey>),
     /// Follow the own stream from this number on (or again).
     Follow {
         /// The last one applied.
@@ -244,6 +252,19 @@ enum Phase {
     Stopped,
 }
 
+/// The cold rows that the machine cannot lead without.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cold {
+    /// Nobody has looked yet which they are.
+    Unknown,
+    /// They are on their way.
+    Asked,
+    /// They could not be had; in a while they are asked for again.
+    Failed,
+    /// They are there.
+    Known,
+}
+
 struct InFlight<O> {
     batch: u128,
     changes: Arc<Vec<RowChange>>,
@@ -255,9 +276,15 @@ struct InFlight<O> {
 struct Peer {
     loaded: bool,
     loading: bool,
+    /// The machine that got the first rows of the load that is under way is no more.
+    spoilt: bool,
     seq: u64,
     term: Term,
-    keys: HashSet<RowKey, FixedState>,
+    /// Rows that the machine had when a load began to show its rows, and that it has not shown yet.
+    unseen: Option<HashSet<RowKey, FixedState>>,
+    /// The first rows of a load that is under way, kept from a machine that leads: while some rows are of one moment
+    /// and some of another it would decide on what never was.
+    kept: Vec<RowChange>,
     /// Rows that a reload no longer showed. They are deleted with the next commit of the same history: a store
     /// that lost commits shows old rows until its leader notices, and nothing may be decided on those.
     vanished: BTreeSet<RowKey>,
@@ -290,6 +317,7 @@ pub struct Driver<M: Machine> {
     audit_at: Option<Time>,
     /// How many rows the store had when they were read last.
     rows_loaded: usize,
+    cold: Cold,
 }
 
 /// How long an unanswered store is left alone before it is asked again.
@@ -323,6 +351,7 @@ impl<M: Machine> Driver<M> {
             auditing: None,
             audit_at: None,
             rows_loaded: 0,
+            cold: Cold::Unknown,
         }
     }
 
@@ -391,8 +420,11 @@ impl<M: Machine> Driver<M> {
                 }
             }
             Input::AfterPeer { seq, event } => self.after_peer(seq, event),
+            Input::Rows(rows) => self.restore(rows),
             Input::Loaded(loaded) => self.loaded(now, loaded, out),
+            Input::PeerRows(rows) => self.peer_rows(now, rows),
             Input::PeerLoaded(loaded) => self.peer_loaded(now, loaded, out),
+            Input::ColdLoaded(loaded) => self.cold_loaded(now, loaded),
             Input::Entry(entry) => self.entry(entry, out),
             Input::Audited(audit) => self.audited(audit, out),
             Input::PeerEntry(entry) => self.peer_entry(entry, out),
@@ -428,6 +460,7 @@ impl<M: Machine> Driver<M> {
                 Phase::Standby => self.ask_when_ready(out),
                 // The peer's stream did not bring what the last leader saw: it may be lost there.
                 Phase::CatchingUp(granted) if self.peer.seq < granted.peer_cursor => self.load_peer(out),
+                Phase::CatchingUp(_) if self.cold == Cold::Failed => self.cold = Cold::Unknown,
                 Phase::Asking | Phase::CatchingUp(_) | Phase::Leading | Phase::Stopped => {}
             }
             if self.config.peer.is_some() && !self.peer.loaded {
@@ -445,6 +478,13 @@ impl<M: Machine> Driver<M> {
 
     // Loading and following.
 
+    fn restore(&mut self, rows: Vec<RowChange>) {
+        if self.phase == Phase::Loading {
+            self.rows_loaded += rows.len();
+            rows.into_iter().for_each(|change| self.machine.restore(change));
+        }
+    }
+
     fn loaded(&mut self, now: Time, loaded: Result<Snapshot, Failure>, out: &mut Vec<Output<M::Output>>) {
         if self.phase != Phase::Loading {
             return;
@@ -452,14 +492,15 @@ impl<M: Machine> Driver<M> {
         let snapshot = match loaded {
             Ok(snapshot) => snapshot,
             Err(_) => {
+                if self.rows_loaded > 0 {
+                    // What it got may be deleted before the next attempt.
+                    self.discard();
+                }
                 self.retry_at = Some(now.after(RETRY));
                 return;
             }
         };
-        self.rows_loaded = snapshot.rows.len();
-        for change in snapshot.rows {
-            self.machine.restore(change);
-        }
+        self.restore(snapshot.rows);
         self.lease.seq = snapshot.seq;
         self.applied = snapshot.term;
         self.phase = Phase::Standby;
@@ -498,14 +539,24 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    fn reload(&mut self, out: &mut Vec<Output<M::Output>>) {
+    /// Begins with a new machine, which knows no rows.
+    fn discard(&mut self) {
         if !is_planted(Bug::KeepMachine) {
             self.machine = (self.make)();
         }
-        self.peer.loaded = false;
-        self.peer.keys.clear();
-        self.peer.vanished.clear();
-        self.peer.pending.clear();
+        self.rows_loaded = 0;
+        let given = self.peer.spoilt || self.peer.unseen.is_some() || !self.peer.kept.is_empty();
+        self.peer = Peer {
+            loading: self.peer.loading,
+            spoilt: self.peer.loading && given,
+            seq: self.peer.seq,
+            term: self.peer.term,
+            ..Peer::default()
+        };
+    }
+
+    fn reload(&mut self, out: &mut Vec<Output<M::Output>>) {
+        self.discard();
         self.inbox.clear();
         self.after_peer.clear();
         self.in_flight = None;
@@ -525,8 +576,21 @@ impl<M: Machine> Driver<M> {
         }
     }
 
+    fn peer_rows(&mut self, now: Time, rows: Vec<RowChange>) {
+        if self.peer.spoilt {
+            return;
+        }
+        if self.phase == Phase::Leading {
+            return self.peer.kept.extend(rows);
+        }
+        self.give_peer_rows(now, rows, &mut Effects::default());
+    }
+
     fn peer_loaded(&mut self, now: Time, loaded: Result<Snapshot, Failure>, out: &mut Vec<Output<M::Output>>) {
         self.peer.loading = false;
+        if std::mem::take(&mut self.peer.spoilt) {
+            return self.load_peer(out);
+        }
         match loaded {
             Ok(snapshot) => {
                 self.peer.pending.clear();
@@ -543,7 +607,25 @@ impl<M: Machine> Driver<M> {
                     _ => {}
                 }
             }
-            Err(_) => self.retry_at = Some(now.after(RETRY)),
+            Err(_) => {
+                self.peer.kept.clear();
+                self.peer.unseen = None;
+                self.retry_at = Some(now.after(RETRY));
+            }
+        }
+    }
+
+    /// Gives the machine rows of a load of the peer.
+    fn give_peer_rows(&mut self, now: Time, rows: Vec<RowChange>, effects: &mut Effects<M::Output>) {
+        let machine = &mut self.machine;
+        let unseen = self.peer.unseen.get_or_insert_with(|| machine.peer_keys().into_iter().collect());
+        for row in rows {
+            if !unseen.is_empty() || !self.peer.vanished.is_empty() {
+                let key = row.key();
+                unseen.remove(&key);
+                self.peer.vanished.remove(&key);
+            }
+            machine.peer(now, row, effects);
         }
     }
 
@@ -571,18 +653,16 @@ impl<M: Machine> Driver<M> {
         let mut any = false;
         if let Some(snapshot) = self.peer.reloaded.take() {
             any = true;
-            let fresh: HashSet<RowKey, FixedState> =
-                snapshot.rows.iter().map(RowChange::key).filter(worth_a_key).collect();
-            self.peer.vanished.extend(self.peer.keys.difference(&fresh).cloned());
-            self.peer.vanished.retain(|key| !fresh.contains(key));
+            let mut rows = std::mem::take(&mut self.peer.kept);
+            rows.extend(snapshot.rows);
+            self.give_peer_rows(now, rows, effects);
+            let vanished = self.peer.unseen.take().unwrap_or_default();
             if is_planted(Bug::VanishedCountsAtOnce) {
-                for gone in std::mem::take(&mut self.peer.vanished) {
+                for gone in vanished.into_iter().collect::<BTreeSet<_>>() {
                     self.machine.peer(now, RowChange::Delete(gone), effects);
                 }
-            }
-            self.peer.keys = fresh;
-            for row in snapshot.rows {
-                self.machine.peer(now, row, effects);
+            } else {
+                self.peer.vanished.extend(vanished);
             }
             self.peer.seq = snapshot.seq;
             self.peer.term = snapshot.term;
@@ -595,13 +675,6 @@ impl<M: Machine> Driver<M> {
                 self.machine.peer_lost(now, gone, effects);
             }
             for change in entry.changes.iter() {
-                let key = change.key();
-                if worth_a_key(&key) {
-                    match change {
-                        RowChange::Put(_) => self.peer.keys.insert(key),
-                        RowChange::Delete(_) => self.peer.keys.remove(&key),
-                    };
-                }
                 self.machine.peer(now, change.clone(), effects);
             }
             self.peer.seq = entry.seq;
@@ -668,6 +741,7 @@ impl<M: Machine> Driver<M> {
                     return self.reload(out);
                 }
                 self.phase = Phase::CatchingUp(granted);
+                self.cold = Cold::Unknown;
                 if self.peer.seq < granted.peer_cursor {
                     self.retry_at = Some(now.after(LOOK));
                 }
@@ -694,6 +768,9 @@ impl<M: Machine> Driver<M> {
             }
             return;
         }
+        if !self.has_cold_rows(out) {
+            return;
+        }
         self.phase = Phase::Leading;
         self.applied = self.lease.term;
         out.push(Output::Leading(self.lease.term));
@@ -708,6 +785,34 @@ impl<M: Machine> Driver<M> {
         self.machine.settle(machine_now, &mut effects);
         // A first commit in every term, so that followers learn of the term.
         self.commit(effects, out);
+    }
+
+    /// Whether the cold rows are there that the machine cannot lead without; they are asked for if not.
+    fn has_cold_rows(&mut self, out: &mut Vec<Output<M::Output>>) -> bool {
+        if self.cold == Cold::Unknown {
+            let wanted = self.machine.cold_wanted();
+            self.cold = if wanted.is_empty() { Cold::Known } else { Cold::Asked };
+            if self.cold == Cold::Asked {
+                out.push(Output::LoadCold(wanted));
+            }
+        }
+        self.cold == Cold::Known
+    }
+
+    fn cold_loaded(&mut self, now: Time, loaded: Result<Vec<RowChange>, Failure>) {
+        if !matches!(self.phase, Phase::CatchingUp(_)) || self.cold != Cold::Asked {
+            return;
+        }
+        match loaded {
+            Ok(rows) => {
+                rows.into_iter().for_each(|change| self.machine.restore(change));
+                self.cold = Cold::Known;
+            }
+            Err(_) => {
+                self.cold = Cold::Failed;
+                self.retry_at = Some(now.after(RETRY));
+            }
+        }
     }
 
     fn raise_epoch(&mut self, now: Time, epoch: u64, out: &mut Vec<Output<M::Output>>) {
@@ -848,11 +953,6 @@ impl<M: Machine> Driver<M> {
         let local = (i128::from(store.0) - self.store_ahead_ms).max(0);
         Time(u64::try_from(local).unwrap_or(u64::MAX))
     }
-}
-
-/// Cold bodies need no bookkeeping: nobody decides on them.
-fn worth_a_key(key: &RowKey) -> bool {
-    !matches!(key, RowKey::Body(_))
 }
 
 /// Spreads a seed and a counter over 128 bits (the finalizer of SplitMix64, twice).

@@ -20,6 +20,7 @@ pub mod driver;
 mod fnv;
 pub mod machine;
 pub mod message;
+mod ordered;
 pub mod recording;
 pub mod registry;
 pub mod row;

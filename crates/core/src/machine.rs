@@ -56,6 +56,12 @@ pub trait Machine {
     /// A row of this service, as loaded from the store or followed by a standby. No effects.
     fn restore(&mut self, change: RowChange);
 
+    /// The keys of own cold rows that it cannot lead without. They are restored before a term begins; until then no
+    /// cold rows are but those that a standby saw written.
+    fn cold_wanted(&self) -> Vec<RowKey> {
+        Vec::new()
+    }
+
     /// All own rows that it decides on, as it holds them, in any order; `None` if it is not to be audited. A
     /// standby compares them with the store's from time to time.
     fn rows(&self) -> Option<Vec<Row>> {
@@ -66,6 +72,12 @@ pub trait Machine {
     /// events: applying one twice, or an old one before the newer, must end in the same state. A follower
     /// that does not lead gives no effects (`lead` comes later).
     fn peer(&mut self, now: Time, change: RowChange, effects: &mut Effects<Self::Output>);
+
+    /// The keys of the peer's rows that it keeps something of, in any order: what a load of the peer's rows no longer
+    /// shows of them is over.
+    fn peer_keys(&self) -> Vec<RowKey> {
+        Vec::new()
+    }
 
     /// The peer's rows are now those of this term of the peer. A store that lost commits shows an earlier one
     /// again, until the peer's next leader commits.

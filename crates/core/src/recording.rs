@@ -176,6 +176,7 @@ impl Recorded {
         }
         effects.changes.append(&mut came.changes);
         effects.outputs.append(&mut came.outputs);
+        effects.claims |= came.claims;
     }
 
     /// A call that has no effects.
@@ -192,12 +193,20 @@ impl Machine for Recorded {
         self.quiet(Input::Restore(change));
     }
 
+    fn cold_wanted(&self) -> Vec<RowKey> {
+        self.machine.cold_wanted()
+    }
+
     fn rows(&self) -> Option<Vec<Row>> {
         self.machine().rows()
     }
 
     fn peer(&mut self, now: Time, change: RowChange, effects: &mut Effects<Output>) {
         self.call(Some(now), Input::Peer(change), effects);
+    }
+
+    fn peer_keys(&self) -> Vec<RowKey> {
+        self.machine.peer_keys()
     }
 
     fn peer_wrote_in(&mut self, term: Term) {

@@ -37,6 +37,7 @@ use self::{peer::Cluster, reconcile::Question, status::Flight};
 use crate::{
     machine::{Effects, Machine},
     message::{AgentToRegistry, Answer, Call, RegistryCall, RequestId, StreamEvent, ToAgent, ToStream, spread_ms},
+    ordered::Late,
     row::{FrameworkRow, FrameworkState, Row, RowChange, RowKey, TaskRow},
 };
 
@@ -172,9 +173,9 @@ pub struct Registry {
     options: Options,
     lead: Option<Lead>,
     frameworks: BTreeMap<FrameworkId, Framework>,
-    tasks: BTreeMap<FrameworkId, HashMap<TaskId, Task, FixedState>>,
+    tasks: BTreeMap<FrameworkId, HashMap<TaskId, Box<Task>, FixedState>>,
     /// Tasks by agent.
-    on_agent: HashMap<AgentId, BTreeSet<TaskKey>, FixedState>,
+    on_agent: HashMap<AgentId, Late<BTreeSet<TaskKey>>, FixedState>,
     /// Frameworks by their current stream.
     streams: BTreeMap<u128, FrameworkId>,
     cluster: Cluster,
@@ -298,20 +299,28 @@ impl Registry {
         out.put(Row::Task(row));
     }
 
-    fn keep_task(&mut self, row: TaskRow) {
+    fn keep_task(&mut self, mut row: TaskRow) {
+        // What many tasks have in common is kept once.
+        if let Some((framework, _)) = self.tasks.get_key_value(&row.framework) {
+            row.framework = framework.clone();
+        }
+        if let Some((agent, _)) = self.on_agent.get_key_value(&row.agent) {
+            row.agent = agent.clone();
+        }
+        row.executor.share_with(&row.task);
         let key = (row.framework.clone(), row.task.clone());
         let tasks = self.tasks.entry(key.0.clone()).or_default();
         match tasks.get_mut(&key.1) {
             Some(task) => {
                 if task.row.agent != row.agent {
                     unlink(&mut self.on_agent, &task.row.agent, &key);
-                    self.on_agent.entry(row.agent.clone()).or_default().insert(key);
+                    self.on_agent.entry(row.agent.clone()).or_default().put(key);
                 }
                 task.row = row;
             }
             None => {
-                self.on_agent.entry(row.agent.clone()).or_default().insert(key.clone());
-                tasks.insert(key.1, Task { row, flight: None, forgotten: false });
+                self.on_agent.entry(row.agent.clone()).or_default().put(key.clone());
+                tasks.insert(key.1, Box::new(Task { row, flight: None, forgotten: false }));
             }
         }
     }
@@ -328,11 +337,11 @@ impl Registry {
     }
 
     fn get_task(&self, key: &TaskKey) -> Option<&Task> {
-        self.tasks.get(&key.0)?.get(&key.1)
+        self.tasks.get(&key.0)?.get(&key.1).map(Box::as_ref)
     }
 
     fn get_task_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
-        self.tasks.get_mut(&key.0)?.get_mut(&key.1)
+        self.tasks.get_mut(&key.0)?.get_mut(&key.1).map(Box::as_mut)
     }
 
     /// The tasks of a framework that are as asked for, by their ids.
@@ -344,7 +353,7 @@ impl Registry {
     }
 
     fn keys_on(&self, agent: &AgentId) -> Vec<TaskKey> {
-        self.on_agent.get(agent).into_iter().flatten().cloned().collect()
+        self.on_agent.get(agent).into_iter().flat_map(Late::get).cloned().collect()
     }
 
     /// Sends an event if the framework has an open stream that its gateway is known to hold.
@@ -424,10 +433,13 @@ fn open_stream(row: &FrameworkRow) -> Option<u128> {
     (!matches!(row.state, FrameworkState::Removed { .. })).then_some(subscription.stream)
 }
 
-fn unlink(on_agent: &mut HashMap<AgentId, BTreeSet<TaskKey>, FixedState>, agent: &AgentId, key: &TaskKey) {
+fn unlink(on_agent: &mut HashMap<AgentId, Late<BTreeSet<TaskKey>>, FixedState>, agent: &AgentId, key: &TaskKey) {
     if let Some(keys) = on_agent.get_mut(agent) {
-        keys.remove(key);
-        if keys.is_empty() {
+        let is_empty = keys.change(|keys| {
+            keys.remove(key);
+            keys.is_empty()
+        });
+        if is_empty {
             on_agent.remove(agent);
         }
     }
@@ -471,6 +483,10 @@ impl Machine for Registry {
 
     fn peer(&mut self, now: Time, change: RowChange, effects: &mut Out) {
         self.apply_peer(now, change, effects);
+    }
+
+    fn peer_keys(&self) -> Vec<RowKey> {
+        self.cluster.keys()
     }
 
     fn peer_wrote_in(&mut self, term: Term) {

@@ -86,7 +86,7 @@ pub enum RowKey {
     Agent(AgentId),
     /// `launch/<launch>`
     Launch(LaunchId),
-    /// `body/<launch>`
+    /// `body/<launch>`: a cold row, which stores keep apart by its key
     Body(LaunchId),
     /// `framework/<framework>`
     Framework(FrameworkId),
@@ -141,12 +141,6 @@ impl RowKey {
             RowKey::Pool(name) => format!("pool/{name}"),
             RowKey::Node(name) => format!("node/{name}"),
         }
-    }
-
-    /// Whether nobody decides on the row of this key text, so that a peer can do without.
-    #[must_use]
-    pub fn is_cold(text: &str) -> bool {
-        text.starts_with("body/")
     }
 
     /// The inverse of [`text`](Self::text); `None` for a key of a kind that is not known.

@@ -3,9 +3,9 @@
 //! What a client may choose as an id follows Mesos (`src/common/validation.cpp`): not empty, at most
 //! 255 bytes, no slash, backslash or control character, neither `.` nor `..`.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{borrow::Borrow, cell::RefCell, cmp::Ordering, fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Visitor};
 
 /// The longest id, in bytes.
 pub const ID_LENGTH_MAX: usize = 255;
@@ -95,10 +95,56 @@ pub fn validate_role(text: &str) -> Result<(), RoleError> {
     if text.len() > ROLE_LENGTH_MAX { Err(RoleError::TooLong) } else { Ok(()) }
 }
 
+/// Reads a text into shared memory at once; serde's own way there is by a `String` that is copied and thrown away.
+struct SharedText;
+
+impl Visitor<'_> for SharedText {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Arc<str>, E> {
+        Ok(Arc::from(text))
+    }
+}
+
+thread_local! {
+    /// Texts that were read lately and are likely to come again, by a hash: a million tasks are of few frameworks and
+    /// roles.
+    static LATELY: RefCell<[Option<Arc<str>>; 64]> = const { RefCell::new([const { None }; 64]) };
+}
+
+/// Reads a text that is likely to be one of few.
+struct OftenText;
+
+impl Visitor<'_> for OftenText {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Arc<str>, E> {
+        let hash = text.bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        LATELY.with_borrow_mut(|lately| {
+            let slot = &mut lately[(hash % 64) as usize];
+            match slot {
+                Some(known) if **known == *text => Ok(known.clone()),
+                _ => Ok(slot.insert(Arc::from(text)).clone()),
+            }
+        })
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
+        id!($(#[$doc])* $name, SharedText);
+    };
+    ($(#[$doc:meta])* $name:ident, $reader:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $name(Arc<str>);
 
@@ -145,6 +191,25 @@ macro_rules! id {
             }
         }
 
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                // Clones of one id are compared most.
+                if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str($reader).map($name)
+            }
+        }
+
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
@@ -159,7 +224,8 @@ id!(
 );
 id!(
     /// `<leader>-<nnnn>`, or whatever a framework brings along after a failover.
-    FrameworkId
+    FrameworkId,
+    OftenText
 );
 id!(
     /// `<leader>-O<n>`.
@@ -179,7 +245,8 @@ id!(
 );
 id!(
     /// A path such as `ads/bidding`; `*` is everybody's.
-    Role
+    Role,
+    OftenText
 );
 id!(
     /// Names one running gateway process, fresh at each start.
@@ -189,6 +256,15 @@ id!(
     /// Chosen by whoever calls; a repeat of a call has the same one.
     CallId
 );
+
+impl ExecutorId {
+    /// Of a command task, the executor is called as the task is: then both are kept once.
+    pub fn share_with(&mut self, task: &TaskId) {
+        if self.0 == task.0 {
+            self.0 = task.0.clone();
+        }
+    }
+}
 
 /// A term of a service: the higher epoch is newer, and the leader's UUID tells two apart that were
 /// never meant to share one.

@@ -4,9 +4,13 @@
 //! where a disk comes from. Two entries with the same name and qualifiers are one. Scalars are whole
 //! thousandths (`src/common/values.cpp` of Mesos rounds to three digits as well), so sums are exact.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Visitor};
 
 use crate::{
     Role,
@@ -76,12 +80,36 @@ pub enum Value {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
     /// `cpus`, `mem` (MB), `disk` (MB), `gpus`, `ports`, or any other.
+    #[serde(deserialize_with = "read_name")]
     pub name: Arc<str>,
     /// How much.
     pub value: Value,
     /// What it is apart from that; `None` is the default.
     #[serde(default)]
     pub qualifier: Option<Arc<Qualifier>>,
+}
+
+/// The names that nearly all resources have; of a million tasks, each of them is kept once.
+static COMMON_NAMES: LazyLock<[Arc<str>; 5]> =
+    LazyLock::new(|| ["cpus", "mem", "disk", "gpus", "ports"].map(Arc::from));
+
+fn read_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    struct Name;
+
+    impl Visitor<'_> for Name {
+        type Value = Arc<str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the name of a resource")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Arc<str>, E> {
+            let common = COMMON_NAMES.iter().find(|name| ***name == *text);
+            Ok(common.cloned().unwrap_or_else(|| Arc::from(text)))
+        }
+    }
+
+    deserializer.deserialize_str(Name)
 }
 
 /// A bundle of resources: sorted by name and qualifier, each once, none empty.

@@ -157,6 +157,41 @@ impl StoreError {
     }
 }
 
+/// Keys that begin so are of cold rows: nobody decides on them, and they are kept apart so that a load can do without.
+pub const COLD: &str = "body/";
+
+/// Whether the row of this key is cold.
+#[must_use]
+pub fn is_cold(key: &str) -> bool {
+    key.starts_with(COLD)
+}
+
+/// Which rows a [`Store::scan`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of them.
+    All,
+    /// All but the cold ones.
+    Hot,
+}
+
+/// Takes the rows of a [`Store::scan`]; a closure of a key and a value will do.
+#[async_trait]
+pub trait Rows: Send {
+    /// A row.
+    fn row(&mut self, key: &str, value: &[u8]);
+
+    /// Some rows were given, and more may follow once this is over: whoever cannot keep up waits here.
+    async fn pause(&mut self) {}
+}
+
+#[async_trait]
+impl<F: for<'a> FnMut(&'a str, &'a [u8]) + Send> Rows for F {
+    fn row(&mut self, key: &str, value: &[u8]) {
+        self(key, value);
+    }
+}
+
 /// What the rows of a [`Store::scan`] hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Scanned {
@@ -201,19 +236,18 @@ pub trait Store: Send + Sync + 'static {
     /// record (it was wiped) answers `Fenced` with epoch 0.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// Gives each row of a service to `row`, key and value, in any order. One may be given twice while the table
-    /// grows; the later one counts. A store of a million rows is read without holding all of them.
-    async fn scan(
-        &self,
-        service: &'static str,
-        row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send),
-    ) -> Result<Scanned, StoreError>;
+    /// Gives each row of a service to `rows`, in any order. One may be given twice while the table grows; the later
+    /// one counts. A store of a million rows is read without holding all of them.
+    async fn scan(&self, service: &'static str, extent: Extent, rows: &mut dyn Rows) -> Result<Scanned, StoreError>;
+
+    /// The rows of these keys, as far as they are there, in any order.
+    async fn get(&self, service: &'static str, keys: &[String]) -> Result<Vec<(String, Bytes)>, StoreError>;
 
     /// All rows of a service at once, for tables that are small.
     async fn load(&self, service: &'static str) -> Result<Loaded, StoreError> {
         let mut rows = Vec::new();
         let mut keep = |key: &str, value: &[u8]| rows.push((key.to_owned(), Bytes::copy_from_slice(value)));
-        let Scanned { seq, term } = self.scan(service, &mut keep).await?;
+        let Scanned { seq, term } = self.scan(service, Extent::All, &mut keep).await?;
         Ok(Loaded { rows, seq, term })
     }
 

@@ -36,7 +36,7 @@ use crate::{
     follow::{Followed, follow},
     listen::{BEAT, Heard, Listener},
     quarantine::Quarantine,
-    store_side::StoreSide,
+    store_side::{Loaded, Part, StoreSide},
     telemetry::{ServiceMetrics, StepSpan},
 };
 
@@ -127,6 +127,8 @@ impl Default for ShellOptions {
 
 const BATCH_MAX: usize = 512;
 const INBOX_MAX: usize = 4096;
+/// Parts of a load that may wait for the machine. The store is read as fast as the machine takes rows.
+const PARTS_MAX: usize = 2;
 /// Events that may wait for the store, or for the peer, until no more are taken in.
 const WAITING_MAX: usize = 16_384;
 /// After how many beats that did not come back a leader takes itself for deaf.
@@ -163,6 +165,7 @@ pub async fn serve<S: Service>(
     };
     let (inputs, mut results) = mpsc::unbounded_channel();
     let (calls, mut inbox) = mpsc::channel(INBOX_MAX);
+    let (parts, mut loads) = mpsc::channel(PARTS_MAX);
     let (outbox, sending) = outbox(ports.bus.clone());
     let bus = ports.bus.clone();
     let mut shell = Shell::<S> {
@@ -175,6 +178,7 @@ pub async fn serve<S: Service>(
         metrics,
         inputs,
         calls,
+        parts,
         following: BTreeMap::new(),
         leading: None,
         requests: HashMap::new(),
@@ -198,6 +202,7 @@ pub async fn serve<S: Service>(
             biased;
             () = cancel.cancelled(), if !shell.is_stopping() => { shell.handle(Input::Stop); continue }
             Some(work) = results.recv() => work,
+            Some(part) = loads.recv() => { shell.loaded(part); continue }
             Some(work) = inbox.recv(), if shell.has_room() => work,
             () = crate::clock::sleep_until(deadline) => Work::Input(Input::Tick),
         };
@@ -232,6 +237,7 @@ struct Shell<S: Service> {
     metrics: ServiceMetrics,
     inputs: mpsc::UnboundedSender<Work<S>>,
     calls: mpsc::Sender<Work<S>>,
+    parts: mpsc::Sender<Part>,
     outbox: mpsc::UnboundedSender<Post>,
     /// The lease on its way back.
     releasing: Option<JoinHandle<()>>,
@@ -374,17 +380,17 @@ impl<S: Service> Shell<S> {
         match output {
             Output::Load => {
                 self.unfollow(S::NAME);
-                let (side, inputs) = (self.side(), self.inputs.clone());
-                tokio::spawn(async move {
-                    let _ = inputs.send(Work::Input(Input::Loaded(side.load().await)));
-                });
+                self.load(S::NAME);
             }
             Output::LoadPeer => {
                 self.metrics.peer_loads.inc();
                 self.unfollow(S::PEER);
+                self.load(S::PEER);
+            }
+            Output::LoadCold(keys) => {
                 let (side, inputs) = (self.side(), self.inputs.clone());
                 tokio::spawn(async move {
-                    let _ = inputs.send(Work::Input(Input::PeerLoaded(side.load_peer(S::PEER).await)));
+                    let _ = inputs.send(Work::Input(Input::ColdLoaded(side.cold(&keys).await)));
                 });
             }
             Output::Follow { after } => self.follow(S::NAME, after, Input::Entry, || Input::Gap),
@@ -467,6 +473,21 @@ impl<S: Service> Shell<S> {
             let (encoded, done) = side.commit(lease, batch, &changes, peer_cursor).await;
             let _ = inputs.send(Work::Encoded(encoded));
             let _ = inputs.send(Work::Input(Input::Committed { batch, done }));
+        });
+    }
+
+    fn load(&self, service: &'static str) {
+        let (side, parts) = (self.side(), self.parts.clone());
+        tokio::spawn(async move { side.load_in_parts(service, parts).await });
+    }
+
+    /// Gives the driver what a load has brought.
+    fn loaded(&mut self, part: Part) {
+        self.handle(match (part.service == S::NAME, part.loaded) {
+            (true, Loaded::Rows(rows)) => Input::Rows(rows),
+            (true, Loaded::Over(loaded)) => Input::Loaded(loaded),
+            (false, Loaded::Rows(rows)) => Input::PeerRows(rows),
+            (false, Loaded::Over(loaded)) => Input::PeerLoaded(loaded),
         });
     }
 

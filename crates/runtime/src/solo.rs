@@ -120,6 +120,11 @@ where
                     let _ = inputs.send(Input::Loaded(side.load().await));
                 });
             }
+            Output::LoadCold(keys) => {
+                tokio::spawn(async move {
+                    let _ = inputs.send(Input::ColdLoaded(side.cold(&keys).await));
+                });
+            }
             Output::LoadPeer | Output::FollowPeer { .. } => {}
             Output::Follow { after } => self.follow(after),
             Output::Audit => {

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use mesos_core::{
     driver::{Audit, Done, Failure, Granted, Lease, Snapshot},
     row::{RowChange, RowKey},
 };
 use mesos_model::Time;
-use mesos_ports::store::{Change, Commit, Fence, Store, StoreError};
+use mesos_ports::store::{Change, Commit, Extent, Fence, Rows, Store, StoreError};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{codec, quarantine::Quarantine};
@@ -21,29 +23,74 @@ pub(crate) struct StoreSide {
     pub(crate) quarantine: Quarantine,
 }
 
+/// What a load of a service's rows has brought so far.
+pub(crate) struct Part {
+    /// Whose rows.
+    pub(crate) service: &'static str,
+    /// What came.
+    pub(crate) loaded: Loaded,
+}
+
+/// A step of a load.
+pub(crate) enum Loaded {
+    /// Some rows; more may follow.
+    Rows(Vec<RowChange>),
+    /// The rest, or why there is none.
+    Over(Result<Snapshot, Failure>),
+}
+
+/// Decodes rows as they are read, and hands them over in parts if somebody takes them: of a million tasks nobody has
+/// to hold all rows twice.
+struct Decoder<'a> {
+    side: &'a StoreSide,
+    service: &'static str,
+    read: Vec<RowChange>,
+    parts: Option<mpsc::Sender<Part>>,
+}
+
+#[async_trait]
+impl Rows for Decoder<'_> {
+    fn row(&mut self, key: &str, value: &[u8]) {
+        self.side.quarantine.row(key, Some(value), &mut self.read);
+    }
+
+    async fn pause(&mut self) {
+        if let Some(parts) = &self.parts
+            && !self.read.is_empty()
+        {
+            let loaded = Loaded::Rows(std::mem::take(&mut self.read));
+            // If nobody takes it any more, nobody waits for the end either.
+            let _ = parts.send(Part { service: self.service, loaded }).await;
+        }
+    }
+}
+
 impl StoreSide {
-    /// All own rows, decoded.
+    /// All own rows but the cold ones, decoded.
     pub(crate) async fn load(&self) -> Result<Snapshot, Failure> {
-        self.snapshot(self.service, |_| true).await
+        self.read(self.service, None).await
     }
 
-    /// The rows of another service, without the bodies, on which nobody decides: of a million tasks they would be
-    /// a third of the work.
-    pub(crate) async fn load_peer(&self, service: &'static str) -> Result<Snapshot, Failure> {
-        self.snapshot(service, |key| !RowKey::is_cold(key)).await
+    /// The rows of a service but the cold ones, as they are read.
+    pub(crate) async fn load_in_parts(&self, service: &'static str, parts: mpsc::Sender<Part>) {
+        let loaded = Loaded::Over(self.read(service, Some(parts.clone())).await);
+        let _ = parts.send(Part { service, loaded }).await;
     }
 
-    async fn snapshot(&self, service: &'static str, wanted: fn(&str) -> bool) -> Result<Snapshot, Failure> {
-        let mut rows = Vec::new();
-        let mut take = |key: &str, value: &[u8]| {
-            if wanted(key) {
-                self.quarantine.row(key, Some(value), &mut rows);
-            }
-        };
-        let scanned = self.store.scan(service, &mut take).await.map_err(failure).inspect_err(|failure| {
-            tracing::warn!(service, ?failure, "cannot load rows; trying again");
-        })?;
-        Ok(Snapshot { rows, seq: scanned.seq, term: scanned.term })
+    async fn read(&self, service: &'static str, parts: Option<mpsc::Sender<Part>>) -> Result<Snapshot, Failure> {
+        let mut decoder = Decoder { side: self, service, read: Vec::new(), parts };
+        let scanned =
+            self.store.scan(service, Extent::Hot, &mut decoder).await.map_err(failure).inspect_err(|failure| {
+                tracing::warn!(service, ?failure, "cannot load rows; trying again");
+            })?;
+        Ok(Snapshot { rows: decoder.read, seq: scanned.seq, term: scanned.term })
+    }
+
+    /// Some own cold rows, as far as they are there.
+    pub(crate) async fn cold(&self, keys: &[RowKey]) -> Result<Vec<RowChange>, Failure> {
+        let keys: Vec<String> = keys.iter().map(RowKey::text).collect();
+        let rows = self.store.get(self.service, &keys).await.map_err(failure)?;
+        Ok(self.quarantine.rows(rows.iter().map(|(key, value)| (key.as_str(), Some(&value[..])))))
     }
 
     /// All own rows, and up to which commit they may hold anything.

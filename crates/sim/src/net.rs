@@ -11,6 +11,7 @@ use mesos_core::{
     agent,
     driver::{Changes, Done, Failure, Granted, Lease, Snapshot},
     message::{Answer, ToAgent, ToAllocator, ToRegistry, ToStream},
+    row::{RowChange, RowKey},
 };
 use mesos_model::{AgentId, CallId, GatewayId, Term, Time};
 
@@ -151,6 +152,8 @@ pub enum StoreAsk {
         /// The last one known.
         after: u64,
     },
+    /// Some own rows that are cold.
+    Cold(Vec<RowKey>),
     /// A term.
     Acquire {
         /// The new leader.
@@ -173,6 +176,8 @@ pub enum StoreAsk {
 pub enum StoreAnswer {
     /// To `Load`.
     Loaded(bool, Result<Snapshot, Failure>),
+    /// To `Cold`.
+    Cold(Result<Vec<RowChange>, Failure>),
     /// To `Read`.
     Read {
         /// The peer's.
@@ -613,6 +618,7 @@ fn unanswered(ask: &StoreAsk) -> StoreAnswer {
     let why = || Failure::Unavailable("no answer".to_owned());
     match ask {
         StoreAsk::Load { peer } => StoreAnswer::Loaded(*peer, Err(why())),
+        StoreAsk::Cold(_) => StoreAnswer::Cold(Err(why())),
         StoreAsk::Read { peer, generation, .. } => {
             StoreAnswer::Read { peer: *peer, generation: *generation, entries: Err(ReadError::Unavailable) }
         }

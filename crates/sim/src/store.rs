@@ -222,14 +222,17 @@ impl Ledger {
         }
     }
 
-    /// All rows.
+    /// All rows but the cold ones.
     #[must_use]
     pub fn load(&self) -> Snapshot {
-        Snapshot {
-            rows: self.rows.values().cloned().map(RowChange::Put).collect(),
-            seq: self.header.seq,
-            term: self.header.last,
-        }
+        let hot = self.rows.values().filter(|row| !matches!(row, Row::Body(_)));
+        Snapshot { rows: hot.cloned().map(RowChange::Put).collect(), seq: self.header.seq, term: self.header.last }
+    }
+
+    /// Some of the rows, as far as they are there.
+    #[must_use]
+    pub fn get(&self, keys: &[RowKey]) -> Vec<RowChange> {
+        keys.iter().filter_map(|key| self.rows.get(key)).cloned().map(RowChange::Put).collect()
     }
 
     /// The entries after `after`.

@@ -458,6 +458,7 @@ impl World {
         let Some(ledger) = ledger else { return };
         let answer = match ask {
             StoreAsk::Load { peer } => StoreAnswer::Loaded(peer, Ok(ledger.load())),
+            StoreAsk::Cold(keys) => StoreAnswer::Cold(Ok(ledger.get(&keys))),
             StoreAsk::Read { peer, generation, after } => {
                 StoreAnswer::Read { peer, generation, entries: ledger.read(after) }
             }

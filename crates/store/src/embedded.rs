@@ -23,9 +23,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Loaded, Scanned, Store, StoreError};
+use mesos_ports::store::{
+    Acquired, Commit, Committed, Entry, Extent, Fence, Head, Rows, Scanned, Store, StoreError, is_cold,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -122,15 +125,19 @@ impl Store for EmbeddedStore {
         }
     }
 
-    async fn scan(
-        &self,
-        service: &'static str,
-        row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send),
-    ) -> Result<Scanned, StoreError> {
+    async fn scan(&self, service: &'static str, extent: Extent, rows: &mut dyn Rows) -> Result<Scanned, StoreError> {
         // What is given out must not hold up who writes.
-        let Loaded { rows, seq, term } = self.shared.read().load(service);
-        rows.iter().for_each(|(key, value)| row(key, value));
-        Ok(Scanned { seq, term })
+        let loaded = self.shared.read().load(service);
+        for page in loaded.rows.chunks(PAGE) {
+            let wanted = page.iter().filter(|(key, _)| extent == Extent::All || !is_cold(key));
+            wanted.for_each(|(key, value)| rows.row(key, value));
+            rows.pause().await;
+        }
+        Ok(Scanned { seq: loaded.seq, term: loaded.term })
+    }
+
+    async fn get(&self, service: &'static str, keys: &[String]) -> Result<Vec<(String, Bytes)>, StoreError> {
+        Ok(self.shared.read().get(service, keys))
     }
 
     async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {

@@ -1,9 +1,9 @@
 //! The store on a Redis server (6.2 or later, or Valkey).
 //!
-//! Per service there are three keys under the cluster's hash tag, so that one script may touch them:
+//! Per service there are four keys under the cluster's hash tag, so that one script may touch them:
 //! `{mesos:<cluster>}:<service>:record` (hash: epoch, leader, seq, batch, …), `…:rows` (hash: key to
-//! value) and `…:entries` (stream: the entry of commit `n` has the id `n-0`). A commit is one Lua
-//! script; its first write is one that Redis refuses when it is out of memory, read-only or short of
+//! value), `…:cold` (the same for cold rows) and `…:entries` (stream: the entry of commit `n` has the id
+//! `n-0`). A commit is one Lua script; its first write is one that Redis refuses when it is out of memory, read-only or short of
 //! replicas, so it is made whole or not at all.
 
 mod access;
@@ -16,10 +16,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::redis::{Cmd, Value};
+use ::redis::{Cmd, Value, aio::MultiplexedConnection};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
-use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Scanned, Store, StoreError};
+use mesos_ports::store::{
+    Acquired, Commit, Committed, Entry, Extent, Fence, Head, Rows, Scanned, Store, StoreError, is_cold,
+};
 use uuid::Uuid;
 
 use crate::codec;
@@ -83,6 +86,8 @@ pub struct RedisStore {
 struct Keys {
     record: String,
     rows: String,
+    /// The cold rows.
+    cold: String,
     entries: String,
 }
 
@@ -120,7 +125,7 @@ impl RedisStore {
 
     fn keys(&self, service: &str) -> Keys {
         let key = |what: &str| format!("{}:{service}:{what}", self.tag);
-        Keys { record: key("record"), rows: key("rows"), entries: key("entries") }
+        Keys { record: key("record"), rows: key("rows"), cold: key("cold"), entries: key("entries") }
     }
 
     /// Runs a script on the shared connection, loading it first on a server that does not know it.
@@ -182,9 +187,7 @@ impl Store for RedisStore {
         let keys = self.keys(commit.service);
         let mut entry = Vec::new();
         codec::put_changes(&mut entry, &commit.changes);
-        let mut cmd = scripts::call(&self.scripts.commit, &[&keys.record, &keys.rows, &keys.entries]);
-        let (puts, deletes): (Vec<_>, Vec<_>) =
-            scripts::last_changes(&commit.changes).into_iter().partition(|change| change.value.is_some());
+        let mut cmd = scripts::call(&self.scripts.commit, &[&keys.record, &keys.rows, &keys.cold, &keys.entries]);
         cmd.arg(commit.fence.epoch)
             .arg(commit.fence.leader.to_string())
             .arg(commit.fence.seq)
@@ -192,13 +195,18 @@ impl Store for RedisStore {
             .arg(commit.batch.to_string())
             .arg(commit.peer_cursor)
             .arg(commit.lease.as_millis() as u64)
-            .arg(&entry[..])
-            .arg(puts.len());
-        for change in puts {
-            cmd.arg(&change.key).arg(change.value.as_deref().unwrap_or_default());
-        }
-        for change in deletes {
-            cmd.arg(&change.key);
+            .arg(&entry[..]);
+        let (cold, hot): (Vec<_>, Vec<_>) =
+            scripts::last_changes(&commit.changes).into_iter().partition(|change| is_cold(&change.key));
+        for rows in [hot, cold] {
+            let (puts, deletes): (Vec<_>, Vec<_>) = rows.into_iter().partition(|change| change.value.is_some());
+            cmd.arg(puts.len()).arg(deletes.len());
+            for change in puts {
+                cmd.arg(&change.key).arg(change.value.as_deref().unwrap_or_default());
+            }
+            for change in deletes {
+                cmd.arg(&change.key);
+            }
         }
         let answer = self.run(&self.scripts.commit, &cmd).await.map_err(|error| match error {
             // The stream was put back or moved on without its record: a state that this leader did not
@@ -212,11 +220,7 @@ impl Store for RedisStore {
         Ok(Committed { seq: answer.number(1)?, store_time_ms: answer.number(2)? })
     }
 
-    async fn scan(
-        &self,
-        service: &'static str,
-        row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send),
-    ) -> Result<Scanned, StoreError> {
+    async fn scan(&self, service: &'static str, extent: Extent, rows: &mut dyn Rows) -> Result<Scanned, StoreError> {
         let keys = self.keys(service);
         // A connection of its own, so that a large answer does not stand before a commit's.
         let mut connection = self.connector.connect(Duration::ZERO).await?;
@@ -228,22 +232,28 @@ impl Store for RedisStore {
             .query_async(&mut connection)
             .await
             .map_err(store_error)?;
-        let mut cursor = 0u64;
-        loop {
-            let page: Value = ::redis::cmd("HSCAN")
-                .arg(&keys.rows)
-                .arg(cursor)
-                .arg("COUNT")
-                .arg(LOAD_PAGE)
-                .query_async(&mut connection)
-                .await
-                .map_err(store_error)?;
-            cursor = give_page(&page, row).ok_or_else(|| malformed("HSCAN"))?;
-            if cursor == 0 {
-                break;
-            }
+        scan_table(&connection, &keys.rows, rows).await?;
+        if extent == Extent::All {
+            scan_table(&connection, &keys.cold, rows).await?;
         }
         Ok(Scanned { seq: seq.unwrap_or(0), term: last.and_then(|text| scripts::term(&text)).unwrap_or_default() })
+    }
+
+    async fn get(&self, service: &'static str, keys: &[String]) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let tables = self.keys(service);
+        let mut found = Vec::new();
+        let (cold, hot): (Vec<&String>, Vec<&String>) = keys.iter().partition(|key| is_cold(key));
+        for (table, wanted) in [(&tables.rows, hot), (&tables.cold, cold)] {
+            for page in wanted.chunks(LOAD_PAGE) {
+                let read = |mut connection: MultiplexedConnection| async move {
+                    ::redis::cmd("HMGET").arg(table).arg(page).query_async(&mut connection).await
+                };
+                let values: Vec<Option<Vec<u8>>> = self.connector.with(read).await?;
+                let rows = page.iter().zip(values).filter_map(|(key, value)| Some(((*key).clone(), value?.into())));
+                found.extend(rows);
+            }
+        }
+        Ok(found)
     }
 
     async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
@@ -304,20 +314,47 @@ impl Store for RedisStore {
     }
 }
 
-/// Gives the rows of one `HSCAN` answer to `row`, and the next cursor back.
-fn give_page(page: &Value, row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send)) -> Option<u64> {
-    let Value::Array(parts) = page else {
-        return None;
-    };
-    let [cursor, Value::Array(items)] = parts.as_slice() else {
-        return None;
-    };
-    let cursor = ::redis::from_redis_value_ref(cursor).ok()?;
-    for item in items.chunks_exact(2) {
-        let [Value::BulkString(key), Value::BulkString(value)] = item else {
-            return None;
+/// Gives all rows of a table to `rows`. The server looks for the next page while one is taken in.
+async fn scan_table(connection: &MultiplexedConnection, table: &str, rows: &mut dyn Rows) -> Result<(), StoreError> {
+    let mut page = Page::read(connection.clone(), table, 0).await?;
+    loop {
+        let give = async {
+            page.give(rows)?;
+            rows.pause().await;
+            Ok(())
         };
-        row(std::str::from_utf8(key).ok()?, value);
+        if page.cursor == 0 {
+            return give.await;
+        }
+        let (next, given) = tokio::join!(Page::read(connection.clone(), table, page.cursor), give);
+        given?;
+        page = next?;
     }
-    Some(cursor)
+}
+
+/// The answer to one `HSCAN`.
+struct Page {
+    cursor: u64,
+    /// Keys and values in turn.
+    items: Vec<Value>,
+}
+
+impl Page {
+    async fn read(mut connection: MultiplexedConnection, table: &str, cursor: u64) -> Result<Page, StoreError> {
+        let mut cmd = ::redis::cmd("HSCAN");
+        cmd.arg(table).arg(cursor).arg("COUNT").arg(LOAD_PAGE);
+        let (cursor, items) = cmd.query_async(&mut connection).await.map_err(store_error)?;
+        match items {
+            Value::Array(items) => Ok(Page { cursor, items }),
+            _ => Err(malformed("HSCAN")),
+        }
+    }
+
+    fn give(&self, rows: &mut dyn Rows) -> Result<(), StoreError> {
+        for item in self.items.chunks_exact(2) {
+            let [Value::BulkString(key), Value::BulkString(value)] = item else { return Err(malformed("HSCAN")) };
+            rows.row(std::str::from_utf8(key).map_err(|_| malformed("HSCAN"))?, value);
+        }
+        Ok(())
+    }
 }

@@ -16,9 +16,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use mesos_model::planted::{Bug, is_planted};
-use mesos_ports::store::{Acquired, Commit, Committed, Entry, Fence, Head, Scanned, Store, StoreError};
+use mesos_ports::store::{Acquired, Commit, Committed, Entry, Extent, Fence, Head, Rows, Scanned, Store, StoreError};
 use nix::fcntl::posix_fallocate;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -131,12 +132,12 @@ impl Store for Reserved {
         self.store.release(service, fence).await
     }
 
-    async fn scan(
-        &self,
-        service: &'static str,
-        row: &mut (dyn for<'a> FnMut(&'a str, &'a [u8]) + Send),
-    ) -> Result<Scanned, StoreError> {
-        self.store.scan(service, row).await
+    async fn scan(&self, service: &'static str, extent: Extent, rows: &mut dyn Rows) -> Result<Scanned, StoreError> {
+        self.store.scan(service, extent, rows).await
+    }
+
+    async fn get(&self, service: &'static str, keys: &[String]) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.store.get(service, keys).await
     }
 
     async fn read(&self, service: &'static str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {

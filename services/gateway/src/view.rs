@@ -30,7 +30,7 @@ use std::{
 
 use mesos_core::row::{RowChange, service};
 use mesos_model::{Term, uuid_text};
-use mesos_ports::store::StoreError;
+use mesos_ports::store::{Extent, StoreError};
 use mesos_runtime::{
     follow::{Followed, follow},
     quarantine::Quarantine,
@@ -231,7 +231,7 @@ impl View {
         loop {
             let mut rows = Vec::new();
             let mut take = |key: &str, value: &[u8]| self.quarantine.row(key, Some(value), &mut rows);
-            match ports.store.scan(owner, &mut take).await {
+            match ports.store.scan(owner, Extent::All, &mut take).await {
                 Ok(loaded) => {
                     self.reload(owner, loaded.seq, rows);
                     if loaded.term != Term::default() {

@@ -18,7 +18,7 @@ impl Allocator {
     /// # Errors
     /// Says what does not hold.
     pub fn check(&self) -> Result<(), String> {
-        for (id, agent) in &self.agents {
+        for (id, agent) in self.agents.iter() {
             self.check_agent(id, agent).map_err(|error| format!("agent {id}: {error}"))?;
         }
         self.check_launches()?;
@@ -28,7 +28,7 @@ impl Allocator {
     }
 
     fn check_agent(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
-        let rows = agent.launches.iter().filter_map(|launch| self.launches.get(launch));
+        let rows = agent.launches.get().iter().filter_map(|launch| self.launch_row(launch));
         let launched = rows.fold(Resources::new(), |sum, row| sum.plus(&row.resources()));
         let launched = launched.filter(|resource| !resource.is_shared());
         let (allocated, offered, held, free) = (
@@ -37,7 +37,7 @@ impl Allocator {
             self.engine.held(agent.slot),
             self.engine.free(agent.slot),
         );
-        let holding = agent.launches.iter().filter_map(|launch| self.launches.get(launch));
+        let holding = agent.launches.get().iter().filter_map(|launch| self.launch_row(launch));
         let holding = holding.filter(|row| super::state::holds_something(row));
         ensure(self.digest_of(id) == crate::message::digest(holding.map(|row| &row.launch)), || {
             "the digest of its launches is wrong".to_owned()
@@ -62,13 +62,20 @@ impl Allocator {
     fn check_launches(&self) -> Result<(), String> {
         for row in self.launches() {
             let id = &row.launch;
-            let at_agent = self.agents.get(&row.agent).is_some_and(|agent| agent.launches.contains(id));
+            let at_agent = self.agents.get(&row.agent).is_some_and(|agent| agent.launches.get().contains(id));
             let framework = self.frameworks.get(&row.framework);
-            let at_framework = framework.is_some_and(|framework| framework.launches.contains(id));
+            let at_framework = framework.is_some_and(|framework| framework.launches > 0);
             ensure(at_agent && at_framework, || format!("launch {id} is not indexed"))?;
             ensure(!row.tasks.is_empty() || row.outlives_its_tasks(), || format!("launch {id} has no task"))?;
         }
-        let indexed: BTreeSet<&LaunchId> = self.agents.values().flat_map(|agent| &agent.launches).collect();
+        let counted: usize = self.frameworks.values().map(|framework| framework.launches).sum();
+        ensure(counted == self.launches.len(), || "the launches of frameworks are not counted right".to_owned())?;
+        for (id, framework) in &self.frameworks {
+            #[expect(clippy::disallowed_methods, reason = "they are counted")]
+            let ended = framework.tasks.values().filter(|fact| fact.ended).count();
+            ensure(ended == framework.ended.len(), || format!("the ended tasks of {id} are not counted right"))?;
+        }
+        let indexed: BTreeSet<&LaunchId> = self.agents.values().flat_map(|agent| agent.launches.get()).collect();
         ensure(indexed.len() == self.launches.len(), || "an index names launches that are not there".to_owned())?;
         #[expect(clippy::disallowed_methods, reason = "any of them is an error, whatever the order")]
         let stray = self.bodies.keys().find(|launch| self.term.is_some() && !self.launches.contains_key(*launch));
@@ -126,7 +133,7 @@ impl Allocator {
     /// What a hungry framework could be offered right now, if anything; after a batch that is nothing.
     pub(super) fn left_over(&self, now: mesos_model::Time) -> Option<String> {
         let mut engine = self.engine.clone();
-        for (id, state) in &self.agents {
+        for (id, state) in self.agents.iter() {
             for (framework, row) in self.frameworks.iter().filter_map(|(id, state)| Some((id, state.row.as_ref()?))) {
                 for role in &row.info.roles {
                     let client = engine.find_client(framework, role).filter(|client| engine.is_hungry(*client));

@@ -114,7 +114,7 @@ impl Allocator {
 
     /// What is on an agent that has shaken hands is to end, if it is drained.
     pub(super) fn order_drain(&mut self, id: &AgentId) {
-        let Some(state) = self.agents.get(id).filter(|state| !state.launches.is_empty()) else { return };
+        let Some(state) = self.agents.get(id).filter(|state| state.has_launches()) else { return };
         if let Some(drain) = state.row.as_ref().and_then(AgentRow::draining) {
             self.order(id, Order::Drain { max_grace_ms: drain.max_grace_ms });
         }
@@ -129,7 +129,7 @@ impl Allocator {
             else {
                 continue;
             };
-            if !self.is_shaken(&id) || !state.launches.is_empty() || self.operations.contains_key(&id) {
+            if !self.is_shaken(&id) || state.has_launches() || self.operations.contains_key(&id) {
                 continue;
             }
             drain.drained = true;
@@ -171,7 +171,7 @@ impl Allocator {
     /// The launches and operations of an agent are no more, and it is told nothing of them.
     pub(super) fn end_all_on(&mut self, id: &AgentId, fx: &mut Effects<Output>) {
         let Some(state) = self.agents.get_mut(id) else { return };
-        let (slot, launches) = (state.slot, state.launches.clone());
+        let (slot, launches) = (state.slot, state.launches.get().clone());
         let hostname = state.row.as_ref().map(|row| row.hostname.clone()).unwrap_or_default();
         state.part();
         self.engine.drop_filters_on(slot);

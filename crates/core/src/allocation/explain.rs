@@ -28,8 +28,8 @@ impl Allocator {
 
     /// Who runs what on an agent.
     fn running_on(&self, agent: &AgentId) -> Vec<(FrameworkId, Role, Resources)> {
-        let launches = self.agents.get(agent).into_iter().flat_map(|state| &state.launches);
-        let rows = launches.filter_map(|launch| self.launches.get(launch));
+        let launches = self.agents.get(agent).into_iter().flat_map(|state| state.launches.get());
+        let rows = launches.filter_map(|launch| self.launch_row(launch));
         rows.map(|row| (row.framework.clone(), row.role.clone(), row.resources())).collect()
     }
 

@@ -11,7 +11,7 @@ use mesos_model::{
 
 use super::{
     Allocator, Output,
-    state::{Framework, TaskFact},
+    state::{Agent, TaskFact},
 };
 use crate::{
     machine::Effects,
@@ -94,14 +94,19 @@ impl Allocator {
     /// A framework was removed: every agent that it has something on ends it. Agents that have not shaken
     /// hands are told when they do.
     fn shut_down_everywhere(&mut self, id: &FrameworkId) {
-        let launches = self.frameworks.get(id).map(|state| state.launches.clone()).unwrap_or_default();
-        #[expect(clippy::disallowed_methods, reason = "sorted by where it goes")]
-        let agents: BTreeSet<AgentId> =
-            launches.iter().filter_map(|launch| self.launches.get(launch)).map(|row| row.agent.clone()).collect();
-        for agent in agents {
+        for agent in self.agents_of(id) {
             if self.is_shaken(&agent) {
                 self.order(&agent, Order::ShutdownFramework(id.clone()));
             }
+        }
+    }
+
+    /// The agents on which a framework has something.
+    pub(super) fn agents_of(&self, framework: &FrameworkId) -> Vec<AgentId> {
+        let holds = |(id, state): (&AgentId, &Agent)| state.executors.contains_key(framework).then(|| id.clone());
+        match self.frameworks.get(framework) {
+            Some(state) if state.launches > 0 => self.agents.iter().filter_map(holds).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -112,23 +117,29 @@ impl Allocator {
         let fact = TaskFact {
             launch: row.launch.clone(),
             ended: has_ended(row),
+            began: row.number > 0,
             kill: row.kill,
             ordered: ordered.map_or(0, |fact| fact.ordered),
             order: ordered.map_or(0, |fact| fact.order),
         };
+        if fact.ended {
+            framework.ended.insert(row.task.clone());
+        } else if !framework.ended.is_empty() {
+            framework.ended.remove(&row.task);
+        }
         framework.tasks.insert(row.task.clone(), fact);
         if self.term.is_none() {
             return;
         }
         // Of a removed framework nobody will say more than the agent did before.
         let held =
-            self.launches.get(&row.launch).and_then(|launch| launch.tasks.iter().find(|task| task.task == row.task));
+            self.launch_row(&row.launch).and_then(|launch| launch.tasks.iter().find(|task| task.task == row.task));
         let over_for_all = row.state.is_terminal() && held.is_some_and(|task| task.resources.is_empty());
         if has_ended(row) || over_for_all {
             self.release_task(&row.launch, &row.task, fx);
             return;
         }
-        let agent = self.launches.get(&row.launch).map(|launch| launch.agent.clone());
+        let agent = self.launch_row(&row.launch).map(|launch| launch.agent.clone());
         if let Some(agent) = agent.filter(|agent| self.is_shaken(agent)) {
             self.order_kill(&agent, &row.framework, &row.task);
         }
@@ -138,6 +149,7 @@ impl Allocator {
     pub(super) fn delete_task(&mut self, framework: &FrameworkId, task: &TaskId) {
         if let Some(state) = self.frameworks.get_mut(framework) {
             state.tasks.remove(task);
+            state.ended.remove(task);
         }
         self.forget_framework_if_idle(framework);
     }
@@ -162,16 +174,18 @@ impl Allocator {
 
     /// At the start of a term: what ended while nobody led is released.
     pub(super) fn release_ended_tasks(&mut self, fx: &mut Effects<Output>) {
-        let ended: Vec<_> = self
-            .launches()
-            .flat_map(|row| row.tasks.iter().map(move |task| (row, &task.task)))
-            .filter(|(row, task)| {
-                let framework = self.frameworks.get(&row.framework);
-                framework.is_some_and(|framework| Framework::has_ended(framework, task, &row.launch))
-            })
-            .map(|(row, task)| (row.launch.clone(), task.clone()))
-            .collect();
-        for (launch, task) in ended {
+        let mut ended: Vec<_> = Vec::new();
+        for (id, framework) in &self.frameworks {
+            for task in &framework.ended {
+                let launch = framework.tasks.get(task).and_then(|fact| self.launch_row(&fact.launch));
+                let Some(row) = launch.filter(|row| row.framework == *id) else { continue };
+                if let Some(at) = row.tasks.iter().position(|one| one.task == *task) {
+                    ended.push((row.agent.clone(), row.launch.clone(), at, task.clone()));
+                }
+            }
+        }
+        ended.sort_unstable();
+        for (_, launch, _, task) in ended {
             self.release_task(&launch, &task, fx);
         }
     }

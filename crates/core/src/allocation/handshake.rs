@@ -148,7 +148,8 @@ impl Allocator {
         // Ordered again if its order was not taken up, and over if it was: only an order of this term that is still on
         // its way says nothing.
         let under_way = |row: &LaunchRow| row.sent.0 == term && row.sent > (report.term, report.number);
-        let rows = state.into_iter().flat_map(|state| &state.launches).filter_map(|launch| self.launches.get(launch));
+        let rows =
+            state.into_iter().flat_map(|state| state.launches.get()).filter_map(|launch| self.launch_row(launch));
         let unnamed = rows.filter(|row| !named.contains(&row.launch)).any(|row| !under_way(row));
         // Nor may one be admitted whose machine was down before it has promised to take up nothing of earlier terms.
         let down = state.and_then(|state| state.row.as_ref()).is_some_and(|row| row.down);
@@ -223,8 +224,8 @@ impl Allocator {
         let mut reported: BTreeMap<LaunchId, ReportedLaunch> =
             report.launches.into_iter().map(|launch| (launch.launch.clone(), launch)).collect();
         let mut again = Vec::new();
-        for launch in self.agents.get(id).map(|state| state.launches.clone()).unwrap_or_default() {
-            let Some(row) = self.launches.get(&launch) else { continue };
+        for launch in self.agents.get(id).map(|state| state.launches.get().clone()).unwrap_or_default() {
+            let Some(row) = self.launch_row(&launch) else { continue };
             if let Some(reported) = reported.remove(&launch) {
                 self.bodies.remove(&launch);
                 self.hold_launch(&launch, &reported, fx);
@@ -244,8 +245,8 @@ impl Allocator {
             }
         }
         self.rewind_orders(id);
-        for launch in self.agents.get(id).map(|state| state.launches.clone()).unwrap_or_default() {
-            let Some(row) = self.launches.get(&launch) else { continue };
+        for launch in self.agents.get(id).map(|state| state.launches.get().clone()).unwrap_or_default() {
+            let Some(row) = self.launch_row(&launch) else { continue };
             let framework = row.framework.clone();
             if self.frameworks.get(&framework).is_some_and(Framework::is_removed) {
                 removed.insert(framework);
@@ -283,9 +284,9 @@ impl Allocator {
     }
 
     fn has_lingering(&self, id: &AgentId) -> bool {
-        let launches = self.agents.get(id).into_iter().flat_map(|state| &state.launches);
+        let launches = self.agents.get(id).into_iter().flat_map(|state| state.launches.get());
         launches
-            .filter_map(|launch| self.launches.get(launch))
+            .filter_map(|launch| self.launch_row(launch))
             .any(|row| row.tasks.iter().any(|task| task.resources.is_empty()))
     }
 
@@ -300,7 +301,7 @@ impl Allocator {
     /// Tasks that have ended on the agent hold nothing any more. The row stays until the registry knows their
     /// end: without it, the registry would take them for lost.
     fn hold_launch(&mut self, launch: &LaunchId, reported: &ReportedLaunch, fx: &mut Effects<Output>) {
-        let Some(row) = self.launches.get(launch) else { return };
+        let Some(row) = self.launch_row(launch) else { return };
         let running: BTreeSet<&TaskId> = reported.tasks.iter().map(|(task, _)| task).collect();
         let removed = self.frameworks.get(&row.framework).is_some_and(Framework::is_removed);
         if removed && running.is_empty() && !reported.alive {
@@ -340,7 +341,7 @@ impl Allocator {
 
     /// An intent that the agent has not seen leaves again under a new number.
     fn order_again(&mut self, term: Term, launch: &LaunchId, fx: &mut Effects<Output>) {
-        let Some(row) = self.launches.get(launch) else { return };
+        let Some(row) = self.launch_row(launch) else { return };
         let removed = self.frameworks.get(&row.framework).is_some_and(Framework::is_removed);
         let body = self.bodies.get(launch);
         let body = body.filter(|body| !removed && !row.tasks.is_empty() && body.tasks.len() == row.tasks.len());

@@ -64,12 +64,12 @@ impl Allocator {
     pub(super) fn begin_silence(&mut self, now: Time) {
         self.silence.since = now;
         let due = now.after(self.options.agent_timeout);
-        for (id, state) in &mut self.agents {
+        self.agents.for_each_mut(|id, state| {
             state.heard = now;
             if state.row.as_ref().is_some_and(|row| row.state == AgentState::Active) {
                 self.silence.timers.set(id.clone(), due);
             }
-        }
+        });
     }
 
     /// An agent was heard of by a handshake.
@@ -176,7 +176,7 @@ impl Allocator {
     fn mark_unreachable(&mut self, now: Time, id: &AgentId, fx: &mut Effects<Output>) {
         let Some(state) = self.agents.get(id) else { return };
         let Some(mut row) = state.row.clone() else { return };
-        let on_it = state.launches.iter().filter_map(|launch| self.launches.get(launch)).map(|row| &row.framework);
+        let on_it = state.launches.get().iter().filter_map(|launch| self.launch_row(launch)).map(|row| &row.framework);
         let offers = self.engine.offers_on(state.slot);
         let offered = offers.iter().filter_map(|number| self.engine.offer_parties(*number));
         let offered = offered.map(|(client, _)| self.engine.client_of(client).0);
@@ -185,7 +185,7 @@ impl Allocator {
         row.state = AgentState::Unreachable { since: now };
         self.metrics.agents_unreachable += 1;
         if is_planted(Bug::UnreachableIsFree) {
-            for launch in state.launches.clone() {
+            for launch in state.launches.get().clone() {
                 self.delete_launch(&launch, fx);
             }
         }

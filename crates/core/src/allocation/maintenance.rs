@@ -302,9 +302,7 @@ impl Allocator {
         if self.maintenance.index.is_empty() {
             return;
         }
-        let launches = self.frameworks.get(framework).map(|state| state.launches.clone()).unwrap_or_default();
-        #[expect(clippy::disallowed_methods, reason = "goes into a set that is ordered")]
-        let agents = launches.iter().filter_map(|launch| self.launches.get(launch)).map(|row| row.agent.clone());
+        let agents = self.agents_of(framework);
         self.maintenance.changed.extend(agents);
     }
 

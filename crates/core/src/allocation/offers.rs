@@ -142,7 +142,7 @@ impl Allocator {
             resources: decision.bundle.resources(),
             attributes: row.attributes.clone(),
             domain: row.domain.clone(),
-            executors: state.executors.get(framework).into_iter().flat_map(|all| all.keys().cloned()).collect(),
+            executors: state.executors.get(framework).into_iter().flat_map(|all| all.get().keys().cloned()).collect(),
             unavailability: self.maintenance.unavailability(row),
         })
     }

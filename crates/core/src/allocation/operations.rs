@@ -78,8 +78,8 @@ impl Allocator {
             return Err(format!("revocable '{}' can be neither reserved nor made a volume", revocable.name));
         }
         let shared: Vec<&Resource> = conversion.consumed.iter().filter(|resource| resource.is_shared()).collect();
-        let used = self.agents.get(agent).into_iter().flat_map(|state| &state.launches).find(|launch| {
-            let row = self.launches.get(*launch);
+        let used = self.agents.get(agent).into_iter().flat_map(|state| state.launches.get()).find(|launch| {
+            let row = self.launch_row(launch);
             let held = row.map(crate::row::LaunchRow::resources).unwrap_or_default();
             shared.iter().any(|wanted| held.iter().any(|held| held.qualifier == wanted.qualifier))
         });

@@ -215,13 +215,13 @@ impl Allocator {
     pub(super) fn bus_back(&mut self, fx: &mut Effects<Output>) {
         let Some(term) = self.term else { return };
         let mut all_shaken = true;
-        for (id, state) in &mut self.agents {
+        self.agents.for_each_mut(|id, state| {
             if !state.lane.is_idle() {
                 state.lane.rewind();
                 self.speaking.insert(id.clone());
             }
             all_shaken &= state.row.as_ref().is_none_or(|row| row.state != AgentState::Active || row.handshake == term);
-        }
+        });
         if !all_shaken {
             fx.emit(self.handshake_of_all(term));
         }

@@ -95,8 +95,9 @@ impl Allocator {
         let total = state.row.as_ref()?.total.clone();
         let mut victims: Vec<(u128, &LaunchRow)> = state
             .launches
+            .get()
             .iter()
-            .filter_map(|launch| self.launches.get(launch))
+            .filter_map(|launch| self.launch_row(launch))
             .filter(|row| may_go(row, need) && !self.preemptions.going.contains_key(&row.launch))
             .map(|row| (work(now, row, &total), row))
             .collect();
@@ -146,7 +147,7 @@ impl Allocator {
     }
 
     fn preempt(&mut self, launch: &LaunchId, message: &str, key: &str) {
-        let Some(row) = self.launches.get(launch).cloned() else { return };
+        let Some(row) = self.launch_row(launch).cloned() else { return };
         self.preemptions.going.insert(launch.clone(), key.to_owned());
         self.metrics.preemptions += 1;
         for task in row.tasks {
@@ -164,9 +165,10 @@ impl Allocator {
         let spare = revocable(&row.oversubscribed);
         let mut holders: Vec<(u128, LaunchId, Resources)> = state
             .launches
+            .get()
             .iter()
             .filter(|launch| !self.preemptions.going.contains_key(*launch))
-            .filter_map(|launch| self.launches.get(launch))
+            .filter_map(|launch| self.launch_row(launch))
             .map(|launch| (work(now, launch, &row.total), launch.launch.clone(), revocable(&launch.resources())))
             .filter(|(_, _, held)| !held.is_empty())
             .collect();

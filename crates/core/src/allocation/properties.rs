@@ -537,7 +537,7 @@ impl Life {
     /// The leader dies, and one that has only followed its rows takes over.
     fn take_over(&mut self, heard: bool) {
         let mut standby = Allocator::new(Options { unreachable_per_minute_percent: 100, ..Options::default() });
-        for row in self.world.rows.values() {
+        for row in self.world.rows.values().filter(|row| !matches!(row, Row::Body(_))) {
             standby.restore(RowChange::Put(row.clone()));
         }
         let mut fx = Effects::default();
@@ -545,6 +545,9 @@ impl Life {
             standby.peer(self.world.now, RowChange::Put(row.clone()), &mut fx);
         }
         assert!(fx.changes.is_empty() && fx.outputs.is_empty(), "a follower is silent");
+        for key in standby.cold_wanted() {
+            standby.restore(RowChange::Put(self.world.rows[&key].clone()));
+        }
         let leader = &self.world.machine;
         assert!(standby.agents().eq(leader.agents()), "agents differ");
         assert!(standby.launches().eq(leader.launches()), "launches differ");

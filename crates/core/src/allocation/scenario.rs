@@ -82,7 +82,7 @@ impl World {
             // A standby that has followed takes over; the old machine is gone.
             "standby" => {
                 let peers = std::mem::replace(&mut self.machine, Allocator::new(Options::default()));
-                for row in self.rows.values() {
+                for row in self.rows.values().filter(|row| !matches!(row, Row::Body(_))) {
                     self.machine.restore(RowChange::Put(row.clone()));
                 }
                 let (now, mut fx) = (self.now, Effects::default());
@@ -90,6 +90,9 @@ impl World {
                     self.machine.peer(now, RowChange::Put(Row::Framework(row)), &mut fx);
                 }
                 assert!(fx.changes.is_empty() && fx.outputs.is_empty());
+                for key in self.machine.cold_wanted() {
+                    self.machine.restore(RowChange::Put(self.rows[&key].clone()));
+                }
                 vec![]
             }
             "framework" => {

@@ -12,9 +12,10 @@ use super::{Allocator, Output, orders::Lane};
 use crate::{
     machine::Effects,
     message::{Request, StreamEvent, ToStream, digest},
+    ordered::Late,
     row::{
-        AgentRow, AgentState, BodyRow, FrameworkFacts, FrameworkRow, FrameworkState, KillOrder, LaunchRow, Row, RowKey,
-        Subscription,
+        AgentRow, AgentState, BodyRow, FrameworkFacts, FrameworkRow, FrameworkState, KillOrder, LaunchRow, LaunchTask,
+        Row, RowKey, Subscription,
     },
 };
 
@@ -22,11 +23,11 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Agent {
     pub(super) row: Option<AgentRow>,
-    pub(super) launches: BTreeSet<LaunchId>,
+    pub(super) launches: Late<BTreeSet<LaunchId>>,
     /// Those of them that still hold something, folded into one number as in `message::digest`.
     digest: u64,
     /// Executors of each framework, and how many launches name each.
-    pub(super) executors: BTreeMap<FrameworkId, BTreeMap<ExecutorId, u32>>,
+    pub(super) executors: BTreeMap<FrameworkId, Late<BTreeMap<ExecutorId, u32>>>,
     /// Its place in the engine, which knows what is allocated, offered and free.
     pub(super) slot: AgentSlot,
     pub(super) lane: Lane,
@@ -42,6 +43,8 @@ pub(super) struct Agent {
 pub(super) struct TaskFact {
     pub(super) launch: LaunchId,
     pub(super) ended: bool,
+    /// Its agent has said something of it, so it has taken up the launch.
+    pub(super) began: bool,
     pub(super) kill: Option<KillOrder>,
     /// Number of the last kill that was ordered in this term.
     pub(super) ordered: u64,
@@ -53,15 +56,23 @@ pub(super) struct TaskFact {
 #[derive(Debug, Default)]
 pub(super) struct Framework {
     pub(super) row: Option<FrameworkRow>,
-    pub(super) launches: HashSet<LaunchId, FixedState>,
+    /// How many launches it has.
+    pub(super) launches: usize,
     /// Tasks that launch rows name.
     pub(super) live: HashMap<TaskId, LaunchId, FixedState>,
     /// Tasks that the registry has a row for.
     pub(super) tasks: HashMap<TaskId, TaskFact, FixedState>,
+    /// Those of them that have ended.
+    pub(super) ended: HashSet<TaskId, FixedState>,
     pub(super) demand: Vec<Request>,
 }
 
 impl Agent {
+    pub(super) fn has_launches(&self) -> bool {
+        // Each names its executor, and there are fewer frameworks than launches.
+        !self.executors.is_empty()
+    }
+
     pub(super) fn forget_term(&mut self) {
         self.lane = Lane::default();
         self.mismatches = 0;
@@ -115,8 +126,14 @@ impl Framework {
         self.tasks.get(task).is_some_and(|fact| fact.ended && fact.launch == *launch)
     }
 
+    /// The tasks that the registry has a row for, in any order.
+    #[expect(clippy::disallowed_methods, reason = "who asks makes a set of them")]
+    pub(super) fn known_tasks(&self) -> impl Iterator<Item = &TaskId> {
+        self.tasks.keys()
+    }
+
     fn is_idle(&self) -> bool {
-        self.row.is_none() && self.launches.is_empty() && self.tasks.is_empty()
+        self.row.is_none() && self.launches == 0 && self.tasks.is_empty()
     }
 }
 
@@ -170,9 +187,9 @@ impl Allocator {
     /// The state of an agent, made if need be.
     pub(super) fn agent_entry(&mut self, id: &AgentId) -> &mut Agent {
         let engine = &mut self.engine;
-        self.agents.entry(id.clone()).or_insert_with(|| Agent {
+        self.agents.get_or_insert_with(id, || Agent {
             row: None,
-            launches: BTreeSet::new(),
+            launches: Late::default(),
             digest: 0,
             executors: BTreeMap::new(),
             slot: engine.agent(id),
@@ -229,7 +246,7 @@ impl Allocator {
     fn forget_agent_if_idle(&mut self, id: &AgentId) {
         if let Some(state) = self.agents.get(id)
             && state.row.is_none()
-            && state.launches.is_empty()
+            && !state.has_launches()
             && self.engine.is_empty(state.slot)
         {
             self.engine.forget_agent(state.slot);
@@ -238,50 +255,72 @@ impl Allocator {
     }
 
     /// Takes a launch row over, in the place of an older one if there is one.
-    pub(super) fn index_launch(&mut self, row: LaunchRow) {
+    pub(super) fn index_launch(&mut self, mut row: LaunchRow) {
         self.unindex_launch(&row.launch);
-        let holds = Bundle::from(&row.resources());
+        // What many launches have in common is kept once.
+        if let Some(agent) = self.agents.known(&row.agent) {
+            row.agent = agent.clone();
+        }
+        for task in &row.tasks {
+            row.executor.share_with(&task.task);
+        }
+        let holds = all_of(&row);
         let framework = self.frameworks.entry(row.framework.clone()).or_default();
-        framework.launches.insert(row.launch.clone());
+        framework.launches += 1;
         for task in &row.tasks {
             framework.live.insert(task.task.clone(), row.launch.clone());
         }
         self.calls.remember_launch(&row);
         let client = self.engine.client(&row.framework, &row.role);
         let agent = self.agent_entry(&row.agent);
-        agent.launches.insert(row.launch.clone());
+        agent.launches.put(row.launch.clone());
         if holds_something(&row) {
             agent.digest = agent.digest.wrapping_add(digest([&row.launch]));
         }
         let executors = agent.executors.entry(row.framework.clone()).or_default();
-        *executors.entry(row.executor.clone()).or_insert(0) += 1;
+        executors.put(row.executor.clone());
         let slot = agent.slot;
         self.engine.allocate(slot, client, &holds);
         self.engine.tidy(client);
         self.maintenance.look_at(&row.agent);
-        self.launches.insert(row.launch.clone(), row);
+        self.launches.insert(row.launch.clone(), Box::new(row));
+    }
+
+    /// Launches that may have to be ordered again, as far as the rows tell, and whose bodies are not known. In any
+    /// order.
+    #[expect(clippy::disallowed_methods, reason = "who asks sorts them")]
+    pub(super) fn unproven_launches(&self) -> impl Iterator<Item = &LaunchId> {
+        let began = |row: &LaunchRow| {
+            let tasks = self.frameworks.get(&row.framework).map(|framework| &framework.tasks);
+            let fact = |task: &LaunchTask| tasks.and_then(|tasks| tasks.get(&task.task));
+            row.tasks.iter().filter_map(fact).any(|fact| fact.launch == row.launch && (fact.began || fact.ended))
+        };
+        let unproven = move |row: &&LaunchRow| {
+            row.adopted.is_none() && !row.tasks.is_empty() && !self.bodies.contains_key(&row.launch) && !began(row)
+        };
+        self.launches.values().map(Box::as_ref).filter(unproven).map(|row| &row.launch)
     }
 
     /// Forgets a launch row.
     pub(super) fn unindex_launch(&mut self, launch: &LaunchId) -> Option<LaunchRow> {
-        let row = self.launches.remove(launch)?;
-        let holds = Bundle::from(&row.resources());
+        let row = *self.launches.remove(launch)?;
+        let holds = all_of(&row);
         self.calls.forget_launch(&row);
         self.preemptions.over(launch);
         if let Some(framework) = self.frameworks.get_mut(&row.framework) {
-            framework.launches.remove(launch);
+            framework.launches -= 1;
             framework.live.retain_of(&row);
         }
         self.forget_framework_if_idle(&row.framework);
         let client = self.engine.client(&row.framework, &row.role);
         if let Some(agent) = self.agents.get_mut(&row.agent) {
-            agent.launches.remove(launch);
+            agent.launches.change(|launches| launches.remove(launch));
             if holds_something(&row) {
                 agent.digest = agent.digest.wrapping_sub(digest([&row.launch]));
             }
             agent.forget_executor(&row);
             let (launches, rows) = (&agent.launches, &self.launches);
-            let rest = || launches.iter().filter_map(|id| rows.get(id)).map(|row| Bundle::from(&row.resources()));
+            let rest = || launches.get().iter().filter_map(|id| rows.get(id)).map(|row| all_of(row));
             self.engine.release(agent.slot, client, &holds, rest);
         }
         self.engine.tidy(client);
@@ -312,7 +351,7 @@ impl Allocator {
     /// A task is over: what it held is free, and if it was the last one of its launch, the launch is over. The
     /// framework's own executor holds its part until its agent says that it is gone.
     pub(super) fn release_task(&mut self, launch: &LaunchId, task: &TaskId, fx: &mut Effects<Output>) {
-        let Some(row) = self.launches.get(launch) else { return };
+        let Some(row) = self.launch_row(launch) else { return };
         let Some(at) = row.tasks.iter().position(|candidate| candidate.task == *task) else { return };
         if row.tasks.len() == 1 && !row.outlives_its_tasks() {
             self.delete_launch(launch, fx);
@@ -351,19 +390,19 @@ impl Allocator {
         framework: &'a FrameworkId,
         executor: &'a ExecutorId,
     ) -> impl Iterator<Item = &'a LaunchRow> {
-        let launches = self.agents.get(agent).map(|agent| &agent.launches);
+        let launches = self.agents.get(agent).map(|agent| agent.launches.get());
         launches
             .into_iter()
             .flatten()
-            .filter_map(|launch| self.launches.get(launch))
+            .filter_map(|launch| self.launch_row(launch))
             .filter(move |row| row.framework == *framework && row.executor == *executor)
     }
 
     /// Sums an agent's launches anew.
     pub(super) fn sum_up(&mut self, agent: &AgentId) {
         let Some(state) = self.agents.get(agent) else { return };
-        let held = state.launches.iter().filter_map(|launch| self.launches.get(launch));
-        let held: Vec<Bundle> = held.map(|row| Bundle::from(&row.resources())).collect();
+        let held = state.launches.get().iter().filter_map(|launch| self.launch_row(launch));
+        let held: Vec<Bundle> = held.map(all_of).collect();
         self.engine.sum_up(state.slot, held);
     }
 
@@ -395,6 +434,13 @@ impl Allocator {
     }
 }
 
+/// All that a launch holds on its agent, as the engine reckons with it.
+fn all_of(row: &LaunchRow) -> Bundle {
+    let mut bundle = Bundle::from(&row.executor_resources);
+    row.tasks.iter().for_each(|task| bundle.add(&Bundle::from(&task.resources)));
+    bundle
+}
+
 /// Whether an agent still counts a launch among those that hold something.
 pub(super) fn holds_something(row: &LaunchRow) -> bool {
     row.outlives_its_tasks() || row.tasks.iter().any(|task| !task.resources.is_empty())
@@ -403,13 +449,16 @@ pub(super) fn holds_something(row: &LaunchRow) -> bool {
 impl Agent {
     fn forget_executor(&mut self, row: &LaunchRow) {
         let Some(executors) = self.executors.get_mut(&row.framework) else { return };
-        if let Some(count) = executors.get_mut(&row.executor) {
-            *count -= 1;
-            if *count == 0 {
-                executors.remove(&row.executor);
+        let is_empty = executors.change(|counts| {
+            if let Some(count) = counts.get_mut(&row.executor) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&row.executor);
+                }
             }
-        }
-        if executors.is_empty() {
+            counts.is_empty()
+        });
+        if is_empty {
             self.executors.remove(&row.framework);
         }
     }

@@ -59,6 +59,11 @@ impl Machine for Notes {
         apply(&mut self.rows, &change);
     }
 
+    fn cold_wanted(&self) -> Vec<RowKey> {
+        let (warm, cold) = (job("warm").key(), job("cold").key());
+        if self.rows.contains(&warm) && !self.rows.contains(&cold) { vec![cold] } else { Vec::new() }
+    }
+
     fn rows(&self) -> Option<Vec<Row>> {
         let name = |key: &RowKey| if let RowKey::Job(name) = key { Some(job(name.as_str())) } else { None };
         Some(self.rows.iter().filter_map(name).collect())
@@ -67,6 +72,10 @@ impl Machine for Notes {
     fn peer(&mut self, _: Time, change: RowChange, effects: &mut Effects<Said>) {
         apply(&mut self.peer_rows, &change);
         effects.emit(Said::Heard(change.key().text()));
+    }
+
+    fn peer_keys(&self) -> Vec<RowKey> {
+        self.peer_rows.iter().cloned().collect()
     }
 
     fn lead(&mut self, _: Time, term: Term, effects: &mut Effects<Said>) {
@@ -332,6 +341,86 @@ fn rows_that_vanished_from_the_peer_are_told_as_deleted() {
     bench.done();
     bench.give(entry(3, 2, RowChange::Put(job("newer"))));
     assert_eq!(rows(&bench), ["job/new", "job/newer"], "a commit on top shows that this history goes on");
+}
+
+fn loaded(names: &[&str], seq: u64, epoch: u64) -> Result<Snapshot, Failure> {
+    Ok(Snapshot { rows: puts(names), seq, term: term(epoch) })
+}
+
+fn puts(names: &[&str]) -> Vec<RowChange> {
+    names.iter().map(|name| RowChange::Put(job(name))).collect()
+}
+
+fn names(rows: &BTreeSet<RowKey>) -> Vec<String> {
+    rows.iter().map(RowKey::text).collect()
+}
+
+#[test]
+fn rows_that_come_in_parts_are_all_there() {
+    let mut bench = Bench::new();
+    bench.give(Input::Tick);
+    bench.give(Input::Rows(puts(&["a"])));
+    bench.give(Input::PeerRows(puts(&["x"])));
+    bench.give(Input::Rows(puts(&["b"])));
+    assert!(
+        bench.give(Input::Loaded(loaded(&["c"], 4, 2))).iter().all(|out| matches!(out, Output::Follow { after: 4 }))
+    );
+    let out = bench.give(Input::PeerLoaded(loaded(&["y"], 7, 1)));
+    assert!(out.iter().any(|output| matches!(output, Output::Acquire { .. })), "{out:?}");
+    let machine = bench.driver.machine();
+    assert_eq!(names(&machine.rows), ["job/a", "job/b", "job/c"]);
+    assert_eq!(names(&machine.peer_rows), ["job/x", "job/y"]);
+}
+
+#[test]
+fn of_a_load_that_fails_half_way_nothing_stays() {
+    let mut bench = Bench::new();
+    bench.give(Input::Tick);
+    bench.give(Input::Rows(puts(&["deleted-meanwhile"])));
+    bench.give(Input::PeerRows(puts(&["x"])));
+    bench.give(Input::Loaded(Err(Failure::Unavailable("cut".to_owned()))));
+    // The peer's first rows went to a machine that is no more.
+    let out = bench.give(Input::PeerLoaded(loaded(&["y"], 7, 1)));
+    assert!(matches!(&out[..], [Output::LoadPeer]), "{out:?}");
+    assert!(bench.later(250).iter().any(|output| matches!(output, Output::Load)));
+    bench.give(Input::PeerRows(puts(&["x"])));
+    bench.give(Input::PeerLoaded(loaded(&["y"], 7, 1)));
+    bench.give(Input::Loaded(loaded(&["a"], 5, 2)));
+    let machine = bench.driver.machine();
+    assert_eq!(names(&machine.rows), ["job/a"]);
+    assert_eq!(names(&machine.peer_rows), ["job/x", "job/y"]);
+}
+
+#[test]
+fn a_leader_is_given_the_peers_rows_once_all_are_there() {
+    let mut bench = Bench::new();
+    bench.lead();
+    bench.give(Input::PeerLoaded(loaded(&["gone", "x"], 1, 1)));
+    bench.give(Input::PeerGap);
+    bench.give(Input::PeerRows(puts(&["x", "y"])));
+    assert_eq!(names(&bench.driver.machine().peer_rows), ["job/gone", "job/x"]);
+    bench.give(Input::PeerLoaded(loaded(&["z"], 9, 1)));
+    assert_eq!(names(&bench.driver.machine().peer_rows), ["job/gone", "job/x", "job/y", "job/z"]);
+    bench.give(Input::PeerEntry(Changes { seq: 10, term: term(1), changes: Arc::default() }));
+    assert_eq!(names(&bench.driver.machine().peer_rows), ["job/x", "job/y", "job/z"]);
+}
+
+#[test]
+fn nobody_leads_before_the_cold_rows_are_there_that_are_wanted() {
+    let mut bench = Bench::new();
+    bench.give(Input::Tick);
+    bench.give(Input::Loaded(loaded(&["warm"], 4, 2)));
+    bench.give(Input::PeerLoaded(loaded(&[], 0, 0)));
+    let wants_cold = |out: &[Output<Said>]| matches!(out, [Output::LoadCold(keys)] if *keys == [job("cold").key()]);
+    let out = bench.give(Input::Acquired(Ok(granted(3, 4, 2))));
+    assert!(wants_cold(&out), "{out:?}");
+    assert!(bench.give(Input::Tick).is_empty(), "once is enough");
+    assert!(bench.give(Input::ColdLoaded(Err(Failure::Unavailable("cut".to_owned())))).is_empty());
+    let out = bench.later(250);
+    assert!(wants_cold(&out), "{out:?}");
+    let out = bench.give(Input::ColdLoaded(Ok(puts(&["cold"]))));
+    assert!(matches!(&out[..], [Output::Leading(_), Output::Commit { .. }]), "{out:?}");
+    assert_eq!(names(&bench.driver.machine().rows), ["job/cold", "job/warm"]);
 }
 
 #[test]

@@ -132,13 +132,13 @@ impl Registry {
                 return Err(format!("task {} has no framework", row.task));
             }
             let key = (row.framework.clone(), row.task.clone());
-            if !self.on_agent.get(&row.agent).is_some_and(|keys| keys.contains(&key)) {
+            if !self.on_agent.get(&row.agent).is_some_and(|keys| keys.get().contains(&key)) {
                 return Err(format!("task {} is not in the index of its agent", row.task));
             }
             linked += 1;
         }
         #[expect(clippy::disallowed_methods, reason = "they are counted")]
-        let indexed: usize = self.on_agent.values().map(BTreeSet::len).sum();
+        let indexed: usize = self.on_agent.values().map(|keys| keys.get().len()).sum();
         if indexed != linked {
             return Err("the index of tasks by agent has too much".to_owned());
         }

@@ -4,7 +4,7 @@
 //! A launch that was seen deleted does not come back, except with a newer order.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +18,7 @@ use mesos_model::{
 use super::{Out, Registry, TaskKey, is_end, reconcile::Question};
 use crate::{
     message::StreamEvent,
+    ordered::Late,
     row::{AgentRow, AgentState, FrameworkState, LaunchRow, LaunchTask, Row, RowChange, RowKey, TaskRow},
 };
 
@@ -102,6 +103,13 @@ impl Cluster {
         self.forgotten.clear();
         self.forgotten_order.clear();
         self.dropped.clear();
+    }
+
+    /// The keys of the rows that something is kept of, in any order.
+    #[expect(clippy::disallowed_methods, reason = "who asks makes a set of them")]
+    pub(super) fn keys(&self) -> Vec<RowKey> {
+        let agents = self.agents.keys().cloned().map(RowKey::Agent);
+        agents.chain(self.launches.keys().cloned().map(RowKey::Launch)).collect()
     }
 
     /// Whether the launch was seen deleted, or its agent said that it has forgotten the task.
@@ -226,10 +234,14 @@ impl Cluster {
         if !lost.is_empty() {
             self.dropped.entry(row.launch.clone()).or_default().extend(lost.iter().cloned());
         }
+        for task in &row.tasks {
+            row.executor.share_with(&task.task);
+        }
         self.term = self.term.max(row.sent.0);
         *self.of_framework.entry(row.framework.clone()).or_default() += 1;
         for task in &row.tasks {
-            let launches = self.of_task.entry((row.framework.clone(), task.task.clone())).or_default();
+            let launches =
+                self.of_task.entry((row.framework.clone(), task.task.clone())).or_insert_with(|| Vec::with_capacity(1));
             if !launches.contains(&row.launch) {
                 launches.push(row.launch.clone());
             }
@@ -336,10 +348,25 @@ impl Registry {
 
     /// A term begins: tasks are brought in line with the allocator's rows.
     pub(super) fn settle_with_peer(&mut self, now: Time, out: &mut Out) {
+        // How many tasks of each agent have a launch that stands for them, and are not cut off.
+        let mut stood_for: HashMap<&AgentId, usize, FixedState> = HashMap::default();
+        let mut launches: Vec<Arc<LaunchRow>> = Vec::new();
         #[expect(clippy::disallowed_methods, reason = "they are sorted")]
-        let launches = self.cluster.launches.values().filter(|row| !self.is_settled(row));
-        let mut launches: Vec<Arc<LaunchRow>> = launches.cloned().collect();
+        for row in self.cluster.launches.values() {
+            match self.settled_tasks(row) {
+                Some(tasks) => {
+                    let reachable = tasks.filter(|task| task.state != TaskState::Unreachable);
+                    reachable.for_each(|task| *stood_for.entry(&task.agent).or_insert(0) += 1);
+                }
+                None => launches.push(row.clone()),
+            }
+        }
         launches.sort_unstable_by(|a, b| a.launch.cmp(&b.launch));
+        let all_stood_for = |(agent, tasks): (&AgentId, &Late<BTreeSet<TaskKey>>)| {
+            (stood_for.get(agent) == Some(&tasks.count_at_most())).then(|| agent.clone())
+        };
+        #[expect(clippy::disallowed_methods, reason = "becomes a set")]
+        let whole: HashSet<AgentId, FixedState> = self.on_agent.iter().filter_map(all_stood_for).collect();
         for row in &launches {
             self.launch_seen(now, row, out);
         }
@@ -351,8 +378,8 @@ impl Registry {
                 }
                 Some(AgentState::Unreachable { since }) => self.agent_unreachable(now, &id, since, out),
                 Some(AgentState::Gone) => self.agent_gone(now, &id, out),
-                Some(AgentState::Active) => self.doubt(now, &id),
-                None => {}
+                Some(AgentState::Active) if !whole.contains(&id) => self.doubt(now, &id),
+                Some(AgentState::Active) | None => {}
             }
         }
         let ids: Vec<FrameworkId> = self.tasks.keys().cloned().collect();
@@ -446,7 +473,7 @@ impl Registry {
 
     fn has_unreachable(&self, id: &AgentId) -> bool {
         let unreachable = |key| self.get_task(key).is_some_and(|task| task.row.state == TaskState::Unreachable);
-        self.on_agent.get(id).is_some_and(|keys| keys.iter().any(unreachable))
+        self.on_agent.get(id).is_some_and(|keys| keys.get().iter().any(unreachable))
     }
 
     /// An agent in doubt has said which tasks it knows, after it has told of each.
@@ -483,7 +510,7 @@ impl Registry {
 
     /// The tasks on an agent that have not ended and that no launch stands for, with the launches that they had.
     fn without_launch(&self, id: &AgentId) -> impl Iterator<Item = (&TaskKey, &LaunchId)> {
-        let tasks = self.on_agent.get(id).into_iter().flatten();
+        let tasks = self.on_agent.get(id).into_iter().flat_map(Late::get);
         tasks.filter_map(|key| {
             let row = self.get_task(key).map(|task| &task.row)?;
             let absent = !is_end(row.state) && !self.cluster.is_live(&row.launch, &key.1);
@@ -491,16 +518,16 @@ impl Registry {
         })
     }
 
-    /// Whether [`launch_seen`](Self::launch_seen) would change nothing. Of a million launches nearly all are.
-    fn is_settled(&self, launch: &LaunchRow) -> bool {
+    /// The tasks of a launch if [`launch_seen`](Self::launch_seen) would change nothing. Of a million launches nearly
+    /// all are so.
+    fn settled_tasks<'a>(&'a self, launch: &'a LaunchRow) -> Option<impl Iterator<Item = &'a TaskRow>> {
+        let framework = self.framework(&launch.framework)?;
         let tasks = self.tasks.get(&launch.framework);
-        let same = |task: &LaunchTask| {
-            let known = tasks.and_then(|tasks| tasks.get(&task.task));
-            known.is_some_and(|known| says_the_same(&known.row, launch, task))
-        };
-        let framework = self.framework(&launch.framework);
-        framework.is_some_and(|row| !row.recovered || row.info.roles.contains(&launch.role))
-            && launch.tasks.iter().all(same)
+        let known = move |task: &LaunchTask| tasks?.get(&task.task).map(|known| &known.row);
+        let same = |task: &LaunchTask| known(task).is_some_and(|row| says_the_same(row, launch, task));
+        let settled =
+            (!framework.recovered || framework.info.roles.contains(&launch.role)) && launch.tasks.iter().all(same);
+        settled.then(|| launch.tasks.iter().filter_map(known))
     }
 
     /// A launch is there: its tasks have rows.

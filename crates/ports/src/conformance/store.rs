@@ -127,6 +127,7 @@ where
         stream::ten_thousand_rows_load_sorted_and_complete,
         stream::binary_values_and_odd_keys_come_back_as_they_were,
         stream::of_several_changes_of_one_row_the_last_counts,
+        stream::cold_rows_are_kept_apart_and_had_by_their_keys,
         stream::ten_thousand_changes_are_one_commit,
         stream::a_row_of_four_mebibytes_is_kept,
         stream::entries_read_in_order_without_a_gap_across_terms,

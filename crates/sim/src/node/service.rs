@@ -366,6 +366,7 @@ impl<K: Kind> Service<K> {
         match output {
             Output::Load => net.ask(self.node, K::NAME, StoreAsk::Load { peer: false }),
             Output::LoadPeer => self.ask_peer(net, StoreAsk::Load { peer: true }),
+            Output::LoadCold(keys) => net.ask(self.node, K::NAME, StoreAsk::Cold(keys)),
             Output::Follow { after } => {
                 self.own.start(after);
                 self.read(net, false);
@@ -616,6 +617,7 @@ impl<K: Kind> Service<K> {
                 self.handle(net, Input::Loaded(loaded));
             }
             StoreAnswer::Loaded(true, loaded) => self.handle(net, Input::PeerLoaded(loaded)),
+            StoreAnswer::Cold(loaded) => self.handle(net, Input::ColdLoaded(loaded)),
             StoreAnswer::Acquired(granted) => self.handle(net, Input::Acquired(granted)),
             StoreAnswer::Committed(batch, done) => self.handle(net, Input::Committed { batch, done }),
             StoreAnswer::Read { peer, generation, entries } => {

@@ -187,6 +187,14 @@ impl State {
         })
     }
 
+    pub(super) fn get(&self, service: &str, keys: &[String]) -> Vec<(String, Bytes)> {
+        let Some(service) = self.services.get(service) else { return Vec::new() };
+        keys.iter()
+            .filter_map(|key| service.rows.get_key_value(key))
+            .map(|(key, row)| (key.clone(), row.clone()))
+            .collect()
+    }
+
     pub(super) fn load(&self, service: &str) -> Loaded {
         let rows = self
             .services

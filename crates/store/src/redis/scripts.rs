@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::error::malformed;
 
-/// KEYS record, rows, entries. ARGV epoch, leader, seq, next seq, batch, peer cursor, lease in ms, the
-/// entry's bytes, number of puts, then key and value of each put, then the keys to delete.
+/// KEYS record, rows, cold rows, entries. ARGV epoch, leader, seq, next seq, batch, peer cursor, lease in ms, the
+/// entry's bytes, then for rows and cold rows each: number of puts, number of deletes, key and value of each put, the
+/// keys to delete.
 /// `XADD` is the first write: it is refused when memory is short, a later one would not be.
 const COMMIT: &str = r"
 local r = redis.call('HMGET', KEYS[1], 'epoch', 'leader', 'seq', 'batch', 'at')
@@ -26,19 +27,22 @@ end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local at = string.format('%.0f', now)
-redis.call('XADD', KEYS[3], ARGV[4] .. '-0', 't', ARGV[1] .. ' ' .. ARGV[2], 'c', ARGV[8])
+redis.call('XADD', KEYS[4], ARGV[4] .. '-0', 't', ARGV[1] .. ' ' .. ARGV[2], 'c', ARGV[8])
 redis.call('HSET', KEYS[1], 'seq', ARGV[4], 'last', ARGV[1] .. ' ' .. ARGV[2], 'batch', ARGV[5], 'peer', ARGV[6],
   'until', string.format('%.0f', now + ARGV[7]), 'at', at)
-local first, last = 10, 9 + 2 * ARGV[9]
-while first <= last do
-  local stop = math.min(first + 1999, last)
-  redis.call('HSET', KEYS[2], unpack(ARGV, first, stop))
-  first = stop + 1
+local first = 9
+local function each(command, key, last)
+  while first <= last do
+    local stop = math.min(first + 1999, last)
+    redis.call(command, key, unpack(ARGV, first, stop))
+    first = stop + 1
+  end
 end
-while first <= #ARGV do
-  local stop = math.min(first + 1999, #ARGV)
-  redis.call('HDEL', KEYS[2], unpack(ARGV, first, stop))
-  first = stop + 1
+for at = 2, 3 do
+  local puts, deletes = 2 * ARGV[first], tonumber(ARGV[first + 1])
+  first = first + 2
+  each('HSET', KEYS[at], first + puts - 1)
+  each('HDEL', KEYS[at], first + deletes - 1)
 end
 return {'done', ARGV[4], at}
 ";

@@ -9,8 +9,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
-use super::{Fixture, LONG, Leader, PATIENCE, SERVICE, delete, left_out, put, row, rows};
-use crate::store::{Entry, Store, StoreError};
+use super::{Fixture, LONG, Leader, PATIENCE, PEER, SERVICE, delete, left_out, put, row, rows};
+use crate::store::{Entry, Extent, Store, StoreError};
 
 /// The next entry of a followed stream, or a panic when none comes.
 async fn next(stream: &mut BoxStream<'static, Result<Entry, StoreError>>) -> Result<Entry, StoreError> {
@@ -57,6 +57,23 @@ pub(super) async fn of_several_changes_of_one_row_the_last_counts(f: Fixture) {
     leader.commit(changes.clone()).await;
     assert_eq!(rows(&f.store, SERVICE).await, [row("a", "2"), row("b", "1")]);
     assert_eq!(f.store.read(SERVICE, 1, 1).await.expect("read")[0].changes, changes, "the entry has them all");
+}
+
+pub(super) async fn cold_rows_are_kept_apart_and_had_by_their_keys(f: Fixture) {
+    let mut leader = Leader::take(&f.store, LONG).await;
+    let changes = [put("body/a", "1"), put("launch/a", "2"), put("body/b", "3"), put("body/c", "4")];
+    leader.commit(changes.to_vec()).await;
+    leader.commit(vec![delete("body/b"), put("body/a", "5")]).await;
+    assert_eq!(rows(&f.store, SERVICE).await, [row("body/a", "5"), row("body/c", "4"), row("launch/a", "2")]);
+    let mut hot = Vec::new();
+    let mut keep = |key: &str, _: &[u8]| hot.push(key.to_owned());
+    let scanned = f.store.scan(SERVICE, Extent::Hot, &mut keep).await.expect("scan");
+    assert_eq!((hot, scanned.seq), (vec!["launch/a".to_owned()], 2));
+    let keys = ["launch/a", "body/b", "body/a", "nowhere"].map(str::to_owned);
+    let mut found = f.store.get(SERVICE, &keys).await.expect("get");
+    found.sort();
+    assert_eq!(found, [("body/a".to_owned(), "5".into()), ("launch/a".to_owned(), "2".into())]);
+    assert_eq!(f.store.get(PEER, &keys).await.expect("get"), []);
 }
 
 pub(super) async fn ten_thousand_changes_are_one_commit(f: Fixture) {
