@@ -39,6 +39,11 @@ impl Pools {
             return;
         }
         pool.resize_at = None;
+        // Whether the group still counts one that is being taken away shows when that is answered.
+        if self.nodes_of(name).any(|node| node.busy && node.row.state == NodeState::Removing) {
+            return;
+        }
+        let Some(pool) = self.pools.get_mut(name) else { return };
         let Some(group) = pool.group.filter(|_| pool.row.owed && !pool.resizing) else { return };
         if group.desired < to {
             pool.resizing = true;

@@ -33,6 +33,8 @@ impl Pools {
                 out.emit(Output::Add(Pools::job(node)));
                 self.touch(name, |node| node.busy = true);
             }
+            // A group that counts the node is just given its size with the node in it.
+            NodeState::Removing if self.pools.get(&node.row.pool).is_some_and(|pool| pool.resizing) => {}
             NodeState::Removing => {
                 out.emit(Output::Remove(Pools::job(node)));
                 self.touch(name, |node| node.busy = true);
