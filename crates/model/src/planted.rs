@@ -63,7 +63,7 @@ planted! {
     "vanished-counts-at-once" VanishedCountsAtOnce + seeds [] "Rows that a reload of the peer no longer shows count as deleted, though the peer may not know yet that they are lost.";
     "offer-without-handshake" OfferWithoutHandshake + seeds [33] "Agents are offered before they have shaken hands in the term.";
     "repeat-is-new" RepeatIsNew + seeds [28] "A repeat of a call is carried out again.";
-    "repeat-after-the-end" RepeatAfterTheEnd [20, 28] "A repeat of an ACCEPT whose tasks have ended is carried out again.";
+    "repeat-after-the-end" RepeatAfterTheEnd [28] "A repeat of an ACCEPT whose tasks have ended is carried out again.";
     "late-calls" LateCalls [20] "What an earlier leader was asked for is done by this one as well.";
     "launch-again" LaunchAgain + seeds [] "A launch that its agent has taken up and does not know any more is ordered again.";
     "launch-forgotten" LaunchForgotten [3] "A launch that its agent has not seen is not ordered again.";
@@ -73,7 +73,7 @@ planted! {
     "offers-for-ever" OffersForEver [59] "Offers never run out.";
     "nothing-adopted" NothingAdopted + seeds [12] "What an agent runs and no row knows is not taken into the books.";
     "ghost-agents" GhostAgents [20] "A late copy of an agent's first report leaves a second agent behind.";
-    "earlier-reports-believed" EarlierReportsBelieved [20, 21] "A copy of a report is believed after a later report of the same term.";
+    "earlier-reports-believed" EarlierReportsBelieved [20] "A copy of a report is believed after a later report of the same term.";
     "gone-speaks" GoneSpeaks [35] "What an agent that is gone says of its tasks brings them back.";
     "old-reports-believed" OldReportsBelieved [3, 12] "A report is believed although it may be from an earlier term.";
     "kills-forgotten" KillsForgotten + seeds [22] "A handshake does not order the kills again that the agent may have missed.";

@@ -124,6 +124,7 @@ fn f28_a_repeated_call_is_answered_as_the_first_was() {
         # and goes on knowing it when the task has ended
         > task f t FINISHED
           delete launch L0
+        > forget-task f t
         > accept f O0 run=t:cpus:1 call=c
           reply 202
         ",
