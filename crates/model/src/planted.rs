@@ -113,7 +113,7 @@ planted! {
     "executor-of-another" ExecutorOfAnother [70] "An agent takes an executor's calls whatever token they show.";
     // Reservations, volumes and quota.
     "operation-again" OperationAgain + seeds [] "A new leader orders operations again that their agent has done.";
-    "repeat-after-failover" RepeatAfterFailover + seeds [28] "A new leader carries an operator's RESERVE out again that comes again.";
+    "repeat-after-failover" RepeatAfterFailover [28] "A new leader carries an operator's RESERVE out again that comes again.";
     "numbers-begin-anew" NumbersBeginAnew + seeds [] "Numbers of orders begin anew when an agent is back in the same term.";
     "operation-forgotten" OperationForgotten + seeds [] "A new leader does not order operations that their agent has not seen.";
     "finished-before-done" FinishedBeforeDone + seeds [] "An operation is told as finished before its agent has it in its checkpoint.";
@@ -124,7 +124,7 @@ planted! {
     "join-token-twice" JoinTokenTwice [78] "A join token that one agent has used lets another in.";
     "agent-speaks-for-another" AgentSpeaksForAnother [79] "A service takes what an agent says in the name of another.";
     "gone-agent-is-admitted" GoneAgentIsAdmitted [35] "The allocator admits an agent again that was marked gone.";
-    "drain-forgotten" DrainForgotten + seeds [] "A handshake does not order the end of the tasks of an agent that is drained.";
+    "drain-forgotten" DrainForgotten [33] "A handshake does not order the end of the tasks of an agent that is drained.";
     "down-is-forgotten" DownIsForgotten + seeds [] "The registry forgets the tasks of a machine that is down before their agent has.";
     "gone-agent-keeps-tasks" GoneAgentKeepsTasks [35] "An agent that was marked gone goes without ending its tasks.";
     "agent-id-of-another-host" AgentIdOfAnotherHost [36] "The allocator admits a second host under the id of the first.";

@@ -23,6 +23,8 @@ async fn f42_an_agent_whose_docker_hangs_is_not_offered_keeps_its_tasks_and_come
     let framework = Framework::start("hangs", 60.0, &cluster.gateway_urls()).await?;
     framework.launch([TaskSpec::docker("stays", IMAGE, "echo up; exec sleep 10000")]);
     framework.wait_for("stays", "TASK_RUNNING", SOON).await?;
+    // What it writes comes through Docker, too.
+    file_with(&cluster, &framework.id(), "stays", "stdout", "up").await?;
     let docker = &cluster.docker_links()["agent-0"];
     docker.set_cut(true);
     is_degraded(&cluster, "an agent that cannot start anything says so").await?;

@@ -21,6 +21,9 @@ use super::{
 const LAUNCHER: &str = mesos_launcher::service::NAME;
 /// How long a snapshot may pause before it counts as complete.
 const SNAPSHOT_PAUSE: Duration = Duration::from_millis(30);
+/// How often, and after which time each, a task is looked for that the state does not show.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Options of `ps`.
 #[derive(Args, Clone, Debug)]
@@ -238,6 +241,19 @@ pub(crate) fn resolve<'a>(lines: &'a [TaskLine], wanted: &str) -> Result<&'a Tas
     }
 }
 
+/// A task as [`resolve`] takes it. What `mesos ps` knows from the launcher the state shows a moment later, since a
+/// gateway answers those who ask for it at the same time from one rendering; so it is asked for again before nobody
+/// knows the task.
+async fn find(master: &Master, wanted: &str) -> Result<TaskLine, Failure> {
+    for _ in 0..LOOKS {
+        match resolve(&list(master).await?, wanted) {
+            Err(Failure::NoTask(_)) => tokio::time::sleep(LOOK_AGAIN).await,
+            found => return found.cloned(),
+        }
+    }
+    resolve(&list(master).await?, wanted).cloned()
+}
+
 /// Options of `logs`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LogsArgs {
@@ -262,8 +278,7 @@ pub(crate) struct LogsArgs {
 
 /// `mesos logs`.
 pub(crate) async fn logs(args: LogsArgs, master: Master) -> Result<ExitCode, Failure> {
-    let lines = list(&master).await?;
-    let task = resolve(&lines, &args.task)?;
+    let task = &find(&master, &args.task).await?;
     let stream = if args.stderr { "stderr" } else { "stdout" };
     let request = ReadRequest {
         framework_id: Some(v1::FrameworkId { value: task.framework_id.clone() }),

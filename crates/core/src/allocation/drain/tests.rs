@@ -53,7 +53,7 @@ fn a_drained_agent_is_not_offered_and_its_tasks_are_ended_by_order() {
 }
 
 #[test]
-fn a_drain_goes_on_under_the_next_leader_and_in_an_agent_that_is_back() {
+fn f33_a_drain_goes_on_under_the_next_leader_and_in_an_agent_that_is_back() {
     plays_busy(
         "
         > operator drain a
