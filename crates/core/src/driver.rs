@@ -176,8 +176,8 @@ pub struct Done {
 /// What a driver wants done.
 #[derive(Debug)]
 pub enum Output<O> {
-    /// Load all own rows but the cold ones. Until `Follow` nothing of the own stream is given: what comes meanwhile is not kept, and
-    /// what comes after it would have a gap.
+    /// Load all own rows but the cold ones. Until `Follow` nothing of the own stream is given: what comes meanwhile is
+    /// not kept, and what comes after it would have a gap.
     Load,
     /// Load all rows of the peer but the cold ones. Until `FollowPeer` nothing of its stream is given.
     LoadPeer,

@@ -21,6 +21,7 @@ mod fnv;
 pub mod machine;
 pub mod message;
 mod ordered;
+mod recent;
 pub mod recording;
 pub mod registry;
 pub mod row;

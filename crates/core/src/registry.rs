@@ -22,7 +22,7 @@ mod subscription;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -38,6 +38,7 @@ use crate::{
     machine::{Effects, Machine},
     message::{AgentToRegistry, Answer, Call, RegistryCall, RequestId, StreamEvent, ToAgent, ToStream, spread_ms},
     ordered::Late,
+    recent::Recent,
     row::{FrameworkRow, FrameworkState, Row, RowChange, RowKey, TaskRow},
 };
 
@@ -196,8 +197,7 @@ pub struct Registry {
     missing: BTreeMap<TaskKey, AgentId>,
     /// Updates of this batch that are to be confirmed to their agents.
     received: BTreeMap<AgentId, BTreeMap<TaskKey, u64>>,
-    answers: BTreeMap<CallId, Answer>,
-    answers_order: VecDeque<CallId>,
+    answers: Recent<CallId, Answer, ANSWERS_MAX>,
     /// Something changed that may let a removed framework's row go.
     sweep: bool,
     counters: Counters,
@@ -225,8 +225,7 @@ impl Registry {
             doubted_at: None,
             missing: BTreeMap::new(),
             received: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            answers_order: VecDeque::new(),
+            answers: Recent::default(),
             sweep: false,
             counters: Counters::default(),
         }
@@ -368,17 +367,6 @@ impl Registry {
         }
     }
 
-    fn remember(&mut self, call: &CallId, answer: &Answer) {
-        if self.answers.insert(call.clone(), answer.clone()).is_none() {
-            self.answers_order.push_back(call.clone());
-        }
-        if self.answers_order.len() > ANSWERS_MAX
-            && let Some(oldest) = self.answers_order.pop_front()
-        {
-            self.answers.remove(&oldest);
-        }
-    }
-
     /// What gathered during a batch leaves in one message per destination.
     fn flush(&mut self, out: &mut Out) {
         for (agent, numbers) in std::mem::take(&mut self.received) {
@@ -413,7 +401,6 @@ impl Registry {
         self.missing.clear();
         self.received.clear();
         self.answers.clear();
-        self.answers_order.clear();
         self.cluster.forget_soft_state();
         #[expect(clippy::disallowed_methods, reason = "each is changed alike, whatever the order")]
         for task in self.tasks.values_mut().flat_map(HashMap::values_mut) {

@@ -3,10 +3,7 @@
 //! Whoever drives the machine gives a call to it only after the registry's rows that the call may rely on
 //! (`Call::peer_seq`), so a framework that has just subscribed is known here.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use mesos_engine::{AgentSlot, Bundle, ClientSlot, bundle::FixedState};
 use mesos_model::{
@@ -18,6 +15,7 @@ use super::{Allocator, Output, state::Framework};
 use crate::{
     machine::Effects,
     message::{AllocatorCall, Answer, AnswerBody, Call, Caller, OperatorCall, RequestId},
+    recent::Recent,
     row::LaunchRow,
 };
 
@@ -30,20 +28,16 @@ const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     by_launch: HashMap<(FrameworkId, CallId), usize, FixedState>,
-    recent: HashSet<(FrameworkId, CallId), FixedState>,
-    recent_order: VecDeque<(FrameworkId, CallId)>,
+    recent: Recent<(FrameworkId, CallId), (), RECENT_MAX>,
     /// What operators were answered.
-    answers: HashMap<CallId, Answer, FixedState>,
-    answers_order: VecDeque<CallId>,
+    answers: Recent<CallId, Answer, RECENT_MAX>,
 }
 
 impl Calls {
     /// The term is over: what was answered in it may not have been written.
     pub(super) fn forget(&mut self) {
         self.recent.clear();
-        self.recent_order.clear();
         self.answers.clear();
-        self.answers_order.clear();
     }
 
     pub(super) fn remember_launch(&mut self, row: &LaunchRow) {
@@ -77,30 +71,11 @@ impl Calls {
     }
 
     fn remember(&mut self, framework: &FrameworkId, call: &CallId) {
-        let key = (framework.clone(), call.clone());
-        if self.recent.insert(key.clone()) {
-            self.recent_order.push_back(key);
-        }
-        if self.recent_order.len() > RECENT_MAX
-            && let Some(oldest) = self.recent_order.pop_front()
-        {
-            self.recent.remove(&oldest);
-        }
+        self.recent.put((framework.clone(), call.clone()), ());
     }
 
     fn answered(&self, call: &CallId) -> Option<Answer> {
         self.answers.get(call).filter(|_| !is_planted(Bug::RepeatIsNew)).cloned()
-    }
-
-    fn remember_answer(&mut self, call: CallId, answer: &Answer) {
-        if self.answers.insert(call.clone(), answer.clone()).is_none() {
-            self.answers_order.push_back(call);
-        }
-        if self.answers_order.len() > RECENT_MAX
-            && let Some(oldest) = self.answers_order.pop_front()
-        {
-            self.answers.remove(&oldest);
-        }
     }
 }
 
@@ -167,7 +142,7 @@ impl Allocator {
         let answer = self.operate_call(now, &call, what, fx);
         // What is to be tried again is, and what was only asked can be asked again.
         if answer.status != 503 && answer.body == AnswerBody::None {
-            self.calls.remember_answer(call, &answer);
+            self.calls.answers.put(call, answer.clone());
         }
         self.reply(request, answer, fx);
     }

@@ -4,7 +4,7 @@
 //! A launch that was seen deleted does not come back, except with a newer order.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -19,6 +19,7 @@ use super::{Out, Registry, TaskKey, is_end, reconcile::Question};
 use crate::{
     message::StreamEvent,
     ordered::Late,
+    recent::Recent,
     row::{AgentRow, AgentState, FrameworkState, LaunchRow, LaunchTask, Row, RowChange, RowKey, TaskRow},
 };
 
@@ -73,10 +74,8 @@ pub(super) struct Cluster {
     of_framework: BTreeMap<FrameworkId, usize>,
     /// Tasks that a launch had once.
     dropped: BTreeMap<LaunchId, BTreeSet<TaskId>>,
-    buried: BTreeMap<LaunchId, (Term, u64)>,
-    buried_order: VecDeque<LaunchId>,
-    forgotten: BTreeSet<(LaunchId, TaskId)>,
-    forgotten_order: VecDeque<(LaunchId, TaskId)>,
+    buried: Recent<LaunchId, (Term, u64), BURIED_MAX>,
+    forgotten: Recent<(LaunchId, TaskId), (), BURIED_MAX>,
     term: Term,
     /// The term of the allocator whose rows these are, once somebody said.
     pub(super) written_in: Option<Term>,
@@ -99,9 +98,7 @@ pub(super) enum Whereabouts {
 impl Cluster {
     pub(super) fn forget_soft_state(&mut self) {
         self.buried.clear();
-        self.buried_order.clear();
         self.forgotten.clear();
-        self.forgotten_order.clear();
         self.dropped.clear();
     }
 
@@ -114,19 +111,13 @@ impl Cluster {
 
     /// Whether the launch was seen deleted, or its agent said that it has forgotten the task.
     pub(super) fn is_buried(&self, launch: &LaunchId, task: &TaskId) -> bool {
-        self.buried.contains_key(launch) || self.forgotten.contains(&(launch.clone(), task.clone()))
+        self.buried.contains(launch) || self.forgotten.contains(&(launch.clone(), task.clone()))
     }
 
     /// The row of a task went, and must not come back by a late update.
     pub(super) fn bury_task(&mut self, launch: LaunchId, task: TaskId) {
-        if self.buried.contains_key(&launch) || !self.forgotten.insert((launch.clone(), task.clone())) {
-            return;
-        }
-        self.forgotten_order.push_back((launch, task));
-        if self.forgotten_order.len() > BURIED_MAX
-            && let Some(oldest) = self.forgotten_order.pop_front()
-        {
-            self.forgotten.remove(&oldest);
+        if !self.buried.contains(&launch) {
+            self.forgotten.put((launch, task), ());
         }
     }
 
@@ -274,13 +265,7 @@ impl Cluster {
     fn launch_delete(&mut self, launch: &LaunchId) -> Option<Arc<LaunchRow>> {
         let row = self.unlist(launch)?;
         self.dropped.remove(launch);
-        self.buried.insert(launch.clone(), row.sent);
-        self.buried_order.push_back(launch.clone());
-        if self.buried_order.len() > BURIED_MAX
-            && let Some(oldest) = self.buried_order.pop_front()
-        {
-            self.buried.remove(&oldest);
-        }
+        self.buried.put(launch.clone(), row.sent);
         Some(row)
     }
 }
@@ -461,7 +446,8 @@ impl Registry {
     /// no launch stands for any more are over, unless it says that it knows them: the registry may have lost what the
     /// agent told of their end, for which the allocator let the launch go.
     fn doubt(&mut self, now: Time, id: &AgentId) {
-        if !self.has_unreachable(id) && self.without_launch(id).next().is_none() {
+        let in_doubt = |row: &TaskRow| row.state == TaskState::Unreachable || self.is_without_launch(row);
+        if !self.tasks_on(id).any(|(_, row)| in_doubt(row)) {
             return;
         }
         if is_planted(Bug::AbsentTooEarly) {
@@ -472,8 +458,7 @@ impl Registry {
     }
 
     fn has_unreachable(&self, id: &AgentId) -> bool {
-        let unreachable = |key| self.get_task(key).is_some_and(|task| task.row.state == TaskState::Unreachable);
-        self.on_agent.get(id).is_some_and(|keys| keys.get().iter().any(unreachable))
+        self.tasks_on(id).any(|(_, row)| row.state == TaskState::Unreachable)
     }
 
     /// An agent in doubt has said which tasks it knows, after it has told of each.
@@ -501,21 +486,22 @@ impl Registry {
 
     /// The agent knows only these tasks: the others are over, once nothing is in between.
     fn ask_absent(&mut self, id: &AgentId, known: &BTreeSet<TaskKey>) {
-        let absent = self.without_launch(id).filter(|(key, _)| !known.contains(*key));
-        let keys: Vec<(TaskKey, LaunchId)> = absent.map(|(key, launch)| (key.clone(), launch.clone())).collect();
+        let absent = self.tasks_on(id).filter(|(key, row)| self.is_without_launch(row) && !known.contains(*key));
+        let keys: Vec<(TaskKey, LaunchId)> = absent.map(|(key, row)| (key.clone(), row.launch.clone())).collect();
         if !keys.is_empty() {
             self.asking.push(Question::Absent { agent: id.clone(), keys });
         }
     }
 
-    /// The tasks on an agent that have not ended and that no launch stands for, with the launches that they had.
-    fn without_launch(&self, id: &AgentId) -> impl Iterator<Item = (&TaskKey, &LaunchId)> {
-        let tasks = self.on_agent.get(id).into_iter().flat_map(Late::get);
-        tasks.filter_map(|key| {
-            let row = self.get_task(key).map(|task| &task.row)?;
-            let absent = !is_end(row.state) && !self.cluster.is_live(&row.launch, &key.1);
-            absent.then_some((key, &row.launch))
-        })
+    /// The tasks on an agent.
+    fn tasks_on(&self, id: &AgentId) -> impl Iterator<Item = (&TaskKey, &TaskRow)> {
+        let keys = self.on_agent.get(id).into_iter().flat_map(Late::get);
+        keys.filter_map(|key| Some((key, &self.get_task(key)?.row)))
+    }
+
+    /// A task has not ended, and no launch stands for it.
+    fn is_without_launch(&self, row: &TaskRow) -> bool {
+        !is_end(row.state) && !self.cluster.is_live(&row.launch, &row.task)
     }
 
     /// The tasks of a launch if [`launch_seen`](Self::launch_seen) would change nothing. Of a million launches nearly

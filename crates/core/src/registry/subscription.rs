@@ -87,7 +87,7 @@ impl Registry {
         };
         let number = self.take_subscription(now, id.clone(), &ask, out);
         let answer = subscribed(&id, number);
-        self.remember(&ask.call, &answer);
+        self.answers.put(ask.call, answer.clone());
         (answer, Some(id))
     }
 
