@@ -422,6 +422,13 @@ pub enum RegistryCall {
 }
 
 impl<T> Call<T> {
+    /// A call of somebody whom its gateway does not name, which rests on nothing.
+    #[must_use]
+    pub fn new(call: impl Into<CallId>, gateway: impl Into<GatewayId>, what: T) -> Call<T> {
+        let (call, gateway) = (call.into(), gateway.into());
+        Call { call, gateway, principal: None, trace: None, peer_seq: 0, term: Term::default(), what }
+    }
+
     /// Whether it was made while another leader had its term, as far as the gateway knew. What changes things for good is
     /// not done then: it may be a copy that comes late and would undo what was said since, and this leader does not know
     /// what the last one answered. The gateway makes it again.

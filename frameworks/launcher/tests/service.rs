@@ -114,15 +114,7 @@ impl Stage {
 
     /// Asks as a gateway does: again while nobody leads.
     async fn ask(&self, call: &str, what: LauncherCall) -> Answer {
-        let call = Call {
-            call: call.into(),
-            gateway: "g".into(),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        };
+        let call = Call::new(call, "g", what);
         let payload = envelope::seal(kind::LAUNCHER, &vec![call]).unwrap();
         let subject = self.ports.subjects.service("launcher");
         let ask = async {

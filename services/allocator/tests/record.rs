@@ -106,15 +106,7 @@ impl Stage {
 
     /// Asks as a gateway does: again while nobody leads.
     async fn ask(&self, what: AllocatorCall) -> Answer {
-        let call = Call {
-            call: "c".into(),
-            gateway: "g".into(),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        };
+        let call = Call::new("c", "g", what);
         let payload = envelope::seal(kind::ALLOCATOR, &vec![ToAllocator::Call(call)]).unwrap();
         let subject = self.ports.subjects.service("allocator");
         loop {

@@ -177,15 +177,7 @@ impl Cluster {
             operations: vec![Operation { id: None, kind: OperationKind::Launch(vec![task]) }],
             refuse_ms: Some(0),
         };
-        let call = Call {
-            call: format!("call-{}", self.calls).into(),
-            gateway: "gateway".into(),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        };
+        let call = Call::new(format!("call-{}", self.calls), "gateway", what);
         Event::Call { request: RequestId(self.calls), call }
     }
 }

@@ -318,15 +318,7 @@ impl Life {
     fn call(&mut self, framework: &FrameworkId, what: impl Fn(Caller) -> AllocatorCall, id: u64) {
         let stream = self.subscriptions.get(framework).copied().map(u128::from);
         let caller = Caller { framework: framework.clone(), stream, operator: false };
-        let call = Call {
-            call: format!("c{id}").into(),
-            gateway: "g".into(),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what: what(caller),
-        };
+        let call = Call::new(format!("c{id}"), "g", what(caller));
         self.event(Event::Call { request: RequestId(id), call });
     }
 

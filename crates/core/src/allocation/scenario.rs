@@ -227,15 +227,7 @@ impl World {
 
     fn call_as(&mut self, id: Option<&str>, what: AllocatorCall) -> Call<AllocatorCall> {
         self.calls += 1;
-        Call {
-            call: id.map_or_else(|| format!("call{}", self.calls), str::to_owned).into(),
-            gateway: "g".into(),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        }
+        Call::new(id.map_or_else(|| format!("call{}", self.calls), str::to_owned), "g", what)
     }
 
     fn offer_call(&mut self, what: &str, plain: &[&str], named: &BTreeMap<&str, &str>) -> Event {
@@ -259,13 +251,8 @@ impl World {
         Event::Call {
             request: RequestId(self.calls),
             call: Call {
-                call: call.into(),
-                gateway: "g".into(),
                 principal: named.get("principal").map(|text| (*text).to_owned()),
-                trace: None,
-                peer_seq: 0,
-                term: Default::default(),
-                what,
+                ..Call::new(call, "g", what)
             },
         }
     }

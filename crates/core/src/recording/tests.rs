@@ -193,16 +193,8 @@ impl Cluster {
                 AllocatorCall::Accept { caller, offers, operations, refuse_ms: Some(0) }
             }
         };
-        let (request, call) = (RequestId(self.calls), format!("c{}", self.calls).into());
-        let call = Call {
-            call,
-            gateway: "g".into(),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        };
+        let (request, call) = (RequestId(self.calls), format!("c{}", self.calls));
+        let call = Call::new(call, "g", what);
         self.batch(|machine, now, fx| machine.step(now, Event::Call { request, call }, fx));
     }
 

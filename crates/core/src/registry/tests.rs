@@ -95,15 +95,7 @@ impl Desk {
     }
 
     pub(super) fn call_as(&mut self, id: &str, gateway: &str, who: Option<&str>, what: RegistryCall) -> Vec<String> {
-        let call = Call {
-            call: id.into(),
-            gateway: gateway.into(),
-            principal: who.map(str::to_owned),
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        };
+        let call = Call { principal: who.map(str::to_owned), ..Call::new(id, gateway, what) };
         self.step(Event::Call { request: RequestId(self.calls), call })
     }
 

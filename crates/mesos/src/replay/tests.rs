@@ -109,15 +109,7 @@ fn accept(offer: OfferId) -> Event {
         operations: vec![Operation { id: None, kind: OperationKind::Launch(vec![task]) }],
         refuse_ms: Some(1000),
     };
-    let call = Call {
-        call: "c".into(),
-        gateway: "g".into(),
-        principal: None,
-        trace: None,
-        peer_seq: 0,
-        term: Default::default(),
-        what,
-    };
+    let call = Call::new("c", "g", what);
     Event::Call { request: RequestId(1), call }
 }
 

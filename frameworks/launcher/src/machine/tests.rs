@@ -1,5 +1,5 @@
 use mesos_core::message::{AnswerBody, Submission};
-use mesos_model::{GatewayId, resources_text::parse};
+use mesos_model::resources_text::parse;
 
 use super::*;
 
@@ -86,15 +86,7 @@ impl Stage {
 
     fn call(&mut self, call: &str, what: LauncherCall) -> (Answer, Vec<Output>) {
         self.requests += 1;
-        let call = Call {
-            call: call.into(),
-            gateway: GatewayId::new("g"),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        };
+        let call = Call::new(call, "g", what);
         let mut outputs = self.event(Event::Call(call, RequestId(self.requests)));
         let at = outputs.iter().position(|output| matches!(output, Output::Reply(..))).expect("an answer");
         let Output::Reply(_, answer) = outputs.remove(at) else { unreachable!() };
@@ -442,15 +434,7 @@ fn before_its_first_subscription_it_has_no_id_to_answer_with() {
     let mut launcher = Launcher::default();
     let mut out = Out::default();
     launcher.lead(Time(1), Term { epoch: 1, leader: 1 }, &mut out);
-    let call = Call {
-        call: "c".into(),
-        gateway: "g".into(),
-        principal: None,
-        trace: None,
-        peer_seq: 0,
-        term: Default::default(),
-        what: submission("a", 1, "cpus:1"),
-    };
+    let call = Call::new("c", "g", submission("a", 1, "cpus:1"));
     launcher.step(Time(1), Event::Call(call, RequestId(1)), &mut out);
     assert!(matches!(out.outputs.last(), Some(Output::Reply(_, answer)) if answer.status == 503));
 }
@@ -461,15 +445,7 @@ fn f4_that_a_task_is_not_known_is_said_by_who_leads_alone() {
     let (known, _) = stage.submit("c1", "a", 1, "cpus:1");
     let mut claims = |what: LauncherCall| {
         let mut out = Out::default();
-        let call = Call {
-            call: "c2".into(),
-            gateway: "g".into(),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        };
+        let call = Call::new("c2", "g", what);
         stage.launcher.step(stage.now, Event::Call(call, RequestId(9)), &mut out);
         out.claims
     };
@@ -521,15 +497,7 @@ fn tasks_of_two_traces_do_not_share_an_accept() {
     let mut stage = Stage::new();
     for (call, trace_id) in [("c1", 1_u128), ("c2", 2)] {
         let trace = Some(Trace { trace_id, span_id: 9 });
-        let call = Call {
-            call: call.into(),
-            gateway: "g".into(),
-            principal: None,
-            trace,
-            peer_seq: 0,
-            term: Default::default(),
-            what: submission("a", 1, "cpus:1"),
-        };
+        let call = Call { trace, ..Call::new(call, "g", submission("a", 1, "cpus:1")) };
         stage.event(Event::Call(call, RequestId(0)));
     }
     let outputs = stage.offer("a", "cpus:8");

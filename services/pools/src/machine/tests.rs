@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use mesos_core::message::{AnswerBody, PoolView};
-use mesos_model::{CallId, resources_text::parse};
+use mesos_model::resources_text::parse;
 
 use super::{auto::Auto, *};
 use crate::definition::{Aws, Exec};
@@ -282,15 +282,7 @@ impl Stage {
     }
 
     fn ask_as(&mut self, call: &str, what: PoolsCall) -> Answer {
-        let call = Call {
-            call: CallId::new(call),
-            gateway: "g".into(),
-            principal: None,
-            trace: None,
-            peer_seq: 0,
-            term: Default::default(),
-            what,
-        };
+        let call = Call::new(call, "g", what);
         self.step(|pools, now, out| pools.step(now, Event::Call(call, RequestId(1)), out));
         self.answers.pop().unwrap()
     }

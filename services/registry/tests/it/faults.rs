@@ -189,15 +189,7 @@ async fn f79_what_an_agent_says_in_the_name_of_another_or_as_a_gateway_is_droppe
         ToRegistry::Agent(AgentToRegistry::Forgotten { agent: agent.into(), framework, task, launch })
     };
     let teardown = RegistryCall::Teardown(Caller::operator(victim.clone()));
-    let call = Call {
-        call: "c".into(),
-        gateway: "g".into(),
-        principal: None,
-        trace: None,
-        peer_seq: 0,
-        term: Default::default(),
-        what: teardown.clone(),
-    };
+    let call = Call::new("c", "g", teardown.clone());
     let dropped = || world.metric("mesos_registry_messages_undecodable_total");
     for (messages, count) in [
         (vec![forgotten("a"), forgotten("a")], 0),

@@ -51,8 +51,7 @@ impl World {
 
     /// The answer to one whose gateway knows so many entries of the allocator.
     pub(crate) async fn ask_after(&self, peer_seq: u64, call: CallId, what: RegistryCall) -> Option<Answer> {
-        let call =
-            Call { call, gateway: "g".into(), principal: None, trace: None, peer_seq, term: Default::default(), what };
+        let call = Call { peer_seq, ..Call::new(call, "g", what) };
         let payload = envelope::seal(kind::REGISTRY, &vec![ToRegistry::Call(call)]).unwrap();
         let subject = self.ports.subjects.service("registry");
         let message = self.ports.bus.request(&subject, vec![], payload, Duration::from_millis(500)).await.ok()?;

@@ -58,15 +58,7 @@ fn suppress_and_revive_mean_all_roles_if_they_name_none_and_nothing_if_one_is_st
 fn f20_what_an_earlier_leader_was_asked_for_is_not_done_by_the_next_one() {
     let mut desk = Desk::with_framework();
     let first = Term { epoch: 1, leader: LEADER };
-    let suppress = |term| Call {
-        call: "once".into(),
-        gateway: "G1".into(),
-        principal: None,
-        trace: None,
-        peer_seq: 0,
-        term,
-        what: RegistryCall::Suppress(me(7), vec![]),
-    };
+    let suppress = |term| Call { term, ..Call::new("once", "G1", RegistryCall::Suppress(me(7), vec![])) };
     let ask = |desk: &mut Desk, term| desk.step(Event::Call { request: RequestId(1), call: suppress(term) });
     ask(&mut desk, first);
     desk.call(RegistryCall::Revive(me(7), vec![]));
